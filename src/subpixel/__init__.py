@@ -1,0 +1,90 @@
+"""Subpixel: real-time super-resolution with efficient sub-pixel convolutional networks.
+
+>>> import subpixel
+>>> upscaler = subpixel.load(scale=3)
+>>> large = upscaler(image)                                    # a PIL image or an array  # doctest: +SKIP
+>>> subpixel.upscale_image("in.png", "out.png", scale=3)       # doctest: +SKIP
+
+Importing this module is cheap: each public name is loaded at its first use.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from subpixel.errors import (
+        ConfigError,
+        DatasetError,
+        EngineError,
+        ImageTooLarge,
+        InputError,
+        ModelError,
+        OutputError,
+        OutputExists,
+        OutputIsInput,
+        SubpixelError,
+        UnreadableImage,
+        UnsupportedImage,
+    )
+    from subpixel.images import upscale_image
+    from subpixel.model import Convolution, Description, Facts, Model, load_model
+    from subpixel.upscaler import Upscaler, load
+
+_HOMES = {
+    "subpixel.errors": (
+        "ConfigError",
+        "DatasetError",
+        "EngineError",
+        "ImageTooLarge",
+        "InputError",
+        "ModelError",
+        "OutputError",
+        "OutputExists",
+        "OutputIsInput",
+        "SubpixelError",
+        "UnreadableImage",
+        "UnsupportedImage",
+    ),
+    "subpixel.images": ("upscale_image",),
+    "subpixel.model": ("Convolution", "Description", "Facts", "Model", "load_model"),
+    "subpixel.upscaler": ("Upscaler", "load"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "ConfigError",
+    "Convolution",
+    "DatasetError",
+    "Description",
+    "EngineError",
+    "Facts",
+    "ImageTooLarge",
+    "InputError",
+    "Model",
+    "ModelError",
+    "OutputError",
+    "OutputExists",
+    "OutputIsInput",
+    "SubpixelError",
+    "UnreadableImage",
+    "UnsupportedImage",
+    "Upscaler",
+    "load",
+    "load_model",
+    "upscale_image",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name at its first use (PEP 562)."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,162 @@
+"""The contract that every engine keeps, and what they share: samples in and out, and tiles.
+
+An engine compiles a `Model` into a function from a small plane to a large one. Engines are
+interchangeable: whatever the engine, the result is the same up to the rounding of its precision.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from subpixel.model import Model
+
+TILE_SIDE_PX = 512
+"""Side of a square tile in LR pixels. At 512 a halo costs little (ESPCN's 4 pixels: 3% more work) and the
+values between ESPCN's layers fit in about 100 MB."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A piece of an image: what must be read, and which part of the result is kept.
+
+    All slices count LR pixels of the whole image, except ``crop``, which counts within the piece read.
+    """
+
+    read: tuple[slice, slice]
+    keep: tuple[slice, slice]
+    crop: tuple[slice, slice]
+
+
+def tiles(height: int, width: int, halo_px: int, side_px: int = TILE_SIDE_PX) -> Iterator[Tile]:
+    """Cut a ``height`` x ``width`` image into nearly equal tiles of at most ``side_px**2`` pixels.
+
+    It is the area that costs memory: an image with a side shorter than ``side_px`` gets longer tiles, and
+    one whose area is small enough is not cut at all.
+
+    Each tile also reads ``halo_px`` pixels of its neighbours. Where the halo is at least the network's,
+    working tile by tile equals working on the whole: at the image's own border a tile reads nothing more,
+    so the network's zero padding falls where it falls on the whole image, and elsewhere the wrong values
+    that padding causes are cropped away.
+    """
+    area = side_px**2
+    rows = _spans(height, max(side_px, area // width), halo_px)
+    tallest = max(keep.stop - keep.start for _, keep, _ in rows)
+    columns = _spans(width, area // tallest, halo_px)
+    for row in rows:
+        for column in columns:
+            read, keep, crop = zip(row, column, strict=True)
+            yield Tile(read, keep, crop)
+
+
+def _spans(length: int, longest: int, halo_px: int) -> list[tuple[slice, slice, slice]]:
+    """Cut one axis; for each piece, what to read, what to keep, and where in the read that is."""
+    count = -(-length // longest)
+    edges = [length * index // count for index in range(count + 1)]
+    spans = []
+    for start, stop in pairwise(edges):
+        first, last = max(start - halo_px, 0), min(stop + halo_px, length)
+        spans.append((slice(first, last), slice(start, stop), slice(start - first, stop - first)))
+    return spans
+
+
+def enlarged(span: slice, scale: int) -> slice:
+    """The HR pixels that an LR span covers."""
+    return slice(span.start * scale, span.stop * scale)
+
+
+class Engine(ABC):
+    """A model compiled for one device: call it on a small plane to get the large one.
+
+    Calls keep no state, so that several threads may share an engine.
+
+    Attributes:
+        name: what the command line calls it.
+        precision: of the arithmetic, such as "fp32".
+        model: the model it was compiled from.
+        threads: how many CPU threads it may use.
+        tile_side_px: larger images are cut into tiles of at most this squared, in LR pixels.
+    """
+
+    name: ClassVar[str]
+    precision: str = "fp32"
+    tile_side_px: int = TILE_SIDE_PX
+
+    def __init__(self, model: Model, *, threads: int = 1, tile_side_px: int | None = None) -> None:
+        """Compile ``model``; ``tile_side_px`` is the engine's own choice unless given."""
+        self.model = model
+        self.threads = threads
+        if tile_side_px is not None:
+            self.tile_side_px = tile_side_px
+
+    @abstractmethod
+    def run(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Pass one C-contiguous ``(channels, H, W)`` tensor in [0, 1] through the network, whole.
+
+        The result is ``(channels, scale*H, scale*W)`` and not clipped. Any H and W from 1 up.
+        """
+
+    def __call__(self, plane: NDArray[Any]) -> NDArray[Any]:
+        """Enlarge a plane, tile by tile, so that memory beyond input and output is bounded by the tile.
+
+        Args:
+            plane: ``(H, W)``, or ``(channels, H, W)`` for a network over several channels. uint8 and uint16
+                span their whole range (0..255, 0..65535); floats are in [0, 1]. Floats may overshoot, as a
+                resampled picture does, by at most 1 to each side.
+
+        Returns:
+            ``(scale*H, scale*W)`` or ``(channels, scale*H, scale*W)`` with the input's dtype: integers
+            rounded half up and clipped; floats (float32 stays, float64 is computed in float32 and returned
+            as float64) neither rounded nor clipped.
+
+        Raises:
+            ValueError: the shape does not fit the network, the dtype is none of these, or a float is NaN,
+                infinite or far outside [0, 1]. (What a network makes of a NaN depends on the engine.)
+            EngineError: the engine failed.
+        """
+        tensor = self._checked(plane)
+        channels, height, width = tensor.shape
+        scale = self.model.scale
+        result = np.empty((channels, height * scale, width * scale), plane.dtype)
+        for tile in tiles(height, width, self.model.description.halo_px, self.tile_side_px):
+            piece = self.run(to_float(tensor[:, *tile.read]))
+            kept = piece[:, *(enlarged(span, scale) for span in tile.crop)]
+            result[:, *(enlarged(span, scale) for span in tile.keep)] = from_float(kept, plane.dtype)
+        return result[0] if plane.ndim == 2 else result
+
+    def _checked(self, plane: NDArray[Any]) -> NDArray[Any]:
+        """The plane as ``(channels, H, W)``, or ValueError."""
+        channels = self.model.description.channels
+        tensor = plane[None] if plane.ndim == 2 and channels == 1 else plane
+        if tensor.ndim != 3 or tensor.shape[0] != channels or 0 in tensor.shape:
+            expected = f"(H, W) or ({channels}, H, W)" if channels == 1 else f"({channels}, H, W)"
+            raise ValueError(f"expected a plane of shape {expected}, H and W from 1 up, not {plane.shape}")
+        if plane.dtype not in (np.uint8, np.uint16, np.float32, np.float64):
+            raise ValueError(f"expected uint8, uint16, float32 or float64 samples, not {plane.dtype}")
+        if plane.dtype.kind == "f":
+            low, high = float(plane.min()), float(plane.max())
+            if not (low >= -1 and high <= 2):  # worded so that NaN, which compares with nothing, is refused
+                raise ValueError(f"float samples must be finite and in [0, 1], not {low:g} to {high:g}")
+        return tensor
+
+
+def to_float(samples: NDArray[Any]) -> NDArray[np.float32]:
+    """Samples as float32 in [0, 1], C-contiguous: integers over their largest value, floats as they are."""
+    if samples.dtype.kind == "u":
+        floats: NDArray[np.float32] = np.divide(samples, np.float32(np.iinfo(samples.dtype).max), order="C")
+        return floats
+    return np.ascontiguousarray(samples, np.float32)
+
+
+def from_float(samples: NDArray[np.floating[Any]], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The inverse of `to_float`: integers are rounded half up and clipped, floats pass."""
+    if dtype.kind != "u":
+        return samples.astype(dtype, copy=False)
+    largest = np.iinfo(dtype).max
+    scaled = samples * samples.dtype.type(largest)
+    scaled += samples.dtype.type(0.5)
+    return np.clip(scaled, 0, largest, out=scaled).astype(dtype)

@@ -1,0 +1,106 @@
+"""A model as an ONNX graph: what ONNX Runtime runs here, and what `subpixel export` writes."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from subpixel import __version__
+from subpixel.files import write_atomically
+from subpixel.model import Model
+
+if TYPE_CHECKING:
+    import onnx
+
+OPSET, IR_VERSION = 13, 7
+"""ONNX 1.8 of 2020. Nothing later is needed, and the older the version, the more programs read the file."""
+
+_OPERATORS = {"relu": "Relu", "prelu": "PRelu", "tanh": "Tanh"}
+
+
+def build(model: Model) -> "onnx.ModelProto":
+    """Write a model as an ONNX graph.
+
+    Input ``lr``: ``(N, channels, H, W)`` float32 in [0, 1], any N, H and W from 1 up. Output ``hr``:
+    ``(N, channels, scale*H, scale*W)`` float32, not clipped. Name, scale, licence and the other facts are in
+    ``metadata_props``.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    description, scale, channels = model.description, model.scale, model.description.channels
+    tensors = {name: np.asarray(array) for name, array in model.weights.items()}
+    nodes = []
+
+    def add(operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        nodes.append(helper.make_node(operator, inputs, [output], output, **attributes))
+        return output
+
+    value = "lr"
+    for index, layer in enumerate(description.layers):
+        name, slope = f"layers.{index}", f"layers.{index}.slope"
+        parameters = [f"{name}.weight", f"{name}.bias"]
+        sides, borders = [layer.kernel] * 2, [layer.kernel // 2] * 4
+        value = add("Conv", [value, *parameters], f"{name}.conv", kernel_shape=sides, pads=borders)
+        if layer.activation == "prelu":
+            tensors[slope] = tensors[slope][:, None, None]  # one for each channel, whatever H and W
+            value = add("PRelu", [value, slope], f"{name}.prelu")
+        elif layer.activation != "none":
+            value = add(_OPERATORS[layer.activation], [value], f"{name}.{layer.activation}")
+    if description.residual == "nearest":
+        # To repeat a pixel and add it after the shuffle is to add it to each of its phases before.
+        tensors["phases"] = np.repeat(np.arange(channels, dtype=np.int64), scale**2)
+        repeated = add("Gather", ["lr", "phases"], "repeated", axis=1)
+        value = add("Add", [value, repeated], "residual")
+    add("DepthToSpace", [value], "hr", blocksize=scale, mode="CRD")
+
+    def images(name: str, height: str, width: str) -> "onnx.ValueInfoProto":
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", channels, height, width])
+
+    graph = helper.make_graph(
+        nodes,
+        model.name,
+        [images("lr", "H", "W")],
+        [images("hr", f"{scale}*H", f"{scale}*W")],
+        [numpy_helper.from_array(array, name) for name, array in tensors.items()],
+    )
+    proto = helper.make_model(
+        graph,
+        producer_name="subpixel",
+        producer_version=__version__,
+        ir_version=IR_VERSION,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        doc_string=f"Enlarges images x{scale}: lr is float32 in [0, 1]; clip hr to [0, 1].",
+    )
+    helper.set_model_props(proto, _properties(model))
+    return proto
+
+
+def _properties(model: Model) -> dict[str, str]:
+    """What the file says of itself: strings as they are, the rest as JSON, what is not known left out."""
+    facts: dict[str, Any] = {
+        "name": model.name,
+        "scale": model.scale,
+        "description": model.description.to_json(),
+        **asdict(model.facts),
+    }
+    return {
+        key: value if isinstance(value, str) else json.dumps(value)
+        for key, value in facts.items()
+        if value not in ("", {})
+    }
+
+
+def export(model: Model, path: Path, *, overwrite: bool = False) -> None:
+    """Write a model as an ``.onnx`` file, whole or not at all, checked against the ONNX standard.
+
+    Raises `OutputExists` where ``path`` exists and ``overwrite`` is false, `OutputError` where it cannot
+    be written.
+    """
+    from onnx import checker
+
+    proto = build(model)
+    checker.check_model(proto, full_check=True)
+    with write_atomically(path, overwrite=overwrite) as temporary:
+        temporary.write_bytes(proto.SerializeToString())

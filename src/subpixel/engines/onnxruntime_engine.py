@@ -1,0 +1,65 @@
+"""The portable engine: ONNX Runtime on the CPU, wherever it has a wheel."""
+
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from subpixel.engines.base import Engine
+from subpixel.engines.onnx_graph import build
+from subpixel.errors import EngineError
+from subpixel.model import Model
+
+
+class OnnxRuntimeEngine(Engine):
+    """The model's ONNX graph in an ONNX Runtime session.
+
+    Raises `EngineError` when ONNX Runtime cannot be imported or refuses the model.
+    """
+
+    name = "onnxruntime"
+
+    def __init__(self, model: Model, *, threads: int = 1, tile_side_px: int | None = None) -> None:
+        """See `Engine`."""
+        super().__init__(model, threads=threads, tile_side_px=tile_side_px)
+        onnxruntime = require()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1  # the layers run one after another
+        # The memory that a run leaves is kept for the next: returning it would cost a page fault for every
+        # 4 KB of every layer of every tile. What is kept is bounded, because the tile is. Plans of memory by
+        # shape are for shapes known beforehand, and would pile up.
+        options.enable_cpu_mem_arena = True
+        options.enable_mem_pattern = False
+        # Idle threads sleep: spinning, they would take the processor from whatever prepares the next image.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3  # errors; warnings about the processor's make are nobody's business
+        try:
+            self._session = onnxruntime.InferenceSession(
+                build(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # its exceptions have no common root
+            raise EngineError(f"ONNX Runtime cannot load model {model.name} ({error})") from error
+
+    def run(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `Engine.run`."""
+        try:
+            hr: NDArray[np.float32] = self._session.run(["hr"], {"lr": tensor[None]})[0][0]
+        except Exception as error:
+            raise EngineError(
+                f"ONNX Runtime failed on model {self.model.name} and a {tensor.shape} tensor ({error})"
+            ) from error
+        return hr
+
+
+def require() -> Any:
+    """The module ``onnxruntime``; `EngineError` with the cure where it, or what it needs, is missing."""
+    try:
+        import_module("onnx")
+        return import_module("onnxruntime")
+    except ImportError as error:
+        raise EngineError(
+            f"engine onnxruntime cannot be imported ({error}); "
+            "run `pip install onnx onnxruntime`, or choose the slow engine numpy"
+        ) from error

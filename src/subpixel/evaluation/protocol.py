@@ -1,0 +1,182 @@
+"""The protocol behind the published numbers: from an HR picture to PSNR and SSIM on luma.
+
+`docs/protocol.md` gives its reasons, and what each deviation costs. In short: HR is the 8-bit BT.601 luma,
+cropped to a multiple of the scale; LR is made from it; the result is rounded to 8 bits; a border of ``scale``
+pixels is left out.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from subpixel.color import luma, luma_8bit
+from subpixel.errors import DatasetError
+from subpixel.evaluation.metrics import SSIM_WINDOW_PX, psnr_db, ssim
+from subpixel.resample import blur_and_decimate, imresize
+
+UpscaleLuma = Callable[[NDArray[np.float64]], NDArray[Any]]
+"""From an LR plane ``(H, W)``, float64 in [0, 1], to ``(scale*H, scale*W)``, float. Every `Engine` is one."""
+
+DEGRADATIONS = ("bicubic", "bicubic-8bit", "gaussian")
+"""What `Degradation` knows."""
+
+SUFFIXES = frozenset({".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".gif"})
+"""Which files of a folder are its pictures."""
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """How the LR plane is made.
+
+    - ``bicubic``: MATLAB's antialiased bicubic on HR luma, not rounded. The bicubic rows of the tables of
+      the ESPCN paper and its contemporaries come from this one.
+    - ``bicubic-8bit``: the same on RGB at 8 bits, then luma: the LR files that later papers share.
+    - ``gaussian``: Gaussian blur of HR luma, then one pixel in ``scale``, not rounded: how the ESPCN paper
+      says that it made its training data. ``sigma_px`` is the blur's standard deviation in HR pixels.
+    """
+
+    kind: str = "bicubic"
+    sigma_px: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown kind, a blur without its width, and a width without a blur."""
+        if self.kind not in DEGRADATIONS:
+            raise ValueError(f"unknown degradation {self.kind!r}; known: {', '.join(DEGRADATIONS)}")
+        if (self.kind == "gaussian") != (self.sigma_px is not None):
+            raise ValueError("the gaussian degradation, and no other, needs a sigma in HR pixels")
+        if self.sigma_px is not None and not self.sigma_px > 0:
+            raise ValueError(f"the blur's sigma must be positive, not {self.sigma_px}")
+
+    def __call__(self, image: NDArray[np.uint8], scale: int) -> NDArray[np.float64]:
+        """Make the LR luma plane in [0, 1] of an 8-bit image whose sides are multiples of ``scale``."""
+        if self.kind == "bicubic-8bit":
+            return luma(imresize(image, 1 / scale))
+        hr = luma_8bit(image) / 255
+        return (
+            imresize(hr, 1 / scale) if self.sigma_px is None else blur_and_decimate(hr, scale, self.sigma_px)
+        )
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How close one result is to the original, or the mean over several."""
+
+    psnr_db: float
+    ssim: float
+
+
+@dataclass(frozen=True)
+class ImageScores:
+    """What one picture of a test set came to, beside bicubic on the same LR plane."""
+
+    name: str
+    model: Scores
+    bicubic: Scores
+
+
+def bicubic(scale: int) -> UpscaleLuma:
+    """The baseline as one more model: MATLAB's bicubic."""
+    return lambda plane: imresize(plane, scale)
+
+
+def crop_to_multiple(image: NDArray[Any], scale: int) -> NDArray[Any]:
+    """Cut rows and columns off the bottom and the right until both sides are multiples of ``scale``."""
+    height, width = (side // scale * scale for side in image.shape[:2])
+    return image[:height, :width]
+
+
+def upscaled_8bit(upscale: UpscaleLuma, lr: NDArray[np.float64], scale: int) -> NDArray[np.uint8]:
+    """What ``upscale`` makes of an LR plane, as 8-bit luma: rounded half up and clipped."""
+    result = upscale(lr)
+    expected = (lr.shape[0] * scale, lr.shape[1] * scale)
+    if result.shape != expected:
+        raise ValueError(f"the model made {result.shape} of {lr.shape}, not {expected}")
+    return np.clip(np.floor(result.astype(np.float64) * 255 + 0.5), 0, 255).astype(np.uint8)
+
+
+def evaluate_image(
+    image: NDArray[np.uint8], upscale: UpscaleLuma, scale: int, degradation: Degradation = Degradation()
+) -> Scores:
+    """Degrade one picture, enlarge it again, and compare with the original.
+
+    Args:
+        image: the HR picture, ``(H, W)`` grey (taken as luma as it is) or ``(H, W, 3)`` RGB, uint8.
+        upscale: the model.
+        scale: its factor.
+        degradation: how LR is made.
+
+    Raises:
+        ValueError: a wrong shape or dtype, or too small for the scale.
+    """
+    image = crop_to_multiple(image, scale)
+    reference = luma_8bit(image)
+    result = upscaled_8bit(upscale, degradation(image, scale), scale)
+    return Scores(psnr_db(reference, result, shave=scale), ssim(reference, result, shave=scale))
+
+
+def evaluate_file(
+    file: Path, upscale: UpscaleLuma, scale: int, degradation: Degradation = Degradation()
+) -> ImageScores:
+    """`evaluate_image` on a picture file, by ``upscale`` and by bicubic.
+
+    Raises `DatasetError` when the file cannot be read or is too small.
+    """
+    image = read_picture(file)
+    height, width = image.shape[:2]
+    least = SSIM_WINDOW_PX + 2 * scale
+    if min(side // scale * scale for side in (height, width)) < least:
+        raise DatasetError(f"{file}: {width}x{height} is too small to evaluate x{scale}")
+    return ImageScores(
+        file.stem,
+        evaluate_image(image, upscale, scale, degradation),
+        evaluate_image(image, bicubic(scale), scale, degradation),
+    )
+
+
+def mean(scores: Sequence[Scores]) -> Scores:
+    """The mean of each measure over a test set; for PSNR the mean of the dB, as the literature has it."""
+    return Scores(
+        float(np.mean([score.psnr_db for score in scores])), float(np.mean([score.ssim for score in scores]))
+    )
+
+
+def pictures(folder: Path) -> list[Path]:
+    """The pictures of a test set, sorted by name: those in ``folder/HR`` if there is one, else in ``folder``.
+
+    Raises `DatasetError` when the folder or the pictures are missing.
+    """
+    if not folder.is_dir():
+        raise DatasetError(
+            f"{folder}: no such folder; a test set is a folder of pictures, or one with an HR folder"
+        )
+    home = folder / "HR" if (folder / "HR").is_dir() else folder
+    found = sorted(file for file in home.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
+    if not found:
+        raise DatasetError(f"{home}: holds no pictures; known are {', '.join(sorted(SUFFIXES))}")
+    return found
+
+
+def read_picture(file: Path) -> NDArray[np.uint8]:
+    """Read a picture of a test set as ``(H, W)`` grey or ``(H, W, 3)`` RGB, uint8, exactly as stored.
+
+    Raises `DatasetError` for anything else: a conversion would change the number without a word.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(file) as picture:
+            if getattr(picture, "n_frames", 1) > 1:
+                raise DatasetError(f"{file}: is an animation or holds several pages; a test picture is one")
+            if picture.mode == "P" and not picture.has_transparency_data:
+                return np.asarray(picture.convert("RGB"))
+            if picture.mode not in ("L", "RGB"):
+                raise DatasetError(
+                    f"{file}: has samples of kind {picture.mode}; convert it to 8-bit grey or RGB"
+                )
+            return np.asarray(picture)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DatasetError(f"{file}: not a readable picture ({error})") from error

@@ -1,0 +1,122 @@
+"""Writing files so that a reader never sees half of one."""
+
+import contextlib
+import glob
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from subpixel.errors import OutputError, OutputExists
+
+try:
+    import fcntl
+except ImportError:  # Windows: leftovers of a killed process are not recognised there
+    fcntl = None  # type: ignore[assignment]
+
+
+@contextmanager
+def write_atomically(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Give a temporary path beside ``path`` to write to; on success it takes the final name.
+
+    The data is flushed to the disk before the rename, so that after a crash or a power cut ``path`` is
+    either whole or not there. When the body raises, KeyboardInterrupt included, the temporary file is
+    removed. Only a process that is killed outright leaves its ``.NAME.RANDOM.part`` behind; the next write
+    to the same name removes it.
+
+    An existing file that is overwritten hands on its permissions, and a link is followed: its target is
+    what gets replaced.
+
+    Raises:
+        OutputExists: ``path`` exists and ``overwrite`` is false. Checked again at the end, without a gap in
+            which another process could create it unnoticed.
+        OutputError: the folder cannot be written to, the disk is full, or the body raised any other
+            ``OSError``.
+    """
+    if not overwrite and os.path.lexists(path):
+        raise OutputExists(f"{path}: exists already; pass --overwrite (overwrite=True) to replace it")
+    target = Path(os.path.realpath(path))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(target)
+        temporary, handle = _create_part(target)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot write there ({error.strerror or error})") from error
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        if overwrite:
+            with contextlib.suppress(FileNotFoundError):
+                temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+            temporary.replace(target)
+        else:
+            _rename_to_new(temporary, target)
+        _flush_folder(target.parent)
+    except FileExistsError:
+        raise OutputExists(f"{path}: appeared while it was being written; left alone") from None
+    except OSError as error:
+        raise OutputError(f"{path}: could not be written ({error.strerror or error})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+        os.close(handle)  # ends the lock that says a process is still at work on the file
+
+
+def _part_prefix(target: Path) -> str:
+    # A file name has at most 255 bytes, and a character up to 4.
+    return f".{target.name[:55]}."
+
+
+def _create_part(target: Path) -> tuple[Path, int]:
+    """A new, empty, locked file beside ``target``, with the permissions that any new file gets."""
+    while True:
+        path = target.with_name(f"{_part_prefix(target)}{secrets.token_hex(4)}.part")
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        if fcntl is not None:
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(handle, fcntl.LOCK_EX)
+        if path.exists():
+            return path, handle
+        os.close(handle)  # another process took it for a leftover before it was locked
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Remove what killed processes left of earlier tries at ``target``.
+
+    A process holds a lock on its file while it writes, and the system drops the lock when the process
+    ends, however it ends: a file that can be locked has nobody at work on it.
+    """
+    if fcntl is None:
+        return
+    for leftover in target.parent.glob(f"{glob.escape(_part_prefix(target))}*.part"):
+        with contextlib.suppress(OSError):
+            handle = os.open(leftover, os.O_RDWR | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                leftover.unlink()
+            finally:
+                os.close(handle)
+
+
+def _rename_to_new(temporary: Path, target: Path) -> None:
+    """Rename, but raise `FileExistsError` where ``target`` exists, which a rename would silently replace."""
+    try:
+        os.link(temporary, target)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if os.path.lexists(target):
+            raise FileExistsError from None
+        temporary.replace(target)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Flush the folder's entry too, without which a power cut may undo the rename."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

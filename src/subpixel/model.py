@@ -1,0 +1,255 @@
+"""A network as data: what it computes (`Description`), its weights and its facts, in one file.
+
+A network here is a list of convolutions, each followed by an activation, then one pixel shuffle, and
+optionally an image added at the end. That covers ESPCN and every small network that grew from it, so an
+engine needs to understand only this module, and a new network needs no new code at all.
+
+The file is ``.safetensors``: named arrays behind a JSON header. It holds no code, so opening a file from
+a stranger is safe. Description and facts travel in the header as JSON.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from subpixel.errors import ModelError
+
+Activation = Literal["none", "relu", "prelu", "tanh"]
+Residual = Literal["none", "nearest"]
+
+FORMAT = "subpixel-model-1"
+"""The version of the file's layout. A file that says anything else is refused."""
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """One convolution over LR space with zero padding (output as large as input), then an activation."""
+
+    inputs: int
+    outputs: int
+    kernel: int
+    """Side of the square kernel in pixels; odd, so that the output lies on the input's grid."""
+    activation: Activation = "none"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a network computes, without its weights.
+
+    A ``(channels, H, W)`` image in [0, 1] passes the layers in turn; the last one yields
+    ``channels * scale**2`` values a pixel, which the pixel shuffle (PyTorch's channel order: colour slowest)
+    arranges as ``(channels, scale*H, scale*W)``. With ``residual="nearest"`` the input, each pixel repeated
+    ``scale`` x ``scale`` times, is added.
+    """
+
+    scale: int
+    layers: tuple[Convolution, ...]
+    channels: int = 1
+    residual: Residual = "none"
+
+    def __post_init__(self) -> None:
+        """Refuse what no engine could run, whether it comes from code or from a file."""
+        if not 1 <= self.scale <= 8:
+            raise ModelError(f"scale must be 1 to 8, not {self.scale}")
+        if self.channels < 1:
+            raise ModelError(f"channels must be at least 1, not {self.channels}")
+        if not self.layers:
+            raise ModelError("a network needs at least one convolution")
+        if self.residual not in get_args(Residual):
+            raise ModelError(f"unknown residual {self.residual!r}; known: {', '.join(get_args(Residual))}")
+        expected = self.channels
+        for index, layer in enumerate(self.layers):
+            if layer.activation not in get_args(Activation):
+                known = ", ".join(get_args(Activation))
+                raise ModelError(f"layer {index}: unknown activation {layer.activation!r}; known: {known}")
+            if layer.kernel < 1 or layer.kernel % 2 == 0:
+                raise ModelError(f"layer {index}: the kernel's side must be odd, not {layer.kernel}")
+            if layer.inputs != expected:
+                raise ModelError(f"layer {index} takes {layer.inputs} channels but is given {expected}")
+            if layer.outputs < 1:
+                raise ModelError(f"layer {index} must give at least one channel, not {layer.outputs}")
+            expected = layer.outputs
+        if expected != self.channels * self.scale**2:
+            raise ModelError(
+                f"the last layer gives {expected} channels; a shuffle by {self.scale} needs "
+                f"{self.channels * self.scale**2}"
+            )
+
+    @property
+    def halo_px(self) -> int:
+        """How many LR pixels a result sees to each side: the sum of ``kernel // 2`` over the layers."""
+        return sum(layer.kernel // 2 for layer in self.layers)
+
+    @property
+    def parameters(self) -> int:
+        """Learned numbers: weights, biases and PReLU slopes."""
+        return sum(math.prod(shape) for shape in self.shapes().values())
+
+    @property
+    def macs_per_lr_pixel(self) -> int:
+        """Multiply-adds for one LR pixel."""
+        return sum(layer.inputs * layer.outputs * layer.kernel**2 for layer in self.layers)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The arrays that the network's weights consist of, by name, with their shapes.
+
+        ``layers.N.weight`` is ``(outputs, inputs, kernel, kernel)``, ``layers.N.bias`` ``(outputs,)``,
+        and after a PReLU ``layers.N.slope`` ``(outputs,)``.
+        """
+        shapes: dict[str, tuple[int, ...]] = {}
+        for index, layer in enumerate(self.layers):
+            shapes[f"layers.{index}.weight"] = (layer.outputs, layer.inputs, layer.kernel, layer.kernel)
+            shapes[f"layers.{index}.bias"] = (layer.outputs,)
+            if layer.activation == "prelu":
+                shapes[f"layers.{index}.slope"] = (layer.outputs,)
+        return shapes
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready dictionary, the inverse of `from_json`."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Any) -> "Description":
+        """Build a description from what `to_json` gave.
+
+        Raises `ModelError` for anything missing, unknown or of the wrong type: a field that this version
+        does not know may change what the network computes, so it must not be passed over.
+        """
+        fields = _checked_fields(data, {"scale": int, "layers": list, "channels": int, "residual": str})
+        layer_types: dict[str, type] = {"inputs": int, "outputs": int, "kernel": int, "activation": str}
+        layers = tuple(
+            Convolution(**_checked_fields(layer, layer_types, where=f"layer {index}"))
+            for index, layer in enumerate(fields["layers"])
+        )
+        return cls(
+            scale=fields["scale"],
+            layers=layers,
+            channels=fields["channels"],
+            residual=cast(Residual, fields["residual"]),
+        )
+
+
+def _checked_fields(data: Any, types: Mapping[str, type], where: str = "the description") -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise ModelError(f"{where} is {type(data).__name__}, not an object")
+    missing = sorted(types.keys() - data.keys())
+    unknown = sorted(data.keys() - types.keys())
+    if missing or unknown:
+        raise ModelError(
+            f"{where} lacks {', '.join(missing) or 'nothing'} and has unknown {', '.join(unknown) or 'nothing'}"
+        )
+    for name, kind in types.items():
+        if not isinstance(data[name], kind) or isinstance(data[name], bool):
+            raise ModelError(f"{where}: {name} must be {kind.__name__}, not {data[name]!r}")
+    return data
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Where a model comes from and how good it is; shown to people, never needed to run it."""
+
+    version: str = "1"
+    """Raised whenever weights are retrained under the same name."""
+    training_data: str = ""
+    recipe: str = ""
+    """Name of the configuration that trained it."""
+    config_commit: str = ""
+    """Commit of this repository at which that configuration was run."""
+    psnr_db: Mapping[str, float] = field(default_factory=dict)
+    """Mean luma PSNR by test set, under the bicubic protocol, in fp32."""
+    licence: str = ""
+    citation: str = ""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network ready to run: description, weights (float32, C-contiguous, read-only) and facts.
+
+    Raises `ModelError` when an array is missing, unknown, misshapen, or holds NaN or infinity.
+    """
+
+    name: str
+    description: Description
+    weights: Mapping[str, NDArray[np.float32]]
+    facts: Facts = field(default_factory=Facts)
+
+    def __post_init__(self) -> None:
+        """Check every array against the description, and freeze it."""
+        shapes = self.description.shapes()
+        missing = sorted(shapes.keys() - self.weights.keys())
+        unknown = sorted(self.weights.keys() - shapes.keys())
+        if missing:
+            raise ModelError(f"model {self.name}: weights missing: {', '.join(missing)}")
+        if unknown:
+            raise ModelError(f"model {self.name}: weights that the description does not have: {', '.join(unknown)}")
+        frozen: dict[str, NDArray[np.float32]] = {}
+        for key, shape in shapes.items():
+            array = np.asarray(self.weights[key])
+            if array.shape != shape:
+                raise ModelError(f"model {self.name}: {key} has shape {array.shape}, expected {shape}")
+            if array.dtype != np.float32:
+                raise ModelError(f"model {self.name}: {key} is {array.dtype}, expected float32")
+            if not np.isfinite(array).all():
+                raise ModelError(f"model {self.name}: {key} holds NaN or infinity; the training diverged or the file is damaged")
+            array = np.array(array, order="C")
+            array.flags.writeable = False
+            frozen[key] = array
+        object.__setattr__(self, "weights", frozen)
+
+    @property
+    def scale(self) -> int:
+        """How many times larger each side becomes."""
+        return self.description.scale
+
+    def save(self, path: str | Path) -> None:
+        """Write the model as one ``.safetensors`` file, whole or not at all."""
+        from safetensors.numpy import save
+
+        from subpixel.files import write_atomically
+
+        metadata = {
+            "format": FORMAT,
+            "name": self.name,
+            "description": json.dumps(self.description.to_json()),
+            "facts": json.dumps(asdict(self.facts)),
+        }
+        data = save({key: np.asarray(value) for key, value in self.weights.items()}, metadata)
+        with write_atomically(Path(path), overwrite=True) as temporary:
+            temporary.write_bytes(data)
+
+
+def load_model(path: str | Path) -> Model:
+    """Read a model file.
+
+    Raises `ModelError` that names the file and says what is wrong with it.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such model file") from None
+    except (SafetensorError, OSError, TypeError, ValueError) as error:
+        raise ModelError(f"{path}: not a readable .safetensors file ({error})") from error
+    if metadata.get("format") != FORMAT:
+        raise ModelError(
+            f"{path}: not a Subpixel model: its format is {metadata.get('format', 'not stated')!r}, "
+            f"this version reads {FORMAT!r}"
+        )
+    try:
+        description = Description.from_json(json.loads(metadata["description"]))
+        facts = Facts(**json.loads(metadata["facts"]))
+        return Model(metadata["name"], description, weights, facts)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{path}: its metadata is damaged ({error!r})") from error

@@ -1,0 +1,226 @@
+"""The training configuration: one TOML file says everything that decides the weights.
+
+Every choice that the paper leaves open has a name here, so that a run can be repeated exactly. The files
+under ``configs/`` show each field with a comment.
+"""
+
+import tomllib
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from subpixel.errors import ConfigError
+from subpixel.model import Activation
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Which network, and how its weights start."""
+
+    kind: Literal["espcn"]
+    scale: int
+    activation: Activation = "tanh"
+    initialisation: Literal["lecun", "fitted", "gaussian-0.001"] = "fitted"
+    """Open in the paper. "lecun": normal, variance 1/fan-in (2/fan-in before a relu), no bias.
+    "fitted": the same, then the last layer solved by least squares on training patches, so that training
+    starts from a network that already interpolates. "gaussian-0.001": SRCNN's (arXiv 1501.00092)."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which pictures, and how a low-resolution one is made."""
+
+    folders: tuple[str, ...]
+    """Below the folder given by --datasets."""
+    degradation: Literal["bicubic", "bicubic-8bit", "gaussian"] = "bicubic"
+    """See `subpixel.evaluation.protocol.Degradation`."""
+    sigma_px: float = 1.0
+    """Of the Gaussian in HR pixels; open in the paper. Used with "gaussian" alone."""
+    shrink: tuple[float, ...] = (1.0,)
+    """Each picture is used at these sizes: smaller copies show more detail a pixel (as in FSRCNN)."""
+    turn: bool = False
+    """Flip and rotate batches at random: eight views of each patch."""
+
+
+@dataclass(frozen=True)
+class PatchConfig:
+    """How pictures are cut. Sides count LR pixels; an HR patch is ``scale`` times as large."""
+
+    sampling: Literal["grid", "random"]
+    """"grid" is the paper's: an epoch visits every patch of a fixed grid once. "random" draws origins."""
+    side_px: int
+    batch: int
+    batches_per_epoch: int = 0
+    """For "random", whose epochs have no natural length."""
+    border: Literal["pad", "exclude"] = "pad"
+    """Pixels within the network's reach of a patch's border see padding instead of their neighbours.
+    "pad" trains on them all the same (the paper's way, as far as it says); "exclude" leaves them out of the
+    loss, except at the picture's own border, where the network meets padding in use too."""
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """How weights move; open in the paper, except for the rates."""
+
+    name: Literal["sgd", "adam", "soap"]
+    momentum: float = 0.9
+    """For "sgd"."""
+    last_layer_rate: float = 1.0
+    """The last layer's learning rate over the others'; 0.1 in the paper."""
+    loss_scale: float = 1.0
+    """The loss is this times the mean squared error of samples in [0, 1]. Matters to "sgd" alone."""
+    ema: float = 0.0
+    """Decay a step of the running average of the weights that becomes the model; 0 takes the last weights."""
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """How the learning rate falls, and when training ends."""
+
+    kind: Literal["plateau", "cosine"]
+    rate: float
+    final_rate: float
+    max_epochs: int
+    warmup_epochs: float = 0.0
+    """For "cosine": the rate rises linearly over these first."""
+    mu: float = 0.0
+    """For "plateau", open in the paper: the rate is lowered when an epoch improves the cost by less than
+    this fraction of it."""
+    factor: float = 0.5
+    """For "plateau", open in the paper: what the rate is multiplied by when it is lowered."""
+    stop_after: int = 100
+    """For "plateau": epochs without any improvement after which training stops (the paper's 100)."""
+
+
+@dataclass(frozen=True)
+class PrecisionConfig:
+    """Arithmetic of the forward and backward passes; weights are always fp32."""
+
+    passes: Literal["fp32", "bf16"] = "fp32"
+    fp32_epochs: int = 0
+    """With "bf16": so many epochs at the end run in fp32, which removes the rounding that remains."""
+
+
+@dataclass(frozen=True)
+class ValidationConfig:
+    """What progress is measured on. Never a test set: nothing is chosen by looking at one."""
+
+    folder: str = ""
+    """Below --datasets; empty for none."""
+    limit: int | None = None
+    """Only the first so many pictures."""
+    every_epochs: int = 1
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """A whole training run."""
+
+    name: str
+    """Of the model that comes out, such as "espcn-t91-x3"."""
+    version: str
+    network: NetworkConfig
+    data: DataConfig
+    patches: PatchConfig
+    optimiser: OptimiserConfig
+    schedule: ScheduleConfig
+    precision: PrecisionConfig = field(default_factory=PrecisionConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    seed: int = 0
+    training_data: str = ""
+    """For people: what the model was trained on."""
+    licence: str = ""
+    citation: str = ""
+    test_sets: tuple[str, ...] = ()
+    """Folders below --datasets on which the finished model is measured, for its facts."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that fit their type but make no sense together."""
+        positive = {
+            "network.scale": self.network.scale,
+            "patches.side_px": self.patches.side_px,
+            "patches.batch": self.patches.batch,
+            "schedule.rate": self.schedule.rate,
+            "schedule.final_rate": self.schedule.final_rate,
+            "schedule.max_epochs": self.schedule.max_epochs,
+            "validation.every_epochs": self.validation.every_epochs,
+            "data.sigma_px": self.data.sigma_px,
+        }
+        for key, value in positive.items():
+            if value <= 0:
+                raise ConfigError(f"{key} must be positive, not {value}")
+        if not self.data.folders:
+            raise ConfigError("data.folders is empty: name at least one folder of pictures")
+        if any(not 0 < size <= 1 for size in self.data.shrink):
+            raise ConfigError(f"data.shrink: each size must be above 0 and at most 1, not {list(self.data.shrink)}")
+        if self.patches.sampling == "random" and self.patches.batches_per_epoch < 1:
+            raise ConfigError('patches.sampling = "random" needs patches.batches_per_epoch')
+        if self.schedule.final_rate > self.schedule.rate:
+            raise ConfigError("schedule.final_rate is above schedule.rate")
+        if not 0 < self.schedule.factor < 1:
+            raise ConfigError(f"schedule.factor must lie between 0 and 1, not {self.schedule.factor}")
+        if not 0 <= self.optimiser.ema < 1:
+            raise ConfigError(f"optimiser.ema must be at least 0 and below 1, not {self.optimiser.ema}")
+
+
+def load_config(path: Path) -> TrainingConfig:
+    """Read a configuration.
+
+    Raises:
+        ConfigError: names the file, the field and what it may be; unknown fields are refused, since a
+            misspelt one would silently train something else.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        return _build(TrainingConfig, data, "")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such configuration") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: not readable as TOML ({error})") from error
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+T = TypeVar("T")
+
+
+def _build(kind: type[T], data: Mapping[str, Any], prefix: str) -> T:
+    """Make a dataclass of ``kind`` from a TOML table, checking each field's name and type."""
+    hints = get_type_hints(kind)
+    unknown = sorted(data.keys() - hints.keys())
+    if unknown:
+        raise ConfigError(f"unknown field {prefix}{unknown[0]}; known here: {', '.join(hints)}")
+    values: dict[str, Any] = {}
+    for entry in fields(kind):  # type: ignore[arg-type]
+        if entry.name in data:
+            values[entry.name] = _convert(hints[entry.name], data[entry.name], prefix + entry.name)
+    try:
+        return kind(**values)
+    except TypeError as error:  # a field without a default is missing
+        missing = str(error).partition("argument")[2].lstrip("s: ") or str(error)
+        raise ConfigError(f"missing {'in ' + prefix.rstrip('.') if prefix else 'field'}: {missing}") from None
+
+
+def _convert(hint: Any, value: Any, name: str) -> Any:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if is_dataclass(hint) and isinstance(hint, type):
+        if not isinstance(value, dict):
+            raise ConfigError(f"{name} must be a table, not {value!r}")
+        return _build(hint, value, f"{name}.")
+    if origin is Literal:
+        if value not in arguments:
+            raise ConfigError(f"{name} must be one of {', '.join(map(repr, arguments))}, not {value!r}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise ConfigError(f"{name} must be a list, not {value!r}")
+        return tuple(_convert(arguments[0], item, name) for item in value)
+    if origin in (Union, types.UnionType):
+        return _convert(next(kind for kind in arguments if kind is not type(None)), value, name)
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        raise ConfigError(f"{name} must be {hint.__name__}, not {value!r}")
+    return value

@@ -1,0 +1,190 @@
+"""Training pairs: luma of pictures, made small, with targets unshuffled beforehand.
+
+All pictures lie end to end in two flat tensors, so that a batch of patches is one gather by index, on the
+CPU and on a GPU alike.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from subpixel.color import luma_8bit
+from subpixel.errors import DatasetError
+from subpixel.evaluation.protocol import Degradation, crop_to_multiple, read_picture
+from subpixel.resample import imresize
+from subpixel.shuffle import pixel_unshuffle
+from subpixel.training.config import PatchConfig
+
+@dataclass(frozen=True)
+class Pair:
+    """A picture's luma in [0, 1]: small, and large but unshuffled."""
+
+    lr: NDArray[np.float32]
+    """``(H, W)``"""
+    phases: NDArray[np.float32]
+    """``(scale**2, H, W)``: phase ``i*scale + j`` holds HR rows i, i+scale, ... and columns j, j+scale, ..."""
+
+
+def make_pair(picture: NDArray[np.uint8], scale: int, degradation: Degradation) -> Pair:
+    """Degrade one picture, ``(H, W)`` grey or ``(H, W, 3)`` RGB, after cropping it to a multiple of ``scale``."""
+    hr = crop_to_multiple(picture, scale)
+    lr = degradation(hr, scale).astype(np.float32)
+    large = luma_8bit(hr).astype(np.float32) / 255
+    return Pair(lr, np.ascontiguousarray(pixel_unshuffle(large[None], scale)))
+
+
+def load_pairs(
+    paths: Sequence[Path], scale: int, degradation: Degradation, shrink: Sequence[float] = (1.0,)
+) -> list[Pair]:
+    """Read pictures and degrade them, each at every size of ``shrink`` (fractions of its own)."""
+    pairs = []
+    for path in paths:
+        picture = read_picture(path)
+        for size in shrink:
+            shrunk = picture if size == 1 else imresize(picture, size)
+            if min(shrunk.shape[:2]) >= scale:
+                pairs.append(make_pair(shrunk, scale, degradation))
+    return pairs
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Patches: ``lr`` is ``(N, 1, P, P)``, ``target`` ``(N, scale**2, P, P)``, both channels-last in memory.
+
+    ``weight`` is ``(N, 1, P, P)``, 1 where a pixel counts in the loss and 0 where it does not; None if all do.
+    """
+
+    lr: Tensor
+    target: Tensor
+    weight: Tensor | None
+
+
+class Patches:
+    """Batches of patches from a list of pairs, epoch after epoch; the same seed gives the same batches."""
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        scale: int,
+        config: PatchConfig,
+        *,
+        kernels: Sequence[int],
+        turn: bool,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        """Lay out the pictures that are at least one patch large; `skipped` counts the others."""
+        side = config.side_px
+        self.config, self.scale, self.turn, self.seed, self.device = config, scale, turn, seed, device
+        self.halo_px = sum(kernel // 2 for kernel in kernels)
+        fitting = [pair for pair in pairs if min(pair.lr.shape) >= side]
+        self.skipped = len(pairs) - len(fitting)
+        if not fitting:
+            raise DatasetError(f"no picture is {side * scale} pixels high and wide; lower patches.side_px")
+        if config.border == "exclude" and side <= 2 * self.halo_px:
+            raise DatasetError(f"with border = \"exclude\", patches.side_px must exceed {2 * self.halo_px}")
+        self.heights = np.array([pair.lr.shape[0] for pair in fitting])
+        self.widths = np.array([pair.lr.shape[1] for pair in fitting])
+        self.starts = np.concatenate([[0], np.cumsum(self.heights * self.widths)[:-1]])
+        self.lr = torch.from_numpy(np.concatenate([pair.lr.ravel() for pair in fitting])).to(device)
+        phases = np.concatenate([pair.phases.reshape(scale**2, -1).T for pair in fitting])
+        self.phases = torch.from_numpy(np.ascontiguousarray(phases)).to(device)
+        self.grid = self._grid(side, side - sum(kernel % 2 for kernel in kernels))
+
+    def _grid(self, side: int, stride: int) -> NDArray[np.intp]:
+        """Origins ``(picture, row, column)`` of the paper's patches: the stride of section 3.2.
+
+        It is ``side - sum(kernel mod 2)``, so neighbours overlap by as many pixels as the network has layers
+        of odd kernels.
+        """
+        return np.array(
+            [
+                (picture, row, column)
+                for picture, (height, width) in enumerate(zip(self.heights, self.widths, strict=True))
+                for row in range(0, height - side + 1, stride)
+                for column in range(0, width - side + 1, stride)
+            ],
+            dtype=np.intp,
+        )
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """How many batches `epoch` gives."""
+        if self.config.sampling == "random":
+            return self.config.batches_per_epoch
+        return -(-len(self.grid) // self.config.batch)
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The batches of one epoch; which ones depends only on the seed and on ``number``."""
+        rng = np.random.default_rng([self.seed, number])
+        order = rng.permutation(len(self.grid))
+        for index in range(self.batches_per_epoch):
+            if self.config.sampling == "random":
+                origins = self._random_origins(rng)
+            else:
+                origins = self.grid[order[index * self.config.batch : (index + 1) * self.config.batch]]
+            batch = self._gather(origins)
+            yield turned(batch, int(rng.integers(8)), self.scale) if self.turn else batch
+
+    def _random_origins(self, rng: np.random.Generator) -> NDArray[np.intp]:
+        """Pictures by their area, then a place in them; borders get their share.
+
+        Origins are drawn from a range that reaches a quarter patch beyond the picture, then moved inside:
+        otherwise a pixel at the border would be seen by one patch where others are seen by many.
+        """
+        areas = self.heights * self.widths
+        pictures = rng.choice(len(areas), self.config.batch, p=areas / areas.sum())
+        side, beyond = self.config.side_px, self.config.side_px // 4
+        room_rows, room_columns = self.heights[pictures] - side, self.widths[pictures] - side
+        rows = np.clip(rng.integers(-beyond, room_rows + beyond + 1), 0, room_rows)
+        columns = np.clip(rng.integers(-beyond, room_columns + beyond + 1), 0, room_columns)
+        return np.stack([pictures, rows, columns], axis=1)
+
+    def _gather(self, origins: NDArray[np.intp]) -> Batch:
+        side = self.config.side_px
+        picture, row, column = origins.T
+        offsets = np.arange(side)
+        first = self.starts[picture] + row * self.widths[picture] + column
+        lines = first[:, None] + offsets * self.widths[picture][:, None]
+        index = torch.from_numpy(lines[:, :, None] + offsets).to(self.device)
+        weight = None
+        if self.config.border == "exclude":
+            weight = torch.from_numpy(self._seen_whole(origins)).to(self.device)
+        return Batch(self.lr[index][:, None], self.phases[index].permute(0, 3, 1, 2), weight)
+
+    def _seen_whole(self, origins: NDArray[np.intp]) -> NDArray[np.float32]:
+        """1 where the network sees what it would see in the whole picture, ``(N, 1, P, P)``."""
+        side, halo = self.config.side_px, self.halo_px
+        picture, row, column = origins.T
+        offsets = np.arange(side)
+
+        def along(origin: NDArray[np.intp], length: NDArray[Any]) -> NDArray[np.bool_]:
+            from_start = (offsets >= halo) | (origin == 0)[:, None]
+            from_end = (offsets < side - halo) | (origin + side == length)[:, None]
+            return from_start & from_end
+
+        rows, columns = along(row, self.heights[picture]), along(column, self.widths[picture])
+        return (rows[:, None, :, None] & columns[:, None, None, :]).astype(np.float32)
+
+
+def turned(batch: Batch, view: int, scale: int) -> Batch:
+    """One of the eight flips and quarter turns of a batch; ``view`` is 0 to 7, and 0 changes nothing.
+
+    Flipping an unshuffled target flips each phase's plane and reorders the phases: the order is what the same
+    flip makes of the ``scale`` x ``scale`` square of phase numbers.
+    """
+
+    def apply(planes: Tensor) -> Tensor:
+        if view & 4:
+            planes = planes.transpose(-2, -1)
+        return planes.flip([-axis for axis in (1, 2) if view & axis]) if view & 3 else planes
+
+    order = apply(torch.arange(scale**2).view(scale, scale)).flatten()
+    weight = None if batch.weight is None else apply(batch.weight)
+    return Batch(apply(batch.lr), apply(batch.target)[:, order.to(batch.target.device)], weight)

@@ -1,0 +1,220 @@
+"""The training loop: from a configuration to a `Model`, resumable at every epoch."""
+
+import copy
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.tensorboard.writer import SummaryWriter
+
+from subpixel.errors import ConfigError
+from subpixel.evaluation.protocol import Degradation, pictures
+from subpixel.model import Facts, Model
+from subpixel.networks import espcn
+from subpixel.training.checkpoint import load_checkpoint, save_checkpoint
+from subpixel.training.config import TrainingConfig
+from subpixel.training.data import Batch, Pair, Patches, load_pairs
+from subpixel.training.network import Network, fit_last_layer, initialise
+from subpixel.training.schedule import make_schedule
+from subpixel.training.soap import SOAP
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a run tells after each epoch."""
+
+    epoch: int
+    epochs: int
+    cost: float
+    """Mean squared error over the epoch, of samples in [0, 1]."""
+    rate: float
+    validation_psnr_db: float | None
+    seconds: float
+    """Spent in this process so far."""
+    eta_seconds: float
+
+
+@dataclass
+class Run:
+    """A run in a folder: checkpoint, TensorBoard logs and, at the end, the model.
+
+    Everything that decides the weights is in ``config``; batches are drawn from ``(seed, epoch)``, so that a
+    run that was killed and resumed gives the same weights as one that was not (on the same machine).
+    """
+
+    config: TrainingConfig
+    datasets: Path
+    folder: Path
+    device: torch.device
+
+    def prepare(self) -> None:
+        """Read the pictures and build network, optimiser and schedule."""
+        config = self.config
+        self.description = espcn(config.network.scale, activation=config.network.activation)
+        generator = torch.Generator().manual_seed(config.seed)
+        self.network = Network(self.description)
+        initialise(self.network, config.network.initialisation, generator)
+        self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        paths = [path for name in config.data.folders for path in pictures(self.datasets / name)]
+        self.patches = Patches(
+            load_pairs(paths, self.description.scale, self._degradation(), config.data.shrink),
+            self.description.scale,
+            config.patches,
+            kernels=[layer.kernel for layer in self.description.layers],
+            turn=config.data.turn,
+            seed=config.seed,
+            device=self.device,
+        )
+        self.validation = self._load_validation()
+        if config.network.initialisation == "fitted":
+            batches = [batch for batch, _ in zip(self.patches.epoch(0), range(12), strict=False)]
+            fit_last_layer(self.network, [(batch.lr, batch.target) for batch in batches])
+        self.average = copy.deepcopy(self.network)
+        self.optimiser = self._make_optimiser()
+        self.schedule = make_schedule(config.schedule)
+        self.next_epoch = 0
+        self.finished = False
+
+    def _load_validation(self) -> list[Pair]:
+        validation = self.config.validation
+        if not validation.folder:
+            return []
+        paths = pictures(self.datasets / validation.folder)[: validation.limit]
+        return load_pairs(paths, self.description.scale, self._degradation())
+
+    def _degradation(self) -> Degradation:
+        data = self.config.data
+        return Degradation(data.degradation, data.sigma_px if data.degradation == "gaussian" else None)
+
+    def _make_optimiser(self) -> torch.optim.Optimizer:
+        config, rate = self.config.optimiser, self.config.schedule.rate
+        groups = self.network.parameter_groups(config.last_layer_rate)
+        if config.name == "sgd":
+            return torch.optim.SGD(groups, lr=rate, momentum=config.momentum)
+        if config.name == "adam":
+            return torch.optim.Adam(groups, lr=rate)
+        return SOAP(groups, lr=rate)
+
+    def resume(self) -> bool:
+        """Go on from the folder's checkpoint; False when there is none."""
+        path = self.folder / CHECKPOINT
+        if not path.exists():
+            return False
+        groups, numbers = load_checkpoint(path, self.optimiser, self.device)
+        if numbers["config"] != self._fingerprint():
+            raise ConfigError(
+                f"{path}: belongs to another configuration; remove it, or train elsewhere with --output"
+            )
+        self.network.load_state_dict(groups["network"])
+        self.average.load_state_dict(groups["average"])
+        self.schedule.state = numbers["schedule"]
+        self.next_epoch = numbers["next_epoch"]
+        self.finished = numbers["finished"]
+        return True
+
+    def _fingerprint(self) -> str:
+        return json.dumps(dataclasses.asdict(self.config), sort_keys=True)
+
+    def _save(self) -> None:
+        numbers = {
+            "config": self._fingerprint(),
+            "schedule": self.schedule.state,
+            "next_epoch": self.next_epoch,
+            "finished": self.finished,
+        }
+        tensors = {"network": self.network.state_dict(), "average": self.average.state_dict()}
+        save_checkpoint(self.folder / CHECKPOINT, tensors, self.optimiser, numbers)
+
+    def train(self, report: Callable[[Progress], None] = lambda progress: None) -> None:
+        """Train to the end, telling ``report`` after each epoch; a checkpoint is kept after each epoch too."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        started, first = time.monotonic(), self.next_epoch
+        epochs = self.config.schedule.max_epochs
+        with SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.next_epoch) as writer:
+            while not self.finished:
+                epoch = self.next_epoch
+                cost = self._epoch(epoch)
+                if not math.isfinite(cost):
+                    raise ConfigError(f"training diverged in epoch {epoch}: lower schedule.rate; the last checkpoint is whole")
+                rate = self.schedule.rate(epoch + 1)
+                self.finished = self.schedule.finish_epoch(epoch, cost)
+                self.next_epoch += 1
+                due = self.finished or self.next_epoch % self.config.validation.every_epochs == 0
+                psnr_db = self.validate() if due and self.validation else None
+                writer.add_scalar("cost", cost, epoch)
+                writer.add_scalar("learning rate", rate, epoch)
+                if psnr_db is not None:
+                    writer.add_scalar("validation PSNR (dB)", psnr_db, epoch)
+                self._save()
+                seconds = time.monotonic() - started
+                eta = seconds / (self.next_epoch - first) * (epochs - self.next_epoch)
+                report(Progress(self.next_epoch, epochs, cost, rate, psnr_db, seconds, eta))
+
+    def _epoch(self, epoch: int) -> float:
+        """One pass over the epoch's batches; its mean cost."""
+        config = self.config
+        bf16 = config.precision.passes == "bf16"
+        bf16 = bf16 and epoch < config.schedule.max_epochs - config.precision.fp32_epochs
+        count = self.patches.batches_per_epoch
+        total = torch.zeros((), device=self.device)
+        for index, batch in enumerate(self.patches.epoch(epoch)):
+            for group in self.optimiser.param_groups:
+                group["lr"] = group["rate"] * self.schedule.rate(epoch + index / count)
+            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16):
+                phases = self.network(batch.lr.contiguous(memory_format=torch.channels_last))
+            cost = mean_squared_error(phases.float(), batch)
+            self.optimiser.zero_grad(set_to_none=True)
+            (cost * config.optimiser.loss_scale).backward()  # type: ignore[no-untyped-call]
+            self.optimiser.step()
+            self._follow(epoch * count + index)
+            total += cost.detach()
+        return float(total) / count
+
+    @torch.no_grad()
+    def _follow(self, step: int) -> None:
+        """Move the running average of the weights; early on it forgets faster, so that the start fades."""
+        decay = min(self.config.optimiser.ema, step / (step + 1))
+        pairs = zip(self.average.parameters(), self.network.parameters(), strict=True)
+        for mean, current in pairs:
+            mean.lerp_(current, 1 - decay)
+
+    @torch.no_grad()
+    def validate(self) -> float:
+        """Mean luma PSNR in dB over the validation pictures, ``scale`` pixels shaved."""
+        scale = self.description.scale
+        values = []
+        for pair in self.validation:
+            lr = torch.from_numpy(pair.lr)[None, None].to(self.device)
+            error = self.average(lr)[0].clamp(0, 1).cpu() - torch.from_numpy(pair.phases)
+            # Shaving `scale` HR pixels is shaving one LR pixel from every phase.
+            values.append(-10 * math.log10(float(error[:, 1:-1, 1:-1].square().mean())))
+        return sum(values) / len(values)
+
+    def model(self, facts: Facts) -> Model:
+        """The model as it stands: the averaged weights."""
+        return self.average.to_model(self.config.name, facts)
+
+
+def mean_squared_error(phases: Tensor, batch: Batch) -> Tensor:
+    """The paper's loss (equation 5) over the pixels that count; before the shuffle it is the same number."""
+    squares = (phases - batch.target).square()
+    if batch.weight is None:
+        return squares.mean()
+    return (squares * batch.weight).sum() / (batch.weight.sum() * squares.shape[1])
+
+
+def choose_device(name: str) -> torch.device:
+    """The device that "auto", "cpu" or "cuda" means here; `ConfigError` where there is none."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("no CUDA GPU here; use --device cpu")
+    return torch.device(name)

@@ -1,0 +1,109 @@
+"""The torch form of a description: what is trained, and how it becomes a `Model`."""
+
+import math
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from subpixel.model import Description, Facts, Model
+
+ACTIVATIONS = {"none": nn.Identity, "relu": nn.ReLU, "tanh": nn.Tanh}
+
+
+class Network(nn.Module):
+    """A description's layers, up to but without the final shuffle.
+
+    ``forward`` maps ``(N, channels, H, W)`` to ``(N, channels * scale**2, H, W)``: the shuffle only moves
+    values, so training compares with targets that were unshuffled once, beforehand (section 2.2.1 of the
+    paper). Channels are in PyTorch's order (colour slowest).
+    """
+
+    def __init__(self, description: Description) -> None:
+        """Build the layers with PyTorch's default weights; call `initialise` for better ones."""
+        super().__init__()
+        self.description = description
+        self.layers = nn.ModuleList(
+            nn.Conv2d(layer.inputs, layer.outputs, layer.kernel, padding="same") for layer in description.layers
+        )
+        self.activations = nn.ModuleList(
+            nn.PReLU(layer.outputs) if layer.activation == "prelu" else ACTIVATIONS[layer.activation]()
+            for layer in description.layers
+        )
+
+    def features(self, lr: Tensor) -> Tensor:
+        """The input of the last convolution."""
+        for layer, activation in zip(self.layers[:-1], self.activations[:-1], strict=True):
+            lr = activation(layer(lr))
+        return lr
+
+    def forward(self, lr: Tensor) -> Tensor:
+        """Enlarge; the result is still unshuffled."""
+        phases: Tensor = self.activations[-1](self.layers[-1](self.features(lr)))
+        if self.description.residual == "nearest":
+            phases = phases + lr.repeat_interleave(self.description.scale**2, dim=1)
+        return phases
+
+    def parameter_groups(self, last_layer_rate: float) -> list[dict[str, object]]:
+        """Parameters for an optimiser, the last layer's with their own multiple of the learning rate."""
+        last = list(self.layers[-1].parameters())
+        own = {id(parameter) for parameter in last}
+        rest = [parameter for parameter in self.parameters() if id(parameter) not in own]
+        return [{"params": rest, "rate": 1.0}, {"params": last, "rate": last_layer_rate}]
+
+    def to_model(self, name: str, facts: Facts) -> Model:
+        """Copy the weights into a `Model`."""
+        weights: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]] = {}
+        for index, (layer, activation) in enumerate(zip(self.layers, self.activations, strict=True)):
+            tensors = {"weight": layer.weight, "bias": layer.bias}
+            if isinstance(activation, nn.PReLU):
+                tensors["slope"] = activation.weight
+            for key, tensor in tensors.items():
+                weights[f"layers.{index}.{key}"] = tensor.detach().float().cpu().contiguous().numpy()
+        return Model(name, self.description, weights, facts)
+
+
+def initialise(
+    network: Network, method: Literal["lecun", "fitted", "gaussian-0.001"], generator: torch.Generator
+) -> None:
+    """Set the starting weights; "fitted" needs `fit_last_layer` afterwards, which needs data.
+
+    "lecun" is LeCun et al. 1998 (variance 1/fan-in, which keeps the variance of tanh's input), with He's factor
+    2 where a relu follows; "gaussian-0.001" is SRCNN's (standard deviation 0.001).
+    """
+    with torch.no_grad():
+        for layer, described in zip(network.layers, network.description.layers, strict=True):
+            fan_in = described.inputs * described.kernel**2
+            gain = 2.0 if described.activation in ("relu", "prelu") else 1.0
+            std = 0.001 if method == "gaussian-0.001" else math.sqrt(gain / fan_in)
+            layer.weight.normal_(0.0, std, generator=generator)
+            layer.bias.zero_()
+
+
+def fit_last_layer(network: Network, batches: list[tuple[Tensor, Tensor]], ridge: float = 1e-6) -> None:
+    """Solve the last convolution by least squares on ``batches`` of (lr, unshuffled target).
+
+    The last layer is linear, so given the layers before it the best one has a closed form. Started so, a
+    network with random hidden layers already interpolates, instead of first having to learn the identity.
+    ``ridge`` is the weight of the penalty on large weights, as a fraction of the mean squared feature.
+    """
+    last = network.layers[-1]
+    described = network.description.layers[-1]
+    size = described.inputs * described.kernel**2 + 1
+    device = last.weight.device
+    moments = torch.zeros(size, size, dtype=torch.float64, device=device)
+    products = torch.zeros(size, described.outputs, dtype=torch.float64, device=device)
+    with torch.no_grad():
+        for lr, target in batches:
+            if network.description.residual == "nearest":
+                target = target - lr.repeat_interleave(network.description.scale**2, dim=1)
+            windows = nn.functional.unfold(network.features(lr), described.kernel, padding=described.kernel // 2)
+            rows = windows.transpose(1, 2).reshape(-1, size - 1).double()
+            rows = torch.cat([rows, torch.ones_like(rows[:, :1])], dim=1)
+            moments += rows.T @ rows
+            products += rows.T @ target.permute(0, 2, 3, 1).reshape(-1, described.outputs).double()
+        penalty = ridge * moments.diagonal().mean() * torch.eye(size, dtype=torch.float64, device=device)
+        solution = torch.linalg.solve(moments + penalty, products).float()
+        last.weight.copy_(solution[:-1].T.reshape(last.weight.shape))
+        last.bias.copy_(solution[-1])

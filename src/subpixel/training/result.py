@@ -1,0 +1,52 @@
+"""What a finished run leaves behind: the model file, with its facts measured and stated."""
+
+import dataclasses
+import subprocess
+from pathlib import Path
+
+from subpixel.engines.select import choose
+from subpixel.evaluation.protocol import evaluate_file, mean, pictures
+from subpixel.model import Facts, Model
+from subpixel.training.config import TrainingConfig
+from subpixel.training.loop import Run
+
+
+def finished_model(run: Run, config_path: Path) -> Model:
+    """The trained model with its facts; PSNR is measured on those ``test_sets`` that are at hand."""
+    config = run.config
+    facts = Facts(
+        version=config.version,
+        training_data=config.training_data or ", ".join(config.data.folders),
+        recipe=config_path.name,
+        config_commit=repository_commit(config_path),
+        licence=config.licence,
+        citation=config.citation,
+    )
+    model = run.model(facts)
+    return dataclasses.replace(model, facts=dataclasses.replace(facts, psnr_db=measure(model, config, run.datasets)))
+
+
+def measure(model: Model, config: TrainingConfig, datasets: Path) -> dict[str, float]:
+    """Mean luma PSNR in dB by test set, bicubic protocol, rounded to 0.001 dB."""
+    engine = choose(model).engine
+    found = [name for name in config.test_sets if (datasets / name).is_dir()]
+    psnr_db = {}
+    for name in found:
+        scores = [evaluate_file(file, engine, model.scale).model for file in pictures(datasets / name)]
+        psnr_db[name] = round(mean(scores).psnr_db, 3)
+    return psnr_db
+
+
+def repository_commit(path: Path) -> str:
+    """The commit that holds ``path`` as it is, or "uncommitted" where git cannot say so."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(path.parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        if git("status", "--porcelain", "--", path.name):
+            return "uncommitted"
+        return git("log", "-1", "--format=%H", "--", path.name) or "uncommitted"
+    except (OSError, subprocess.CalledProcessError):
+        return "uncommitted"
