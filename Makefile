@@ -22,6 +22,9 @@ $(VENV)/dev: $(VENV)/base
 demo: $(VENV)/base
 	$(BIN)/python examples/demo.py
 
+# The test processes already use every core; threads of their own would only wait for each other.
+test: export OMP_NUM_THREADS = 1
+test: export OPENBLAS_NUM_THREADS = 1
 test: $(VENV)/dev
 	$(BIN)/python -m pytest -n auto
 

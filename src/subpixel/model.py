@@ -142,7 +142,7 @@ def _checked_fields(data: Any, types: Mapping[str, type], where: str = "the desc
     unknown = sorted(data.keys() - types.keys())
     if missing or unknown:
         raise ModelError(
-            f"{where} lacks {', '.join(missing) or 'nothing'} and has unknown {', '.join(unknown) or 'nothing'}"
+            f"{where}: missing {', '.join(missing) or 'nothing'}; unknown {', '.join(unknown) or 'nothing'}"
         )
     for name, kind in types.items():
         if not isinstance(data[name], kind) or isinstance(data[name], bool):
@@ -187,7 +187,9 @@ class Model:
         if missing:
             raise ModelError(f"model {self.name}: weights missing: {', '.join(missing)}")
         if unknown:
-            raise ModelError(f"model {self.name}: weights that the description does not have: {', '.join(unknown)}")
+            raise ModelError(
+                f"model {self.name}: weights that the description does not have: {', '.join(unknown)}"
+            )
         frozen: dict[str, NDArray[np.float32]] = {}
         for key, shape in shapes.items():
             array = np.asarray(self.weights[key])
@@ -196,7 +198,9 @@ class Model:
             if array.dtype != np.float32:
                 raise ModelError(f"model {self.name}: {key} is {array.dtype}, expected float32")
             if not np.isfinite(array).all():
-                raise ModelError(f"model {self.name}: {key} holds NaN or infinity; the training diverged or the file is damaged")
+                raise ModelError(
+                    f"model {self.name}: {key} holds NaN or infinity (training diverged, or damage)"
+                )
             array = np.array(array, order="C")
             array.flags.writeable = False
             frozen[key] = array

@@ -4,6 +4,7 @@ It is slow, and means to be beyond doubt. It stands in where no faster engine ca
 """
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from subpixel.engines.base import Engine
@@ -11,13 +12,13 @@ from subpixel.shuffle import pixel_shuffle
 
 
 class NumpyEngine(Engine):
-    """Convolutions summed tap by tap in float64, rounded to float32 once, at the end.
+    """Every layer in float64, rounded to float32 once, at the end.
 
     ``threads`` is not honoured: NumPy's matrix product has its own (``OPENBLAS_NUM_THREADS``).
     """
 
     name = "numpy"
-    tile_side_px = 128  # float64 and several copies of it: a quarter of the usual side keeps it near 100 MB
+    tile_side_px = 128  # each pixel's window is copied out: about 100 MB for ESPCN's second layer
 
     def run(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Engine.run`."""
@@ -52,12 +53,9 @@ def convolve(
     Returns:
         ``(outputs, H, W)``.
     """
-    _, height, width = values.shape
     kernel = weight.shape[-1]
     border = kernel // 2
     padded = np.pad(values, ((0, 0), (border, border), (border, border)))
-    result = np.tile(bias.astype(np.float64)[:, None, None], (1, height, width))
-    for row, column in np.ndindex(kernel, kernel):
-        seen = padded[:, row : row + height, column : column + width]
-        result += np.tensordot(weight[:, :, row, column], seen, axes=1)
-    return result
+    windows = sliding_window_view(padded, (kernel, kernel), axis=(1, 2))
+    sums = np.tensordot(weight.astype(np.float64), windows, axes=((1, 2, 3), (0, 3, 4)))  # inputs and taps
+    return np.asarray(sums + bias[:, None, None])

@@ -15,7 +15,11 @@ _FOLDER = files("subpixel") / "weights"
 
 def names() -> list[str]:
     """The names of the packaged models, sorted."""
-    return sorted(entry.name.removesuffix(".safetensors") for entry in _FOLDER.iterdir() if entry.name.endswith(".safetensors"))
+    return sorted(
+        entry.name.removesuffix(".safetensors")
+        for entry in _FOLDER.iterdir()
+        if entry.name.endswith(".safetensors")
+    )
 
 
 @cache
@@ -46,9 +50,11 @@ def find(name: str | None = None, *, scale: int | None = None) -> Model:
         if wanted not in packaged:
             known = ", ".join(packaged) or "none"
             raise ModelError(
-                f"no packaged model {wanted!r}; packaged: {known}. For a file of your own, give its path (.safetensors)"
+                f"no packaged model {wanted!r}; packaged: {known}. A file of your own is named by its path"
             )
         model = _load(wanted)
     if scale is not None and model.scale != scale:
-        raise ModelError(f"model {model.name} enlarges x{model.scale}, not x{scale}; leave out the scale or pick another")
+        raise ModelError(
+            f"model {model.name} enlarges x{model.scale}, not x{scale}; leave out the scale or pick another"
+        )
     return model

@@ -1,1 +1,1 @@
-"""Training: from a configuration and folders of pictures to a `Model`. Needs the extra ``subpixel[train]``."""
+"""Training: from a configuration and pictures to a `Model`. Needs the extra ``subpixel[train]``."""

@@ -18,7 +18,10 @@ from subpixel.files import write_atomically
 
 
 def save_checkpoint(
-    path: Path, tensors: dict[str, dict[str, Tensor]], optimiser: torch.optim.Optimizer, numbers: dict[str, Any]
+    path: Path,
+    tensors: dict[str, dict[str, Tensor]],
+    optimiser: torch.optim.Optimizer,
+    numbers: dict[str, Any],
 ) -> None:
     """Write groups of named tensors, an optimiser's state, and anything that JSON can hold."""
     flat = {f"{group}/{key}": tensor for group, named in tensors.items() for key, tensor in named.items()}

@@ -34,7 +34,7 @@ class DataConfig:
 
     folders: tuple[str, ...]
     """Below the folder given by --datasets."""
-    degradation: Literal["bicubic", "bicubic-8bit", "gaussian"] = "bicubic"
+    degradation: Literal["bicubic", "gaussian"] = "bicubic"
     """See `subpixel.evaluation.protocol.Degradation`."""
     sigma_px: float = 1.0
     """Of the Gaussian in HR pixels; open in the paper. Used with "gaussian" alone."""
@@ -154,7 +154,9 @@ class TrainingConfig:
         if not self.data.folders:
             raise ConfigError("data.folders is empty: name at least one folder of pictures")
         if any(not 0 < size <= 1 for size in self.data.shrink):
-            raise ConfigError(f"data.shrink: each size must be above 0 and at most 1, not {list(self.data.shrink)}")
+            raise ConfigError(
+                f"data.shrink: each size must be above 0 and at most 1, not {list(self.data.shrink)}"
+            )
         if self.patches.sampling == "random" and self.patches.batches_per_epoch < 1:
             raise ConfigError('patches.sampling = "random" needs patches.batches_per_epoch')
         if self.schedule.final_rate > self.schedule.rate:

@@ -21,6 +21,7 @@ from subpixel.resample import imresize
 from subpixel.shuffle import pixel_unshuffle
 from subpixel.training.config import PatchConfig
 
+
 @dataclass(frozen=True)
 class Pair:
     """A picture's luma in [0, 1]: small, and large but unshuffled."""
@@ -28,11 +29,11 @@ class Pair:
     lr: NDArray[np.float32]
     """``(H, W)``"""
     phases: NDArray[np.float32]
-    """``(scale**2, H, W)``: phase ``i*scale + j`` holds HR rows i, i+scale, ... and columns j, j+scale, ..."""
+    """``(scale**2, H, W)``: phase ``i*scale + j`` has every ``scale``-th HR row from i, column from j."""
 
 
 def make_pair(picture: NDArray[np.uint8], scale: int, degradation: Degradation) -> Pair:
-    """Degrade one picture, ``(H, W)`` grey or ``(H, W, 3)`` RGB, after cropping it to a multiple of ``scale``."""
+    """Crop one picture, ``(H, W)`` grey or ``(H, W, 3)`` RGB, to a multiple of ``scale``, and degrade it."""
     hr = crop_to_multiple(picture, scale)
     lr = degradation(hr, scale).astype(np.float32)
     large = luma_8bit(hr).astype(np.float32) / 255
@@ -57,7 +58,7 @@ def load_pairs(
 class Batch:
     """Patches: ``lr`` is ``(N, 1, P, P)``, ``target`` ``(N, scale**2, P, P)``, both channels-last in memory.
 
-    ``weight`` is ``(N, 1, P, P)``, 1 where a pixel counts in the loss and 0 where it does not; None if all do.
+    ``weight`` is ``(N, 1, P, P)``: 1 where a pixel counts in the loss, 0 elsewhere; None if all count.
     """
 
     lr: Tensor
@@ -88,7 +89,7 @@ class Patches:
         if not fitting:
             raise DatasetError(f"no picture is {side * scale} pixels high and wide; lower patches.side_px")
         if config.border == "exclude" and side <= 2 * self.halo_px:
-            raise DatasetError(f"with border = \"exclude\", patches.side_px must exceed {2 * self.halo_px}")
+            raise DatasetError(f'with border = "exclude", patches.side_px must exceed {2 * self.halo_px}')
         self.heights = np.array([pair.lr.shape[0] for pair in fitting])
         self.widths = np.array([pair.lr.shape[1] for pair in fitting])
         self.starts = np.concatenate([[0], np.cumsum(self.heights * self.widths)[:-1]])
@@ -167,7 +168,7 @@ class Patches:
         def along(origin: NDArray[np.intp], length: NDArray[Any]) -> NDArray[np.bool_]:
             from_start = (offsets >= halo) | (origin == 0)[:, None]
             from_end = (offsets < side - halo) | (origin + side == length)[:, None]
-            return from_start & from_end
+            return np.asarray(from_start & from_end)
 
         rows, columns = along(row, self.heights[picture]), along(column, self.widths[picture])
         return (rows[:, None, :, None] & columns[:, None, None, :]).astype(np.float32)

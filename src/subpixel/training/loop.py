@@ -42,7 +42,6 @@ class Progress:
     eta_seconds: float
 
 
-@dataclass
 class Run:
     """A run in a folder: checkpoint, TensorBoard logs and, at the end, the model.
 
@@ -50,14 +49,9 @@ class Run:
     run that was killed and resumed gives the same weights as one that was not (on the same machine).
     """
 
-    config: TrainingConfig
-    datasets: Path
-    folder: Path
-    device: torch.device
-
-    def prepare(self) -> None:
-        """Read the pictures and build network, optimiser and schedule."""
-        config = self.config
+    def __init__(self, config: TrainingConfig, datasets: Path, folder: Path, device: torch.device) -> None:
+        """Read the pictures below ``datasets``, and build network, optimiser and schedule."""
+        self.config, self.datasets, self.folder, self.device = config, datasets, folder, device
         self.description = espcn(config.network.scale, activation=config.network.activation)
         generator = torch.Generator().manual_seed(config.seed)
         self.network = Network(self.description)
@@ -134,7 +128,7 @@ class Run:
         save_checkpoint(self.folder / CHECKPOINT, tensors, self.optimiser, numbers)
 
     def train(self, report: Callable[[Progress], None] = lambda progress: None) -> None:
-        """Train to the end, telling ``report`` after each epoch; a checkpoint is kept after each epoch too."""
+        """Train to the end; each epoch is followed by a checkpoint, then by a call of ``report``."""
         self.folder.mkdir(parents=True, exist_ok=True)
         started, first = time.monotonic(), self.next_epoch
         epochs = self.config.schedule.max_epochs
@@ -143,7 +137,9 @@ class Run:
                 epoch = self.next_epoch
                 cost = self._epoch(epoch)
                 if not math.isfinite(cost):
-                    raise ConfigError(f"training diverged in epoch {epoch}: lower schedule.rate; the last checkpoint is whole")
+                    raise ConfigError(
+                        f"training diverged in epoch {epoch}; lower schedule.rate and start anew"
+                    )
                 rate = self.schedule.rate(epoch + 1)
                 self.finished = self.schedule.finish_epoch(epoch, cost)
                 self.next_epoch += 1
@@ -189,7 +185,6 @@ class Run:
     @torch.no_grad()
     def validate(self) -> float:
         """Mean luma PSNR in dB over the validation pictures, ``scale`` pixels shaved."""
-        scale = self.description.scale
         values = []
         for pair in self.validation:
             lr = torch.from_numpy(pair.lr)[None, None].to(self.device)

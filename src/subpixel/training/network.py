@@ -25,12 +25,18 @@ class Network(nn.Module):
         super().__init__()
         self.description = description
         self.layers = nn.ModuleList(
-            nn.Conv2d(layer.inputs, layer.outputs, layer.kernel, padding="same") for layer in description.layers
+            nn.Conv2d(layer.inputs, layer.outputs, layer.kernel, padding="same")
+            for layer in description.layers
         )
         self.activations = nn.ModuleList(
             nn.PReLU(layer.outputs) if layer.activation == "prelu" else ACTIVATIONS[layer.activation]()
             for layer in description.layers
         )
+
+    @property
+    def convolutions(self) -> list[nn.Conv2d]:
+        """The layers, in order."""
+        return [layer for layer in self.layers if isinstance(layer, nn.Conv2d)]
 
     def features(self, lr: Tensor) -> Tensor:
         """The input of the last convolution."""
@@ -55,7 +61,8 @@ class Network(nn.Module):
     def to_model(self, name: str, facts: Facts) -> Model:
         """Copy the weights into a `Model`."""
         weights: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]] = {}
-        for index, (layer, activation) in enumerate(zip(self.layers, self.activations, strict=True)):
+        for index, (layer, activation) in enumerate(zip(self.convolutions, self.activations, strict=True)):
+            assert layer.bias is not None
             tensors = {"weight": layer.weight, "bias": layer.bias}
             if isinstance(activation, nn.PReLU):
                 tensors["slope"] = activation.weight
@@ -69,15 +76,16 @@ def initialise(
 ) -> None:
     """Set the starting weights; "fitted" needs `fit_last_layer` afterwards, which needs data.
 
-    "lecun" is LeCun et al. 1998 (variance 1/fan-in, which keeps the variance of tanh's input), with He's factor
-    2 where a relu follows; "gaussian-0.001" is SRCNN's (standard deviation 0.001).
+    "lecun" is LeCun et al. 1998 (variance 1/fan-in, which keeps the variance of tanh's input), with He's
+    factor 2 where a relu follows; "gaussian-0.001" is SRCNN's (standard deviation 0.001).
     """
     with torch.no_grad():
-        for layer, described in zip(network.layers, network.description.layers, strict=True):
+        for layer, described in zip(network.convolutions, network.description.layers, strict=True):
             fan_in = described.inputs * described.kernel**2
             gain = 2.0 if described.activation in ("relu", "prelu") else 1.0
             std = 0.001 if method == "gaussian-0.001" else math.sqrt(gain / fan_in)
             layer.weight.normal_(0.0, std, generator=generator)
+            assert layer.bias is not None
             layer.bias.zero_()
 
 
@@ -88,7 +96,7 @@ def fit_last_layer(network: Network, batches: list[tuple[Tensor, Tensor]], ridge
     network with random hidden layers already interpolates, instead of first having to learn the identity.
     ``ridge`` is the weight of the penalty on large weights, as a fraction of the mean squared feature.
     """
-    last = network.layers[-1]
+    last = network.convolutions[-1]
     described = network.description.layers[-1]
     size = described.inputs * described.kernel**2 + 1
     device = last.weight.device
@@ -98,7 +106,9 @@ def fit_last_layer(network: Network, batches: list[tuple[Tensor, Tensor]], ridge
         for lr, target in batches:
             if network.description.residual == "nearest":
                 target = target - lr.repeat_interleave(network.description.scale**2, dim=1)
-            windows = nn.functional.unfold(network.features(lr), described.kernel, padding=described.kernel // 2)
+            windows = nn.functional.unfold(
+                network.features(lr), described.kernel, padding=described.kernel // 2
+            )
             rows = windows.transpose(1, 2).reshape(-1, size - 1).double()
             rows = torch.cat([rows, torch.ones_like(rows[:, :1])], dim=1)
             moments += rows.T @ rows
@@ -106,4 +116,5 @@ def fit_last_layer(network: Network, batches: list[tuple[Tensor, Tensor]], ridge
         penalty = ridge * moments.diagonal().mean() * torch.eye(size, dtype=torch.float64, device=device)
         solution = torch.linalg.solve(moments + penalty, products).float()
         last.weight.copy_(solution[:-1].T.reshape(last.weight.shape))
+        assert last.bias is not None
         last.bias.copy_(solution[-1])

@@ -23,7 +23,9 @@ def finished_model(run: Run, config_path: Path) -> Model:
         citation=config.citation,
     )
     model = run.model(facts)
-    return dataclasses.replace(model, facts=dataclasses.replace(facts, psnr_db=measure(model, config, run.datasets)))
+    return dataclasses.replace(
+        model, facts=dataclasses.replace(facts, psnr_db=measure(model, config, run.datasets))
+    )
 
 
 def measure(model: Model, config: TrainingConfig, datasets: Path) -> dict[str, float]:

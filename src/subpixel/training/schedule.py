@@ -37,9 +37,10 @@ class Cosine(Schedule):
 
 
 class Plateau(Schedule):
-    """The paper's (section 3.2): lower the rate when the cost improves by less than mu, down to ``final_rate``;
-    stop when ``stop_after`` epochs brought no improvement at all.
-    """  # noqa: D205
+    """The paper's (section 3.2): lower the rate when the cost improves by less than mu.
+
+    The rate falls to ``final_rate``; training ends when ``stop_after`` epochs brought no improvement at all.
+    """
 
     def __init__(self, config: ScheduleConfig) -> None:
         """Start at the first epoch."""

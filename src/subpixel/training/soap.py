@@ -57,7 +57,9 @@ class SOAP(torch.optim.Optimizer):
         assert gradient is not None
         # A vector is left as a column without bases: plain Adam.
         turned = parameter.ndim > 1
-        gradient = gradient.flatten(1) if turned else gradient[:, None]
+        # Contiguous, like the bases below, because a checkpoint gives contiguous tensors back, and a matrix
+        # product rounds differently with its operands' layout.
+        gradient = (gradient.flatten(1) if turned else gradient[:, None]).contiguous()
         state = self.state[parameter]
         if not state:
             state["step"] = 0
@@ -66,8 +68,8 @@ class SOAP(torch.optim.Optimizer):
             if turned:
                 state["rows"] = gradient @ gradient.T
                 state["columns"] = gradient.T @ gradient
-                state["row_basis"] = torch.linalg.eigh(state["rows"])[1]
-                state["column_basis"] = torch.linalg.eigh(state["columns"])[1]
+                state["row_basis"] = torch.linalg.eigh(state["rows"])[1].contiguous()
+                state["column_basis"] = torch.linalg.eigh(state["columns"])[1].contiguous()
         state["step"] += 1
         state["mean"].lerp_(gradient, 1 - beta1)
         mean = state["mean"]
@@ -87,5 +89,5 @@ class SOAP(torch.optim.Optimizer):
             state["rows"].lerp_(gradient @ gradient.T, 1 - beta2)
             state["columns"].lerp_(gradient.T @ gradient, 1 - beta2)
             if state["step"] % group["basis_every"] == 0:
-                state["row_basis"] = torch.linalg.qr(state["rows"] @ left)[0]
-                state["column_basis"] = torch.linalg.qr(state["columns"] @ right)[0]
+                state["row_basis"] = torch.linalg.qr(state["rows"] @ left)[0].contiguous()
+                state["column_basis"] = torch.linalg.qr(state["columns"] @ right)[0].contiguous()

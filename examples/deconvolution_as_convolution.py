@@ -1,0 +1,368 @@
+"""Why a transposed convolution is a convolution of the small image and a shuffle, in one dimension.
+
+    python examples/deconvolution_as_convolution.py [-o FIGURE.png]
+
+This is the story of the companion note to ESPCN (Shi et al., "Is the deconvolution layer the same as a
+convolutional layer?", arXiv 1609.07009), with its sizes: 8 samples, a filter (a, b, c, d) of 4 taps, stride
+2 and padding 2 make 5 samples, and the three layers that go back make 8 again. Each layer is a matrix; the
+script builds the matrices tap by tap, prints them, and applies them. It needs matplotlib for the figure.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from subpixel.shuffle import activation_patterns, pixel_shuffle, subpixel_weights
+
+LARGE, SMALL = 8, 5
+TAPS, STRIDE, PADDING = 4, 2, 2
+NAMES = "abcd"
+NONE = -1
+
+Taps = NDArray[np.int_]
+"""A layer as a matrix, without the weights: which tap of the filter stands in each place, or NONE."""
+
+Vector = NDArray[np.float64]
+
+
+def convolution() -> Taps:
+    """Stride 2: in each row the filter stands two places further. ``(5, 2 + 8 + 2)``, padding included."""
+    row, column = np.ogrid[:SMALL, : LARGE + 2 * PADDING]
+    return _inside(column - STRIDE * row)
+
+
+def transposed_convolution() -> Taps:
+    """The transpose: each sample adds the whole filter to the output, two places further. ``(2 + 8 + 2, 5)``.
+
+    Where the convolution padded its input, this layer crops its output: the first and last two rows go.
+    """
+    return convolution().T
+
+
+def subpixel_convolution() -> Taps:
+    """Stride 1/2: a convolution of stride 1 over the samples with zeros between them. ``(8, 11)``.
+
+    The 5 samples and the zeros between them are 9 places, and ``TAPS - 1 - PADDING = 1`` more at each end.
+    """
+    row, column = np.ogrid[:LARGE, : len(zeros_between(np.zeros(SMALL)))]
+    return _inside(column - row)
+
+
+def zeros_between(samples: Vector) -> Vector:
+    """What `subpixel_convolution` slides over: zeros between the samples, and at the ends."""
+    margin = TAPS - 1 - PADDING
+    spread = np.zeros(STRIDE * (len(samples) - 1) + 1 + 2 * margin)
+    spread[samples_at()] = samples
+    return spread
+
+
+def samples_at() -> slice:
+    """The places of the samples among the zeros."""
+    margin = TAPS - 1 - PADDING
+    return slice(margin, margin + STRIDE * (SMALL - 1) + 1, STRIDE)
+
+
+def reverse(taps: Taps) -> Taps:
+    """The same layer with its filter read from the other end: (d, c, b, a)."""
+    return np.where(taps == NONE, NONE, TAPS - 1 - taps)
+
+
+def crop(taps: Taps) -> Taps:
+    """Drop the rows of the transposed convolution that stand for the convolution's padding."""
+    return taps[PADDING:-PADDING]
+
+
+def with_weights(taps: Taps, weights: Vector) -> NDArray[np.float64]:
+    """The matrix itself."""
+    return np.where(taps == NONE, 0.0, weights[taps])
+
+
+def small_convolutions_and_shuffle(samples: Vector, weights: Vector) -> Vector:
+    """Two convolutions of stride 1 over the 5 samples, (c, a) and (d, b); their outputs take turns."""
+    phases = [np.correlate(samples, weights[phase::STRIDE][::-1], "valid") for phase in range(STRIDE)]
+    return np.stack(phases, axis=1).ravel()
+
+
+def _inside(tap: Taps) -> Taps:
+    return np.where((tap >= 0) & (tap < TAPS), tap, NONE)
+
+
+# In two dimensions
+
+
+def correlate(image: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A network's convolution without padding: ``(i, H, W)``, ``(o, i, k, k)`` to ``(o, H-k+1, W-k+1)``."""
+    windows = sliding_window_view(image, weights.shape[2:], axis=(1, 2))
+    result: NDArray[np.float64] = np.einsum("ihwuv,oiuv->ohw", windows, weights)
+    return result
+
+
+def in_two_dimensions(
+    image: NDArray[np.float64], kernel: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The same twice: with zeros between the pixels, and as 4 small filters and a shuffle.
+
+    ``image`` is ``(1, 5, 5)``, ``kernel`` ``(1, 1, 4, 4)``, both results ``(1, 8, 8)``.
+    """
+    spread = np.apply_along_axis(zeros_between, 1, np.apply_along_axis(zeros_between, 2, image))
+    slow = correlate(spread, kernel[..., ::-1, ::-1])
+    fast = pixel_shuffle(correlate(image, subpixel_weights(kernel, STRIDE)), STRIDE)
+    return slow, fast
+
+
+# The story, printed
+
+
+def drawn(taps: Taps) -> str:
+    """The matrix as letters."""
+    return "\n".join("    " + " ".join("·" if tap == NONE else NAMES[tap] for tap in row) for row in taps)
+
+
+def tell() -> None:
+    """Print the matrices, and the numbers that show which of them are equal."""
+    rng = np.random.default_rng(0)
+    x, weights = rng.integers(0, 10, LARGE).astype(float), np.array([1.0, 2.0, 3.0, 4.0])
+    y = with_weights(convolution(), weights) @ np.pad(x, PADDING)
+    transposed = with_weights(crop(transposed_convolution()), weights) @ y
+    subpixel = with_weights(reverse(subpixel_convolution()), weights) @ zeros_between(y)
+    shuffled = small_convolutions_and_shuffle(y, weights)
+    slow, fast = in_two_dimensions(rng.standard_normal((1, 5, 5)), rng.standard_normal((1, 1, 4, 4)))
+    active = activation_patterns(TAPS, STRIDE)[0, 0].sum()
+
+    print(f"""\
+A filter of {TAPS} taps: (a, b, c, d), stride {STRIDE}, padding {PADDING}. A dot is a zero.
+
+1. Convolution: {LARGE} samples x, and {PADDING} of padding at each end, become {SMALL} samples y = C x.
+
+{drawn(convolution())}
+
+2. Transposed convolution: {SMALL} samples become {LARGE}. The matrix is the transpose; the first and last
+   {PADDING} of its rows are cropped, for they fall where the convolution had its padding. What is left:
+
+{drawn(crop(transposed_convolution()))}
+
+3. Sub-pixel convolution: zeros between the {SMALL} samples, then a convolution of stride 1, here with the
+   filter from its other end, (d, c, b, a).
+
+{drawn(reverse(subpixel_convolution()))}
+
+   Every other column meets a zero. Without those columns it is the matrix of 2, place by place:
+
+{drawn(reverse(subpixel_convolution())[:, samples_at()])}
+
+   The two layers differ by the order of the filter only, and a filter that is learned can have any order.
+
+4. No output sees more than two taps: the even ones (c, a), the odd ones (d, b). So two convolutions of the
+   {SMALL} samples, neither with a zero in between, give all of them; a shuffle puts them in turn.
+
+{drawn(crop(transposed_convolution())[0::2])}
+
+{drawn(crop(transposed_convolution())[1::2])}
+
+With (a, b, c, d) = (1, 2, 3, 4) and x = {_numbers(x)}, y = {_numbers(y)}:
+
+    transposed convolution                  {_numbers(transposed)}
+    sub-pixel convolution                   {_numbers(subpixel)}
+    small convolutions, then the shuffle    {_numbers(shuffled)}
+
+In two dimensions both axes do this at once. A kernel of 4 x 4 taps has 4 patterns of {active} active taps,
+so it is 4 filters of 2 x 2 taps over the small image (subpixel.shuffle.subpixel_weights). A 5 x 5 image
+enlarged to 8 x 8 both ways differs by at most {np.abs(slow - fast).max():.0e}.""")
+
+
+def _numbers(values: Vector) -> str:
+    return " ".join(f"{value:g}" for value in values)
+
+
+# The figure
+
+COLOURS = ("#0072B2", "#D55E00", "#56B4E9", "#F0E442")
+"""One for each tap, from Okabe and Ito's palette for all kinds of colour vision: cold for the taps of even
+outputs, warm for those of odd ones."""
+
+
+class Board:
+    """Unit squares on one canvas, y downwards, so that every matrix is drawn to the same measure."""
+
+    def __init__(self, width: float, height: float, cell_inches: float = 0.25) -> None:
+        from matplotlib.figure import Figure
+
+        self.figure = Figure(figsize=(width * cell_inches, height * cell_inches))
+        self.axes = self.figure.add_axes((0, 0, 1, 1))
+        self.axes.set(xlim=(0, width), ylim=(height, 0), aspect="equal")
+        self.axes.axis("off")
+
+    def cell(self, x: float, y: float, text: str = "", *, colour: str = "white", faint: bool = False) -> None:
+        """One square; a faint one is there but has no effect."""
+        from matplotlib.patches import Rectangle
+
+        edge = "#d8d8d8" if faint else "#606060"
+        self.axes.add_patch(
+            Rectangle((x, y), 1, 1, facecolor=colour, edgecolor=edge, linewidth=0.6, zorder=1 if faint else 2)
+        )
+        dark = colour in (COLOURS[0], COLOURS[1])
+        ink = "#8c8c8c" if faint else "white" if dark else "black"
+        self.text(x + 0.5, y + 0.53, text, color=ink, size=8.5, ha="center", va="center")
+
+    def tap(self, x: float, y: float, tap: int, *, faint: bool = False) -> None:
+        """One entry of a matrix: a coloured square with the tap's letter, or an empty one."""
+        if tap == NONE:
+            self.cell(x, y, faint=True)
+        else:
+            self.cell(x, y, NAMES[tap], colour=_pale(COLOURS[tap]) if faint else COLOURS[tap], faint=faint)
+
+    def matrix(
+        self,
+        x: float,
+        y: float,
+        taps: Taps,
+        faint_rows: Sequence[int] = (),
+        faint_columns: Sequence[int] = (),
+    ) -> None:
+        """A layer, of which some rows or columns are there but have no effect."""
+        for (row, column), tap in np.ndenumerate(taps):
+            self.tap(x + column, y + row, int(tap), faint=row in faint_rows or column in faint_columns)
+
+    def vector(self, x: float, y: float, labels: Sequence[str]) -> None:
+        """A column of samples; one without a name is a zero."""
+        for row, label in enumerate(labels):
+            self.cell(x, y + row, label or "0", colour="#ececec" if label else "white", faint=not label)
+
+    def heading(self, x: float, y: float, title: str, explanation: str) -> None:
+        """A panel's title and two lines that say what it shows."""
+        self.text(x, y, title, size=11.5, weight="bold", va="baseline")
+        self.text(x, y + 0.45, explanation, size=9, va="top", linespacing=1.3)
+
+    def equals(self, x: float, y: float) -> None:
+        """The sign between the output and the matrix."""
+        self.text(x, y, "=", size=11, ha="center", va="center")
+
+    def note(self, x: float, y: float, text: str) -> None:
+        """A word beside a matrix."""
+        self.text(x, y, text, size=8.5, style="italic", color="#606060", ha="center", va="center")
+
+    def text(self, x: float, y: float, text: str, **style: Any) -> None:
+        """Words, in matplotlib's terms."""
+        self.axes.text(x, y, text, **style)
+
+
+def _pale(colour: str) -> str:
+    channels = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
+    return "#" + "".join(f"{round(255 - 0.25 * (255 - channel)):02x}" for channel in channels)
+
+
+def draw(path: Path) -> None:
+    """Write the four layers as matrices to ``path``, each tap in its colour."""
+    board = Board(30.8, 31.9)
+    _draw_convolution(board, 1, 1.5)
+    _draw_transposed(board, 18.2, 1.5)
+    _draw_subpixel(board, 1, 17.7)
+    _draw_shuffled(board, 18.2, 17.7)
+    board.figure.savefig(path, dpi=150)
+
+
+INPUT_NAMES, SMALL_NAMES, LARGE_NAMES = (
+    [letter + digit for digit in "₀₁₂₃₄₅₆₇"[:count]]
+    for letter, count in zip("xyz", (LARGE, SMALL, LARGE), strict=True)
+)
+PADDED = range(LARGE + 2 * PADDING)
+IN_PADDING = [*PADDED[:PADDING], *PADDED[-PADDING:]]
+
+
+def _draw_convolution(board: Board, x: float, y: float) -> None:
+    board.heading(
+        x,
+        y,
+        "1  Convolution, stride 2",
+        "Each row holds the filter (a, b, c, d),\ntwo places further than the last.",
+    )
+    y += 2.6
+    middle = y + (len(PADDED) - SMALL) / 2
+    board.vector(x, middle, SMALL_NAMES)
+    board.equals(x + 1.5, middle + SMALL / 2)
+    board.matrix(x + 2, middle, convolution(), faint_columns=IN_PADDING)
+    board.vector(x + 14.6, y, [""] * PADDING + INPUT_NAMES + [""] * PADDING)
+    board.note(x + 3, middle - 0.6, "padding")
+    board.note(x + 13, middle - 0.6, "padding")
+
+
+def _draw_transposed(board: Board, x: float, y: float) -> None:
+    board.heading(
+        x,
+        y,
+        "2  Transposed convolution",
+        "The transpose of 1; cropped where\nthe convolution had padding.",
+    )
+    y += 2.6
+    middle = y + len(PADDED) / 2
+    board.vector(x, y + PADDING, LARGE_NAMES)
+    board.equals(x + 1.5, middle)
+    board.matrix(x + 2, y, transposed_convolution(), faint_rows=IN_PADDING)
+    board.vector(x + 7.6, middle - SMALL / 2, SMALL_NAMES)
+    board.note(x + 0.9, y + 1, "cropped")
+    board.note(x + 0.9, y + len(PADDED) - 1, "cropped")
+
+
+def _draw_subpixel(board: Board, x: float, y: float) -> None:
+    board.heading(
+        x,
+        y,
+        "3  Sub-pixel convolution, stride 1/2",
+        "Zeros between the samples; the filter reversed, stride 1.\n"
+        "Pale taps meet a zero: without their columns, this is 2.",
+    )
+    y += 2.6
+    names = [""] * len(zeros_between(np.zeros(SMALL)))
+    names[samples_at()] = SMALL_NAMES
+    middle = y + len(names) / 2
+    board.vector(x, middle - LARGE / 2, LARGE_NAMES)
+    board.equals(x + 1.5, middle)
+    zeros = [place for place, name in enumerate(names) if not name]
+    board.matrix(x + 2, middle - LARGE / 2, reverse(subpixel_convolution()), faint_columns=zeros)
+    board.vector(x + 13.6, y, names)
+
+
+def _draw_shuffled(board: Board, x: float, y: float) -> None:
+    board.heading(
+        x,
+        y,
+        "4  Small convolutions, shuffled",
+        "The even and the odd rows of 2: filters\n(c, a) and (d, b), at stride 1.",
+    )
+    y += 2.6
+    middle = y + 5.5
+    board.vector(x, middle - LARGE / 2, LARGE_NAMES)
+    board.note(x + 2, middle - LARGE / 2 - 0.75, "shuffle")
+    for phase, start in enumerate((middle - 4.75, middle + 0.75)):
+        rows = crop(transposed_convolution())[phase::STRIDE]
+        board.vector(x + 3.2, start, LARGE_NAMES[phase::STRIDE])
+        board.equals(x + 4.7, start + len(rows) / 2)
+        board.matrix(x + 5.2, start, rows)
+        for row in range(len(rows)):
+            end = middle - LARGE / 2 + STRIDE * row + phase
+            board.axes.plot([x + 3.2, x + 1], [start + row + 0.5, end + 0.5], color="#909090", linewidth=0.9)
+    board.vector(x + 10.8, middle - SMALL / 2, SMALL_NAMES)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Tell the story; with ``-o``, draw it too."""
+    parser = argparse.ArgumentParser(
+        description="Why a transposed convolution is a convolution and a shuffle."
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="FIGURE", help="draw the matrices into this file"
+    )
+    output = parser.parse_args(arguments).output
+    tell()
+    if output:
+        draw(output)
+        print(f"\nThe matrices, drawn: {output}")
+
+
+if __name__ == "__main__":
+    main()

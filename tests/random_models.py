@@ -1,0 +1,45 @@
+"""Models with random weights, for tests that ask whether two ways of computing agree."""
+
+from itertools import pairwise
+
+import numpy as np
+
+from subpixel.model import Convolution, Description, Model
+from subpixel.networks import espcn
+
+
+def random_model(description: Description, seed: int = 0) -> Model:
+    """Weights that keep the values between layers near 1, as those of a trained network do."""
+    rng = np.random.default_rng(seed)
+    weights = {}
+    for name, shape in description.shapes().items():
+        spread = {"weight": 1 / np.sqrt(np.prod(shape[1:])), "bias": 0.1, "slope": 0.3}[name.split(".")[-1]]
+        weights[name] = rng.normal(0, spread, shape).astype(np.float32)
+    return Model(f"random-{seed}-x{description.scale}", description, weights)
+
+
+def integer_model(scale: int = 2) -> Model:
+    """An ESPCN over whole numbers: below 2**24 float32 computes them exactly, in whatever order."""
+    description = espcn(scale, activation="relu")
+    rng = np.random.default_rng(0)
+    weights = {
+        name: rng.integers(-1, 2, shape).astype(np.float32) for name, shape in description.shapes().items()
+    }
+    return Model(f"integers-x{scale}", description, weights)
+
+
+def odd_description(seed: int) -> Description:
+    """Any network that a `Description` can hold, small enough for tests."""
+    rng = np.random.default_rng(seed)
+    scale, channels, depth = (int(rng.integers(1, high + 1)) for high in (8, 4, 4))
+    widths = [channels, *rng.integers(1, 9, depth - 1).tolist(), channels * scale**2]
+    layers = tuple(
+        Convolution(
+            inputs,
+            outputs,
+            kernel=int(rng.choice([1, 3, 5, 7, 9])),
+            activation=rng.choice(["none", "relu", "prelu", "tanh"]).item(),
+        )
+        for inputs, outputs in pairwise(widths)
+    )
+    return Description(scale, layers, channels, residual=rng.choice(["none", "nearest"]).item())

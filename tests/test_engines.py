@@ -1,0 +1,282 @@
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+
+import numpy as np
+import pytest
+
+from random_models import odd_description, random_model
+from subpixel.engines.base import from_float, to_float
+from subpixel.engines.numpy_engine import NumpyEngine
+from subpixel.engines.onnxruntime_engine import OnnxRuntimeEngine
+from subpixel.engines.select import ENGINES, available_cpus, choose
+from subpixel.errors import EngineError
+from subpixel.model import Convolution, Description, Model
+from subpixel.networks import espcn
+
+SIDES = (1, 2, 7, 15, 16, 17, 33, 97)
+ODD = [odd_description(seed) for seed in range(40)]
+each_engine = pytest.mark.parametrize("engine_type", [NumpyEngine, OnnxRuntimeEngine])
+
+
+def plane(*shape, seed=0):
+    return np.random.default_rng(seed).random(shape, np.float32)
+
+
+def assert_agree(result, expected, tolerance=1e-5):
+    assert result.dtype == expected.dtype
+    assert result.shape == expected.shape
+    np.testing.assert_allclose(result, expected, rtol=0, atol=tolerance)
+
+
+def identity():
+    """A network that gives back what it is given."""
+    weights = {"layers.0.weight": np.ones((1, 1, 1, 1), np.float32), "layers.0.bias": np.zeros(1, np.float32)}
+    return Model("identity", Description(1, (Convolution(1, 1, 1),)), weights)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_engines_agree_at_awkward_sizes(activation, scale):
+    model = random_model(espcn(scale, activation=activation), seed=scale)
+    oracle, engine = NumpyEngine(model), OnnxRuntimeEngine(model)
+    for height, width in product(SIDES, SIDES):
+        lr = plane(height, width)
+        hr = engine(lr)
+        assert hr.shape == (height * scale, width * scale)
+        assert_agree(hr, oracle(lr))
+
+
+@pytest.mark.parametrize("seed", range(len(ODD)))
+def test_engines_agree_on_odd_networks(seed):
+    model = random_model(ODD[seed], seed)
+    for height, width in [(1, 1), (2, 9), (13, 6)]:
+        lr = plane(ODD[seed].channels, height, width, seed=seed)
+        assert_agree(OnnxRuntimeEngine(model)(lr), NumpyEngine(model)(lr))
+
+
+def test_odd_networks_cover_every_feature():
+    layers = [layer for description in ODD for layer in description.layers]
+    assert {layer.kernel for layer in layers} == {1, 3, 5, 7, 9}
+    assert {layer.activation for layer in layers} == {"none", "relu", "prelu", "tanh"}
+    assert {description.scale for description in ODD} == set(range(1, 9))
+    assert {len(description.layers) for description in ODD} == {1, 2, 3, 4}
+    residuals = {(description.channels, description.residual) for description in ODD}
+    assert residuals == set(product([1, 2, 3, 4], ["none", "nearest"]))
+
+
+@pytest.mark.parametrize("seed", range(len(ODD)))
+def test_oracle_agrees_with_pytorch(seed):
+    torch = pytest.importorskip("torch")
+    functional = torch.nn.functional
+    model = random_model(ODD[seed], seed)
+    lr = plane(model.description.channels, 11, 14, seed=seed)
+    weights = {name: torch.tensor(array, dtype=torch.float64) for name, array in model.weights.items()}
+    value = given = torch.tensor(lr[None], dtype=torch.float64)
+    for index, layer in enumerate(model.description.layers):
+        name = f"layers.{index}"
+        value = functional.conv2d(value, weights[f"{name}.weight"], weights[f"{name}.bias"], padding="same")
+        if layer.activation == "prelu":
+            value = functional.prelu(value, weights[f"{name}.slope"])
+        elif layer.activation != "none":
+            value = getattr(torch, layer.activation)(value)
+    value = functional.pixel_shuffle(value, model.scale)
+    if model.description.residual == "nearest":
+        value = value + functional.interpolate(given, scale_factor=model.scale, mode="nearest")
+    # What is left is the rounding of the oracle's result to float32: 24 bits of values up to about 8.
+    assert_agree(NumpyEngine(model)(lr).astype(np.float64), value[0].numpy(), tolerance=5e-7)
+
+
+def test_the_comparison_can_fail():
+    expected = plane(4, 5)
+    assert_agree(expected + np.float32(5e-6), expected)
+    wrong = expected.copy()
+    wrong[3, 4] += 2e-5
+    with pytest.raises(AssertionError):
+        assert_agree(wrong, expected)
+    wrong[3, 4] = np.nan
+    with pytest.raises(AssertionError):
+        assert_agree(wrong, expected)
+    with pytest.raises(AssertionError):
+        assert_agree(expected[:1], expected[:, :1].T)
+    with pytest.raises(AssertionError):
+        assert_agree(expected.astype(np.float64), expected)
+
+
+@each_engine
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
+def test_keeps_the_dtype(engine_type, dtype):
+    engine = engine_type(random_model(espcn(3)))
+    lr = plane(6, 5)
+    if np.issubdtype(dtype, np.integer):
+        largest = np.iinfo(dtype).max
+        lr = (lr * largest).astype(dtype)
+        exact = engine((lr / largest).astype(np.float32)).astype(np.float64)
+        assert exact.min() < 0, "the case is to test clipping"
+        expected = np.clip(np.floor(exact * largest + 0.5), 0, largest)
+        # The engine rounds in float32, so that what lies within 2**-8 of a half may go either way.
+        unsure = np.abs(exact * largest % 1 - 0.5) < 2**-8
+        assert unsure.mean() < 0.1
+        hr = engine(lr)
+        np.testing.assert_array_equal(hr[~unsure], expected[~unsure])
+    else:
+        hr = engine(lr.astype(dtype))
+        assert_agree(hr.astype(np.float32), engine(lr), tolerance=0)
+        assert hr.min() < 0, "floats are not clipped"
+    assert hr.dtype == dtype
+    assert hr.shape == (18, 15)
+    assert hr.flags.c_contiguous
+
+
+@each_engine
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_no_integer_changes_on_its_way_through(engine_type, dtype):
+    every = np.arange(np.iinfo(dtype).max + 1).reshape(16, -1).astype(dtype)
+    np.testing.assert_array_equal(engine_type(identity())(every), every)
+
+
+def test_integers_are_rounded_half_up_and_clipped():
+    halves = np.arange(255, dtype=np.float32) + np.float32(0.5)
+    samples = halves / np.float32(255)
+    stay_halves = samples * np.float32(255) == halves
+    assert (halves[stay_halves] % 2 == 0.5).any(), "half to even would round these down"
+    rounded = from_float(samples[stay_halves], np.dtype(np.uint8))
+    np.testing.assert_array_equal(rounded, halves[stay_halves] + 0.5)
+    overshoot = np.array([-1e9, -0.1, -0.001, 0, 1, 1.001, 1.1, 1e9], np.float32)
+    assert from_float(overshoot, np.dtype(np.uint8)).tolist() == [0] * 4 + [255] * 4
+    assert from_float(overshoot, np.dtype(np.uint16)).tolist() == [0] * 4 + [65535] * 4
+    np.testing.assert_array_equal(from_float(overshoot, np.dtype(np.float32)), overshoot)
+
+
+def test_floats_are_the_nearest_to_the_integers():
+    for dtype in (np.uint8, np.uint16):
+        every = np.arange(np.iinfo(dtype).max + 1, dtype=dtype)[::-1]
+        floats = to_float(every)
+        assert floats.dtype == np.float32
+        assert floats.flags.c_contiguous
+        np.testing.assert_array_equal(floats, (every / np.iinfo(dtype).max).astype(np.float32))
+
+
+@each_engine
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_input_need_not_be_contiguous_or_writeable(engine_type, dtype):
+    engine = engine_type(random_model(espcn(2, channels=3)))
+    whole = (plane(20, 24, 3) * np.iinfo(np.uint8).max).astype(dtype)
+    whole = whole if dtype == np.uint8 else whole / np.float32(255)
+    view = whole[::2, ::-3].transpose(2, 0, 1)
+    copy = view.copy()
+    whole.flags.writeable = False
+    np.testing.assert_array_equal(engine(view), engine(copy))
+    np.testing.assert_array_equal(view, copy)
+
+
+@each_engine
+def test_one_channel_may_have_its_own_axis(engine_type):
+    engine = engine_type(random_model(espcn(2)))
+    lr = plane(5, 6)
+    np.testing.assert_array_equal(engine(lr[None]), engine(lr)[None])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("shape", [(), (7,), (0, 5), (5, 0), (5, 6, 3), (2, 5, 6), (3, 0, 6), (1, 3, 5, 6)])
+def test_refuses_wrong_shapes(shape, channels):
+    engine = NumpyEngine(random_model(espcn(2, channels=channels)))
+    with pytest.raises(ValueError, match=r"expected a plane of shape .*H, W"):
+        engine(np.zeros(shape, np.uint8))
+
+
+def test_refuses_a_bare_plane_for_a_network_over_colours():
+    with pytest.raises(ValueError, match=r"shape \(3, H, W\)"):
+        NumpyEngine(random_model(espcn(2, channels=3)))(plane(5, 6))
+
+
+@pytest.mark.parametrize("dtype", [bool, np.int16, np.int64, np.uint32, np.float16, complex, object])
+def test_refuses_other_dtypes(dtype):
+    with pytest.raises(ValueError, match="expected uint8, uint16, float32 or float64 samples, not"):
+        NumpyEngine(random_model(espcn(2)))(np.zeros((5, 6), dtype))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("sample", [np.nan, np.inf, -np.inf, 255, -1.5, 2.5])
+def test_refuses_floats_that_are_no_samples(sample, dtype):
+    lr = plane(5, 6).astype(dtype)
+    lr[3, 2] = sample
+    with pytest.raises(ValueError, match=r"finite and in \[0, 1\]"):
+        NumpyEngine(random_model(espcn(2)))(lr)
+
+
+def test_takes_floats_that_overshoot():
+    lr = plane(5, 6)
+    lr[3, 2], lr[3, 3] = -0.2, 1.2
+    model = random_model(espcn(2))
+    assert_agree(OnnxRuntimeEngine(model)(lr), NumpyEngine(model)(lr))
+
+
+@each_engine
+def test_threads_may_share_an_engine(engine_type):
+    engine = engine_type(random_model(espcn(2)), tile_side_px=16)
+    planes = [plane(20 + seed, 30, seed=seed) for seed in range(8)]
+    expected = [engine(lr) for lr in planes]
+    with ThreadPoolExecutor(4) as pool:
+        for hr, alone in zip(pool.map(engine, planes), expected, strict=True):
+            np.testing.assert_array_equal(hr, alone)
+
+
+def test_auto_prefers_onnxruntime():
+    choice = choose(random_model(espcn(2)))
+    assert choice.engine.name == "onnxruntime"
+    assert choice.engine.precision == "fp32"
+    assert choice.reason == "onnxruntime: the fastest installed"
+
+
+@pytest.mark.parametrize("missing", ["onnx", "onnxruntime"])
+def test_auto_falls_back_and_says_so(monkeypatch, missing):
+    monkeypatch.setitem(sys.modules, missing, None)
+    choice = choose(random_model(espcn(2)))
+    assert choice.engine.name == "numpy"
+    assert "slow" in choice.reason
+    assert "pip install onnx onnxruntime" in choice.reason
+    assert choice.engine(plane(3, 4)).shape == (6, 8)
+
+
+def test_an_engine_asked_for_is_never_replaced(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(EngineError, match="pip install onnx onnxruntime"):
+        choose(random_model(espcn(2)), "onnxruntime")
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_engines_by_name(name):
+    choice = choose(random_model(espcn(2)), name, "fp32")
+    assert choice.engine.name == name
+    assert choice.reason == f"{name}: asked for"
+
+
+def test_unknown_names_are_refused_with_the_known_ones():
+    model = random_model(espcn(2))
+    with pytest.raises(EngineError, match="unknown engine 'cuda'; known: auto, onnxruntime, numpy"):
+        choose(model, "cuda")
+    with pytest.raises(EngineError, match="unknown precision 'fp64'; known: auto, fp32"):
+        choose(model, precision="fp64")
+
+
+def test_thread_count_is_honoured():
+    model = random_model(espcn(2))
+    for threads in (1, 3):
+        engine = choose(model, "onnxruntime", threads=threads).engine
+        assert engine.threads == threads
+        assert engine._session.get_session_options().intra_op_num_threads == threads
+    with pytest.raises(ValueError, match="threads must be at least 1, not 0"):
+        choose(model, threads=0)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no CPU affinity")
+def test_threads_default_to_the_cpus_of_this_process():
+    allowed = os.sched_getaffinity(0)
+    assert choose(random_model(espcn(2))).engine.threads == available_cpus() == len(allowed)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        assert available_cpus() == 1
+    finally:
+        os.sched_setaffinity(0, allowed)

@@ -1,0 +1,124 @@
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from typer.testing import CliRunner
+
+from random_models import odd_description, random_model
+from subpixel.cli import app
+from subpixel.engines.numpy_engine import NumpyEngine
+from subpixel.engines.onnx_graph import export
+from subpixel.errors import OutputError, OutputExists
+from subpixel.model import Facts, Model
+from subpixel.networks import espcn
+
+
+@pytest.fixture
+def model():
+    plain = random_model(espcn(3))
+    facts = Facts(version="2", licence="MIT", psnr_db={"Set5": 32.5}, training_data="T91")
+    return Model("espcn-test-x3", plain.description, plain.weights, facts)
+
+
+def run_bare(path, batch):
+    """Run an exported file as a stranger would, without any of our code."""
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return session.run(None, {"lr": batch})[0]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_file_agrees_with_the_oracle(tmp_path, seed):
+    model = random_model(odd_description(seed), seed)
+    path = tmp_path / "model.onnx"
+    export(model, path)
+    oracle = NumpyEngine(model)
+    for height, width in [(1, 1), (5, 8)]:
+        shape = (2, model.description.channels, height, width)
+        batch = np.random.default_rng(seed).random(shape, np.float32)
+        hr = run_bare(path, batch)
+        assert hr.dtype == np.float32
+        np.testing.assert_allclose(hr, np.stack([oracle(lr) for lr in batch]), rtol=0, atol=1e-5)
+
+
+def test_file_describes_itself(tmp_path, model):
+    path = tmp_path / "model.onnx"
+    export(model, path)
+    proto = onnx.load(path)
+    onnx.checker.check_model(proto, full_check=True)
+    assert proto.producer_name == "subpixel"
+    assert [(opset.domain, opset.version) for opset in proto.opset_import] == [("", 13)]
+    properties = {entry.key: entry.value for entry in proto.metadata_props}
+    description = json.loads(properties.pop("description"))
+    assert description == json.loads(json.dumps(model.description.to_json()))
+    assert properties == {
+        "name": "espcn-test-x3",
+        "scale": "3",
+        "version": "2",
+        "licence": "MIT",
+        "psnr_db": '{"Set5": 32.5}',
+        "training_data": "T91",
+    }
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert [(value.name, value.shape) for value in session.get_inputs()] == [("lr", ["N", 1, "H", "W"])]
+    assert [(value.name, value.shape) for value in session.get_outputs()] == [("hr", ["N", 1, "3*H", "3*W"])]
+
+
+def test_existing_file_is_kept_unless_told(tmp_path, model):
+    path = tmp_path / "model.onnx"
+    path.write_text("precious")
+    with pytest.raises(OutputExists, match="exists already"):
+        export(model, path)
+    assert path.read_text() == "precious"
+    export(model, path, overwrite=True)
+    onnx.checker.check_model(onnx.load(path))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_unwritable_place(tmp_path, model):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot write there"):
+        export(model, tmp_path / "file" / "model.onnx")
+
+
+@pytest.fixture
+def run():
+    return lambda *arguments: CliRunner().invoke(app, ["export", *map(str, arguments)])
+
+
+def test_command_writes_the_same_graph(tmp_path, model, run):
+    model.save(tmp_path / "model.safetensors")
+    result = run(tmp_path / "model.safetensors", "-o", tmp_path / "a.onnx")
+    assert result.exit_code == 0
+    assert result.stdout == ""
+    assert result.stderr == f"wrote {tmp_path / 'a.onnx'}\n"
+    export(model, tmp_path / "b.onnx")
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+
+
+def test_command_refuses_an_existing_file(tmp_path, model, run):
+    model.save(tmp_path / "model.safetensors")
+    (tmp_path / "a.onnx").write_text("precious")
+    arguments = (tmp_path / "model.safetensors", "-o", tmp_path / "a.onnx")
+    result = run(*arguments)
+    assert result.exit_code == 1
+    assert "--overwrite" in result.stderr
+    assert (tmp_path / "a.onnx").read_text() == "precious"
+    assert run(*arguments, "--overwrite").exit_code == 0
+    onnx.checker.check_model(onnx.load(tmp_path / "a.onnx"))
+
+
+def test_command_names_an_unknown_model(tmp_path, run):
+    result = run("no-such-model", "-o", tmp_path / "a.onnx")
+    assert result.exit_code == 1
+    assert "no-such-model" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_command_never_writes_over_the_model(tmp_path, model, run):
+    path = tmp_path / "model.safetensors"
+    model.save(path)
+    before = path.read_bytes()
+    assert run(path, "-o", path, "--overwrite").exit_code == 2
+    assert path.read_bytes() == before

@@ -1,0 +1,191 @@
+"""The model file: what is written is read back, and what is wrong is refused with its reason."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from subpixel import Convolution, Description, Facts, Model, ModelError, load_model
+from subpixel.networks import espcn, packaged
+
+
+def random_model(description: Description, seed: int = 0) -> Model:
+    rng = np.random.default_rng(seed)
+    weights = {
+        key: rng.normal(0, 0.1, shape).astype(np.float32) for key, shape in description.shapes().items()
+    }
+    facts = Facts(version="7", training_data="noise", psnr_db={"Set5": 12.5}, licence="MIT")
+    return Model("random", description, weights, facts)
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    layers = (Convolution(3, 5, 9, "prelu"), Convolution(5, 12, 1))
+    model = random_model(Description(2, layers, channels=3, residual="nearest"))
+    model.save(tmp_path / "m.safetensors")
+    loaded = load_model(tmp_path / "m.safetensors")
+    assert (loaded.name, loaded.description, loaded.facts) == (model.name, model.description, model.facts)
+    assert loaded.weights.keys() == model.weights.keys()
+    assert all(np.array_equal(loaded.weights[key], model.weights[key]) for key in model.weights)
+    assert [file.name for file in tmp_path.iterdir()] == ["m.safetensors"]
+
+
+def test_weights_cannot_be_changed() -> None:
+    model = random_model(espcn(2))
+    with pytest.raises(ValueError, match="read-only"):
+        model.weights["layers.0.bias"][0] = 1
+
+
+def test_the_papers_network() -> None:
+    """Counts from section 3.2: 5x5x1x64 + 3x3x64x32 + 3x3x32x9 weights, and a bias for each output."""
+    network = espcn(3)
+    assert [(layer.kernel, layer.outputs, layer.activation) for layer in network.layers] == [
+        (5, 64, "tanh"),
+        (3, 32, "tanh"),
+        (3, 9, "none"),
+    ]
+    assert network.macs_per_lr_pixel == 1600 + 18432 + 2592
+    assert network.parameters == 1600 + 18432 + 2592 + 64 + 32 + 9
+    assert network.halo_px == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: replace(d, scale=9), "scale must be 1 to 8"),
+        (lambda d: replace(d, scale=2), "a shuffle by 2 needs 4"),
+        (lambda d: replace(d, channels=2), "layer 0 takes 1 channels but is given 2"),
+        (lambda d: replace(d, layers=()), "at least one convolution"),
+        (lambda d: replace(d, residual="bilinear"), "unknown residual 'bilinear'; known: none, nearest"),
+        (lambda d: replace(d, layers=(Convolution(1, 9, 4),)), "kernel's side must be odd, not 4"),
+        (lambda d: replace(d, layers=(Convolution(1, 9, 3, "swish"),)), "unknown activation 'swish'"),
+    ],
+)
+def test_impossible_descriptions_are_refused(
+    change: Callable[[Description], Description], message: str
+) -> None:
+    with pytest.raises(ModelError, match=message):
+        change(espcn(3))
+
+
+@pytest.mark.parametrize(
+    ("key", "array", "message"),
+    [
+        (
+            "layers.1.weight",
+            np.zeros((32, 64, 3, 5), np.float32),
+            r"layers.1.weight has shape \(32, 64, 3, 5\)",
+        ),
+        ("layers.1.weight", np.zeros((32, 64, 3, 3)), "layers.1.weight is float64, expected float32"),
+        ("layers.0.bias", np.full(64, np.nan, np.float32), "layers.0.bias holds NaN or infinity"),
+        ("layers.0.bias", np.full(64, -np.inf, np.float32), "layers.0.bias holds NaN or infinity"),
+        ("layers.2.bias", None, "weights missing: layers.2.bias"),
+        ("layers.3.bias", np.zeros(1, np.float32), "does not have: layers.3.bias"),
+    ],
+)
+def test_wrong_weights_are_refused(tmp_path: Path, key: str, array: np.ndarray | None, message: str) -> None:
+    path = tmp_path / "m.safetensors"
+    random_model(espcn(3)).save(path)
+    weights = load_file(path)
+    if array is None:
+        del weights[key]
+    else:
+        weights[key] = array
+    save_file(weights, path, metadata_of(path))
+    with pytest.raises(ModelError, match=message) as caught:
+        load_model(path)
+    assert str(path) in str(caught.value)
+
+
+def metadata_of(path: Path) -> dict[str, str]:
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    metadata: dict[str, str] = json.loads(data[8 : 8 + length])["__metadata__"]
+    return metadata
+
+
+@pytest.mark.parametrize(
+    ("field", "change", "message"),
+    [
+        ("format", lambda _: "subpixel-model-99", "its format is 'subpixel-model-99'"),
+        ("description", lambda d: json.dumps(json.loads(d) | {"dilation": 2}), "unknown dilation"),
+        ("description", lambda d: json.dumps(json.loads(d) | {"scale": "3"}), "scale must be int, not '3'"),
+        ("description", lambda d: json.dumps(json.loads(d) | {"scale": True}), "scale must be int, not True"),
+        (
+            "description",
+            lambda d: json.dumps(json.loads(d) | {"layers": [1]}),
+            "layer 0 is int, not an object",
+        ),
+        ("description", lambda d: d[:-5], "its metadata is damaged"),
+        ("facts", lambda d: "[]", "its metadata is damaged"),
+    ],
+)
+def test_wrong_metadata_is_refused(
+    tmp_path: Path, field: str, change: Callable[[Any], str], message: str
+) -> None:
+    path = tmp_path / "m.safetensors"
+    random_model(espcn(3)).save(path)
+    metadata = metadata_of(path)
+    metadata[field] = change(metadata[field])
+    save_file(load_file(path), path, metadata)
+    with pytest.raises(ModelError, match=message) as caught:
+        load_model(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_file_of_another_program_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    save_file({"x": np.zeros(3, np.float32)}, path)
+    with pytest.raises(ModelError, match="not a Subpixel model: its format is 'not stated'"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("length", [0, 7, 100, 20000])
+def test_truncated_files_are_refused(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "m.safetensors"
+    random_model(espcn(3)).save(path)
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(ModelError, match=r"not a readable \.safetensors file"):
+        load_model(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"gone\.safetensors: no such model file"):
+        load_model(tmp_path / "gone.safetensors")
+    with pytest.raises(ModelError):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize("name", packaged.names())
+def test_packaged_models_are_whole(name: str) -> None:
+    model = packaged.find(name)
+    assert model.name == name
+    assert name.endswith(f"-x{model.scale}")
+    assert {"Set5", "Set14"} <= model.facts.psnr_db.keys()
+    for fact in asdict(model.facts).values():
+        assert fact
+    assert len(model.facts.config_commit) == 40
+
+
+def test_finding_models() -> None:
+    assert packaged.find(scale=3).name == "espcn-t91-x3"
+    assert packaged.find("espcn-t91", scale=4).scale == 4
+    with pytest.raises(
+        ModelError, match=r"no packaged model 'espcn-t92'; packaged: espcn-relu-t91-x3, espcn-t91-x2"
+    ):
+        packaged.find("espcn-t92")
+    with pytest.raises(ModelError, match="enlarges x3, not x2"):
+        packaged.find("espcn-t91-x3", scale=2)
+    with pytest.raises(ModelError, match="no packaged model"):
+        packaged.find(scale=7)
+    with pytest.raises(ModelError, match="name a model or a scale"):
+        packaged.find()
+
+
+def test_a_model_of_your_own_is_found_by_its_path(tmp_path: Path) -> None:
+    random_model(espcn(2)).save(tmp_path / "mine.safetensors")
+    assert packaged.find(str(tmp_path / "mine.safetensors"), scale=2).name == "random"

@@ -1,0 +1,424 @@
+"""Training on small real pictures: it learns, resumes exactly, and follows the paper where it says so."""
+
+import itertools
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+from PIL import Image
+from typer.testing import CliRunner
+
+from subpixel import ConfigError, Convolution, DatasetError, Description, Facts, load_model
+from subpixel.cli import app
+from subpixel.networks import espcn
+from subpixel.resample import imresize
+from subpixel.shuffle import pixel_shuffle
+
+torch = pytest.importorskip("torch")
+
+from subpixel.engines.numpy_engine import NumpyEngine  # noqa: E402
+from subpixel.evaluation.protocol import Degradation  # noqa: E402
+from subpixel.training.config import PatchConfig, ScheduleConfig, TrainingConfig, load_config  # noqa: E402
+from subpixel.training.data import Batch, Pair, Patches, make_pair, turned  # noqa: E402
+from subpixel.training.loop import Run, mean_squared_error  # noqa: E402
+from subpixel.training.network import Network, fit_last_layer, initialise  # noqa: E402
+from subpixel.training.schedule import make_schedule  # noqa: E402
+from subpixel.training.soap import SOAP  # noqa: E402
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder above a folder of small real pictures."""
+    root = tmp_path_factory.mktemp("datasets")
+    (root / "photos").mkdir()
+    for name in ("astronaut", "coffee", "camera"):
+        picture = getattr(skimage.data, name)()
+        Image.fromarray(imresize(picture, 1 / 4)).save(root / "photos" / f"{name}.png")
+    return root
+
+
+@pytest.fixture
+def small(pictures: Path) -> TrainingConfig:
+    """The shipped recipe in a few seconds."""
+    config = load_config(CONFIGS / "espcn-t91-x3.toml")
+    return replace(
+        config,
+        test_sets=(),
+        data=replace(config.data, folders=("photos",), shrink=(1.0, 0.8)),
+        patches=replace(config.patches, side_px=20, batch=4, batches_per_epoch=3),
+        schedule=replace(config.schedule, max_epochs=4),
+        precision=replace(config.precision, fp32_epochs=1),
+        validation=replace(config.validation, folder="photos", every_epochs=1),
+    )
+
+
+def trained(config: TrainingConfig, datasets: Path, folder: Path, *, resume: bool = False) -> Run:
+    run = Run(config, datasets, folder, CPU)
+    assert run.resume() is resume
+    run.train()
+    return run
+
+
+def test_training_improves(small: TrainingConfig, pictures: Path, tmp_path: Path) -> None:
+    config = replace(
+        small,
+        network=replace(small.network, initialisation="lecun"),
+        patches=replace(small.patches, batches_per_epoch=10),
+    )
+    run = Run(config, pictures, tmp_path, CPU)
+    before = run.validate()
+    seen = []
+    run.train(seen.append)
+    assert [progress.epoch for progress in seen] == [1, 2, 3, 4]
+    assert run.validate() > before + 6
+    assert seen[-1].validation_psnr_db == run.validate()
+    assert list((tmp_path / "tensorboard").iterdir())
+
+
+def test_a_killed_run_goes_on_as_if_it_had_not_stopped(
+    small: TrainingConfig, pictures: Path, tmp_path: Path
+) -> None:
+    whole = trained(small, pictures, tmp_path / "whole").model(Facts())
+
+    class KilledError(Exception):
+        pass
+
+    def kill_after_second(progress: object) -> None:
+        if progress.epoch == 2:  # type: ignore[attr-defined]
+            raise KilledError
+
+    run = Run(small, pictures, tmp_path / "killed", CPU)
+    with pytest.raises(KilledError):
+        run.train(kill_after_second)
+    resumed = trained(small, pictures, tmp_path / "killed", resume=True).model(Facts())
+    for key, array in whole.weights.items():
+        np.testing.assert_array_equal(resumed.weights[key], array, err_msg=key)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "soap"])
+def test_every_optimiser_resumes(small: TrainingConfig, pictures: Path, tmp_path: Path, name: str) -> None:
+    config = replace(small, optimiser=replace(small.optimiser, name=name))  # type: ignore[arg-type]
+    whole = trained(config, pictures, tmp_path / "whole").model(Facts())
+    half = Run(config, pictures, tmp_path / "half", CPU)
+    half.train(lambda progress: setattr(half, "finished", progress.epoch == 2))
+    rest = trained(config, pictures, tmp_path / "half", resume=True).model(Facts())
+    np.testing.assert_array_equal(rest.weights["layers.1.weight"], whole.weights["layers.1.weight"])
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(
+    small: TrainingConfig, pictures: Path, tmp_path: Path
+) -> None:
+    trained(small, pictures, tmp_path)
+    other = Run(replace(small, seed=99), pictures, tmp_path, CPU)
+    with pytest.raises(ConfigError, match="belongs to another configuration"):
+        other.resume()
+
+
+def test_a_damaged_checkpoint_is_refused(small: TrainingConfig, pictures: Path, tmp_path: Path) -> None:
+    trained(small, pictures, tmp_path)
+    path = tmp_path / "checkpoint.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    run = Run(small, pictures, tmp_path, CPU)
+    with pytest.raises(ConfigError, match="damaged checkpoint"):
+        run.resume()
+
+
+def test_the_papers_recipe_runs(pictures: Path, tmp_path: Path) -> None:
+    config = load_config(CONFIGS / "espcn-t91-x3-paper.toml")
+    config = replace(
+        config,
+        data=replace(config.data, folders=("photos",)),
+        validation=replace(config.validation, folder="photos"),
+        schedule=replace(config.schedule, max_epochs=6),
+    )
+    costs = []
+    run = Run(config, pictures, tmp_path, CPU)
+    run.train(lambda progress: costs.append(progress.cost))
+    assert costs[-1] < costs[0] / 2
+
+
+def picture_of(height: int, width: int) -> np.ndarray:
+    return np.ascontiguousarray(skimage.data.astronaut()[100 : 100 + height, 150 : 150 + width])
+
+
+def test_pairs_are_what_the_protocol_compares() -> None:
+    pair = make_pair(picture_of(64, 91), 3, Degradation())
+    assert pair.lr.shape == (21, 30)
+    assert pair.phases.shape == (9, 21, 30)
+    luma = 16 + picture_of(63, 90) @ [65.481, 128.553, 24.966] / 255
+    np.testing.assert_allclose(pixel_shuffle(pair.phases, 3)[0] * 255, np.floor(luma + 0.5), atol=1e-4)
+
+
+def numbered_pair(height: int, width: int, scale: int) -> Pair:
+    """A pair in which every HR value is its own number."""
+    numbers = np.arange(height * width * scale**2, dtype=np.float32)
+    lr = np.arange(height * width, dtype=np.float32).reshape(height, width)
+    return Pair(lr, numbers.reshape(scale**2, height, width))
+
+
+def test_the_papers_grid() -> None:
+    """Stride 17 - sum(f mod 2) = 14 for kernels 5, 3, 3."""
+    config = PatchConfig(sampling="grid", side_px=17, batch=4)
+    pairs = [numbered_pair(45, 32, 3), numbered_pair(16, 99, 3)]
+    patches = Patches(pairs, 3, config, kernels=[5, 3, 3], turn=False, seed=0, device=CPU)
+    assert patches.skipped == 1
+    expected = [(0, row, column) for row in (0, 14, 28) for column in (0, 14)]
+    assert [tuple(origin) for origin in patches.grid] == expected
+    batches = list(patches.epoch(0))
+    assert [len(batch.lr) for batch in batches] == [4, 2] and patches.batches_per_epoch == 2
+    seen = {float(patch[0, 0, 0]) for batch in batches for patch in batch.lr}
+    assert seen == {float(row * 32 + column) for _, row, column in expected}
+
+
+def test_patches_hold_matching_pixels() -> None:
+    config = PatchConfig(sampling="random", side_px=9, batch=50, batches_per_epoch=2)
+    pairs = [numbered_pair(12, 31, 2), numbered_pair(20, 9, 2)]
+    patches = Patches(pairs, 2, config, kernels=[3], turn=False, seed=3, device=CPU)
+    for batch in patches.epoch(5):
+        assert batch.lr.shape == (50, 1, 9, 9) and batch.target.shape == (50, 4, 9, 9)
+        # In a numbered pair, phase 0 of the target is the number of the LR pixel.
+        torch.testing.assert_close(batch.target[:, :1], batch.lr, rtol=0, atol=0)
+    first, again = next(patches.epoch(5)).lr, next(patches.epoch(5)).lr
+    torch.testing.assert_close(first, again, rtol=0, atol=0)
+    assert not torch.equal(first, next(patches.epoch(6)).lr)
+
+
+def test_pixels_that_see_padding_are_left_out_except_at_the_pictures_border() -> None:
+    """Where the weight is 1, the network gives on the patch what it gives on the whole picture."""
+    network = Network(espcn(2))
+    initialise(network, "lecun", torch.Generator().manual_seed(0))
+    pair = make_pair(picture_of(60, 80), 2, Degradation())
+    config = PatchConfig(sampling="random", side_px=16, batch=64, batches_per_epoch=1, border="exclude")
+    patches = Patches([pair], 2, config, kernels=[5, 3, 3], turn=False, seed=0, device=CPU)
+    whole = Pair(network(torch.from_numpy(pair.lr)[None, None])[0, 0].detach().numpy(), pair.phases)
+    results = Patches([whole], 2, config, kernels=[5, 3, 3], turn=False, seed=0, device=CPU)
+    (batch,), (expected,) = patches.epoch(0), results.epoch(0)
+    assert batch.weight is not None
+    difference = (network(batch.lr)[:, :1] - expected.lr).abs()
+    counted = batch.weight.bool()
+    assert difference[counted].max() < 1e-6
+    assert difference[~counted].max() > 1e-3
+    # Away from the picture's borders 8 x 8 pixels count; some patches lie at a border.
+    assert counted[:, 0].sum(dim=(1, 2)).min() == 64
+    assert counted[:, 0].sum(dim=(1, 2)).max() > 64
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+def test_turning_unshuffled_patches_turns_the_picture(scale: int) -> None:
+    """All eight views, compared with flips of the shuffled picture."""
+    rng = np.random.default_rng(0)
+    target = torch.from_numpy(rng.random((2, scale**2, 5, 5)))
+    lr = torch.from_numpy(rng.random((2, 1, 5, 5)))
+    batch = Batch(lr, target, weight=lr.clone())
+    large = torch.pixel_shuffle(target, scale)
+    seen = set()
+    for view in range(8):
+        result = turned(batch, view, scale)
+        expected_lr, expected_hr = lr, large
+        if view & 4:
+            expected_lr, expected_hr = expected_lr.transpose(2, 3), expected_hr.transpose(2, 3)
+        if view & 1:
+            expected_lr, expected_hr = expected_lr.flip(3), expected_hr.flip(3)
+        if view & 2:
+            expected_lr, expected_hr = expected_lr.flip(2), expected_hr.flip(2)
+        torch.testing.assert_close(result.lr, expected_lr, rtol=0, atol=0)
+        torch.testing.assert_close(result.weight, expected_lr, rtol=0, atol=0)
+        torch.testing.assert_close(torch.pixel_shuffle(result.target, scale), expected_hr, rtol=0, atol=0)
+        seen.add(result.lr.numpy().tobytes())
+    assert len(seen) == 8
+
+
+def test_the_loss_before_the_shuffle_is_the_loss_after_it() -> None:
+    rng = np.random.default_rng(1)
+    phases, target = (torch.from_numpy(rng.random((2, 9, 6, 7))) for _ in range(2))
+    batch = Batch(torch.zeros(2, 1, 6, 7), target, None)
+    after = torch.nn.functional.mse_loss(torch.pixel_shuffle(phases, 3), torch.pixel_shuffle(target, 3))
+    torch.testing.assert_close(mean_squared_error(phases, batch), after)
+    halves = torch.zeros(2, 1, 6, 7)
+    halves[:, :, :3] = 1
+    weighted = mean_squared_error(phases, replace(batch, weight=halves))
+    torch.testing.assert_close(weighted, torch.nn.functional.mse_loss(phases[:, :, :3], target[:, :, :3]))
+
+
+def test_the_torch_network_is_the_description() -> None:
+    layers = (Convolution(1, 6, 5, "prelu"), Convolution(6, 8, 3, "tanh"), Convolution(8, 4, 3, "relu"))
+    for description in (Description(2, layers, residual="nearest"), espcn(3), espcn(4, activation="relu")):
+        network = Network(description)
+        initialise(network, "lecun", torch.Generator().manual_seed(0))
+        lr = np.random.default_rng(0).random((11, 8), np.float32)
+        with torch.no_grad():
+            phases = network(torch.from_numpy(lr)[None, None])
+        expected = torch.pixel_shuffle(phases, description.scale)[0, 0].numpy()
+        result = NumpyEngine(network.to_model("m", Facts()))(lr)
+        np.testing.assert_allclose(result, expected, atol=1e-5)
+
+
+def test_the_fitted_start_already_interpolates() -> None:
+    """No pixel of a picture is predicted worse than by its mean; far better, in fact: near bicubic."""
+    pair = make_pair(picture_of(180, 180), 3, Degradation())
+    network = Network(espcn(3))
+    initialise(network, "fitted", torch.Generator().manual_seed(0))
+    lr, target = torch.from_numpy(pair.lr)[None, None], torch.from_numpy(pair.phases)[None]
+
+    def error() -> float:
+        with torch.no_grad():
+            return float((network(lr) - target).square().mean())
+
+    start = error()
+    fit_last_layer(network, [(lr, target)])
+    assert error() < start / 50
+    bicubic = imresize(pair.lr.astype(np.float64), 3) - pixel_shuffle(pair.phases, 3)[0]
+    assert error() < np.mean(bicubic**2)
+
+
+@pytest.mark.parametrize("method", ["lecun", "gaussian-0.001"])
+def test_initial_weights_have_the_stated_spread(method: str) -> None:
+    network = Network(espcn(3, activation="relu"))
+    initialise(network, method, torch.Generator().manual_seed(0))  # type: ignore[arg-type]
+    hidden = network.layers[1]
+    expected = 0.001 if method == "gaussian-0.001" else math.sqrt(2 / (64 * 9))
+    assert float(hidden.weight.detach().std()) == pytest.approx(expected, rel=0.02)
+    assert not hidden.bias.any()
+
+
+def test_soap_beats_plain_steps_on_a_badly_conditioned_problem() -> None:
+    """Least squares with correlated inputs, where turning the basis is what helps."""
+    rng = np.random.default_rng(0)
+    mix = rng.normal(size=(20, 20)) * np.logspace(0, -2.5, 20)
+    inputs = torch.from_numpy(rng.normal(size=(500, 20)) @ mix).float()
+    wanted = inputs @ torch.from_numpy(rng.normal(size=(20, 3))).float()
+
+    def remaining(make: type[torch.optim.Optimizer]) -> float:
+        weight = torch.zeros(3, 20, requires_grad=True)
+        optimiser = make([weight], lr=0.03)  # type: ignore[call-arg]
+        for _ in range(300):
+            cost = (inputs @ weight.T - wanted).square().mean()
+            optimiser.zero_grad()
+            cost.backward()
+            optimiser.step()
+        return float(cost.detach())
+
+    assert remaining(SOAP) < remaining(torch.optim.Adam) / 3
+
+
+def test_soap_is_adam_for_vectors() -> None:
+    weight, other = (torch.tensor([1.0, -2.0, 3.0], requires_grad=True) for _ in range(2))
+    soap, adam = SOAP([weight], lr=0.1), torch.optim.Adam([other], lr=0.1, betas=(0.95, 0.95))
+    for optimiser, vector in ((soap, weight), (adam, other)):
+        for _ in range(20):
+            optimiser.zero_grad()
+            (vector**4).sum().backward()
+            optimiser.step()
+    torch.testing.assert_close(weight, other)
+
+
+def schedule_config(**changes: object) -> ScheduleConfig:
+    plain = ScheduleConfig(
+        kind="plateau", rate=0.01, final_rate=0.0001, max_epochs=1000, mu=0.01, stop_after=5
+    )
+    return replace(plain, **changes)  # type: ignore[arg-type]
+
+
+def test_plateau_lowers_the_rate_and_stops() -> None:
+    schedule = make_schedule(schedule_config())
+    assert not any(schedule.finish_epoch(epoch, cost) for epoch, cost in enumerate([1.0, 0.5, 0.25]))
+    assert schedule.rate(3) == 0.01
+    schedule.finish_epoch(3, 0.249)  # improves by less than mu
+    assert schedule.rate(4) == 0.005
+    ends = [schedule.finish_epoch(epoch, 0.3) for epoch in range(4, 9)]
+    assert ends == [False] * 4 + [True]
+    for epoch in range(20):
+        schedule.finish_epoch(epoch, 0.3)
+    assert schedule.rate(30) == 0.0001
+
+
+def test_cosine_falls_from_rate_to_final_rate() -> None:
+    schedule = make_schedule(schedule_config(kind="cosine", max_epochs=10, warmup_epochs=2))
+    rates = [schedule.rate(epoch) for epoch in range(11)]
+    assert rates[0] < rates[1] < rates[2] == 0.01
+    assert all(earlier > later for earlier, later in itertools.pairwise(rates[2:]))
+    assert rates[-1] == pytest.approx(0.0001)
+    assert [schedule.finish_epoch(epoch, 1.0) for epoch in (8, 9)] == [False, True]
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)
+def test_shipped_configurations_load(path: Path) -> None:
+    config = load_config(path)
+    assert config.name.endswith(f"-x{config.network.scale}")
+    assert config.licence and config.citation and config.training_data
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('name = "soap"', 'name = "lion"', "optimiser.name must be one of 'sgd', 'adam', 'soap', not 'lion'"),
+        ("turn = true", "trun = true", "unknown field data.trun; known here: folders"),
+        ("side_px = 40", 'side_px = "32"', "patches.side_px must be int, not '32'"),
+        ("side_px = 40\n", "", "missing in patches: 'side_px'"),
+        ("side_px = 40", "side_px = 0", "patches.side_px must be positive"),
+        ('folders = ["T91"]', "folders = []", "data.folders is empty"),
+        ('folders = ["T91"]', 'folders = "T91"', "data.folders must be a list"),
+        ("seed = 1", "seed = ", "not readable as TOML"),
+        ("[network]", "[nework]", "unknown field nework"),
+    ],
+)
+def test_wrong_configurations_are_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+    text = (CONFIGS / "espcn-t91-x3.toml").read_text()
+    assert old in text
+    path = tmp_path / "c.toml"
+    path.write_text(text.replace(old, new))
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert message in str(caught.value) and str(path) in str(caught.value)
+
+
+def test_pictures_smaller_than_a_patch_are_an_error() -> None:
+    config = PatchConfig(sampling="grid", side_px=17, batch=4)
+    with pytest.raises(DatasetError, match="no picture is 51 pixels high and wide"):
+        Patches([numbered_pair(16, 40, 3)], 3, config, kernels=[3], turn=False, seed=0, device=CPU)
+
+
+def test_the_command(pictures: Path, tmp_path: Path) -> None:
+    text = (CONFIGS / "espcn-t91-x3.toml").read_text()
+    for old, new in {
+        '["T91"]': '["photos"]',
+        '"BSDS500/train"': '"photos"',
+        '["Set5", "Set14", "BSDS500/val"]': '["photos"]',
+        "batches_per_epoch = 200": "batches_per_epoch = 2",
+        "max_epochs = 220": "max_epochs = 5",
+        "fp32_epochs = 20": "fp32_epochs = 1",
+        "side_px = 40": "side_px = 20",
+    }.items():
+        assert old in text
+        text = text.replace(old, new)
+    config = tmp_path / "tiny.toml"
+    config.write_text(text)
+    command = [
+        "train",
+        str(config),
+        "--datasets",
+        str(pictures),
+        "-o",
+        str(tmp_path / "run"),
+        "--device",
+        "cpu",
+    ]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert "epoch 5/5" in done.stderr and "dB" in done.stderr
+    model = load_model(tmp_path / "run" / "espcn-t91-x3.safetensors")
+    assert model.facts.recipe == "tiny.toml"
+    assert model.facts.config_commit == "uncommitted"
+    assert 20 < model.facts.psnr_db["photos"] < 40
+    again = CliRunner().invoke(app, command)
+    assert again.exit_code == 2 and "--resume" in again.stderr
+    missing = CliRunner().invoke(
+        app, [*command[:2], "--datasets", str(tmp_path), "-o", str(tmp_path / "other")]
+    )
+    assert missing.exit_code == 1 and "no such folder" in missing.stderr
