@@ -1,8 +1,8 @@
 """The protocol behind the published numbers: from an HR picture to PSNR and SSIM on luma.
 
-`docs/protocol.md` gives its reasons, and what each deviation costs. In short: HR is the 8-bit BT.601 luma,
-cropped to a multiple of the scale; LR is made from it; the result is rounded to 8 bits; a border of ``scale``
-pixels is left out.
+`docs/protocol.md` gives its reasons, and what each deviation costs. In short: HR is BT.601 luma, cropped to a
+multiple of the scale; LR is made from it, and the result, SR, from LR; all three are 8-bit, as image files
+are; a border of ``scale`` pixels is left out.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,15 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from subpixel.color import luma, luma_8bit
+from subpixel.color import luma_8bit
+from subpixel.engines.base import from_float
 from subpixel.errors import DatasetError
 from subpixel.evaluation.metrics import SSIM_WINDOW_PX, psnr_db, ssim
 from subpixel.resample import blur_and_decimate, imresize
 
-UpscaleLuma = Callable[[NDArray[np.float64]], NDArray[Any]]
-"""From an LR plane ``(H, W)``, float64 in [0, 1], to ``(scale*H, scale*W)``, float. Every `Engine` is one."""
+UpscaleLuma = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+"""From an LR luma plane ``(H, W)`` to ``(scale*H, scale*W)``, both uint8. Every `Engine` is one."""
 
-DEGRADATIONS = ("bicubic", "bicubic-8bit", "gaussian")
+DEGRADATIONS = ("bicubic", "gaussian")
 """What `Degradation` knows."""
 
 SUFFIXES = frozenset({".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".gif"})
@@ -32,11 +33,9 @@ SUFFIXES = frozenset({".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff", ".webp",
 class Degradation:
     """How the LR plane is made.
 
-    - ``bicubic``: MATLAB's antialiased bicubic on HR luma, not rounded. The bicubic rows of the tables of
-      the ESPCN paper and its contemporaries come from this one.
-    - ``bicubic-8bit``: the same on RGB at 8 bits, then luma: the LR files that later papers share.
-    - ``gaussian``: Gaussian blur of HR luma, then one pixel in ``scale``, not rounded: how the ESPCN paper
-      says that it made its training data. ``sigma_px`` is the blur's standard deviation in HR pixels.
+    - ``bicubic``: MATLAB's antialiased bicubic on HR luma, as the published numbers have it.
+    - ``gaussian``: Gaussian blur of HR luma, then one pixel in ``scale``: how the ESPCN paper says that it
+      made its training data. ``sigma_px`` is the blur's standard deviation in HR pixels.
     """
 
     kind: str = "bicubic"
@@ -52,13 +51,14 @@ class Degradation:
             raise ValueError(f"the blur's sigma must be positive, not {self.sigma_px}")
 
     def __call__(self, image: NDArray[np.uint8], scale: int) -> NDArray[np.float64]:
-        """Make the LR luma plane in [0, 1] of an 8-bit image whose sides are multiples of ``scale``."""
-        if self.kind == "bicubic-8bit":
-            return luma(imresize(image, 1 / scale))
+        """Make the LR luma plane in [0, 1], not rounded, of an 8-bit image.
+
+        The image's sides must be multiples of ``scale``.
+        """
         hr = luma_8bit(image) / 255
-        return (
-            imresize(hr, 1 / scale) if self.sigma_px is None else blur_and_decimate(hr, scale, self.sigma_px)
-        )
+        if self.sigma_px is None:
+            return imresize(hr, 1 / scale)
+        return blur_and_decimate(hr, scale, self.sigma_px)
 
 
 @dataclass(frozen=True)
@@ -79,23 +79,14 @@ class ImageScores:
 
 
 def bicubic(scale: int) -> UpscaleLuma:
-    """The baseline as one more model: MATLAB's bicubic."""
-    return lambda plane: imresize(plane, scale)
+    """The baseline as one more model: MATLAB's bicubic in floating point, rounded half up once."""
+    return lambda plane: from_float(imresize(plane / 255, scale), plane.dtype)
 
 
 def crop_to_multiple(image: NDArray[Any], scale: int) -> NDArray[Any]:
     """Cut rows and columns off the bottom and the right until both sides are multiples of ``scale``."""
     height, width = (side // scale * scale for side in image.shape[:2])
     return image[:height, :width]
-
-
-def upscaled_8bit(upscale: UpscaleLuma, lr: NDArray[np.float64], scale: int) -> NDArray[np.uint8]:
-    """What ``upscale`` makes of an LR plane, as 8-bit luma: rounded half up and clipped."""
-    result = upscale(lr)
-    expected = (lr.shape[0] * scale, lr.shape[1] * scale)
-    if result.shape != expected:
-        raise ValueError(f"the model made {result.shape} of {lr.shape}, not {expected}")
-    return np.clip(np.floor(result.astype(np.float64) * 255 + 0.5), 0, 255).astype(np.uint8)
 
 
 def evaluate_image(
@@ -110,12 +101,15 @@ def evaluate_image(
         degradation: how LR is made.
 
     Raises:
-        ValueError: a wrong shape or dtype, or too small for the scale.
+        ValueError: a wrong shape or dtype, of the picture or of what the model makes; or too small a picture.
     """
     image = crop_to_multiple(image, scale)
-    reference = luma_8bit(image)
-    result = upscaled_8bit(upscale, degradation(image, scale), scale)
-    return Scores(psnr_db(reference, result, shave=scale), ssim(reference, result, shave=scale))
+    hr = luma_8bit(image)
+    lr = from_float(degradation(image, scale), hr.dtype)
+    sr = upscale(lr)
+    if sr.shape != hr.shape or sr.dtype != hr.dtype:
+        raise ValueError(f"the model made {sr.dtype} {sr.shape} of {lr.shape}, not {hr.dtype} {hr.shape}")
+    return Scores(psnr_db(hr, sr, shave=scale), ssim(hr, sr, shave=scale))
 
 
 def evaluate_file(

@@ -24,6 +24,9 @@ _NAMES = {
 """The test sets by the names that folders and papers give them, in lower case. BSD300's 100 test images are
 BSD100, and are the validation part of BSDS500; what papers call BSD500 are its 200 test images."""
 
+_SOURCES = {"published table": "later papers", "recalled": "later papers, unchecked"}
+"""What people are told for the kinds of source in ``frontier_psnr.csv``."""
+
 
 @dataclass(frozen=True)
 class Published:
@@ -48,9 +51,15 @@ def known_name(folder: Path) -> str | None:
 
 
 def published(name: str | None, scale: int) -> list[Published]:
-    """What was published for a test set (named as `known_name` does) at a scale, worst first."""
-    rows = [row for where, at, row in _rows() if where == name and at == scale]
-    return sorted(rows, key=lambda row: row.psnr_db)
+    """What was published for a test set (named as `known_name` does) at a scale, worst first.
+
+    Of equal results for a method, the ESPCN paper's alone is given.
+    """
+    rows: dict[tuple[str, float], Published] = {}
+    for where, at, row in _rows():
+        if where == name and at == scale:
+            rows.setdefault((row.method, row.psnr_db), row)
+    return sorted(rows.values(), key=lambda row: row.psnr_db)
 
 
 @cache
@@ -64,7 +73,7 @@ def _rows() -> list[tuple[str, int, Published]]:
             rows.append((name, int(cells["scale"]), result))
     for cells in _table("frontier_psnr.csv"):
         for column in ("set5", "set14", "bsd100", "urban100"):
-            result = Published(cells["model"], float(cells[column]), cells["source"])
+            result = Published(cells["model"], float(cells[column]), _SOURCES[cells["source"]])
             rows.append((_NAMES[column], int(cells["scale"]), result))
     return rows
 

@@ -61,21 +61,24 @@ class Report:
         }
 
     def table(self) -> "Table":
-        """Every picture and the mean, beside bicubic."""
+        """Every picture and the mean, beside bicubic unless that is what was measured."""
         from rich.table import Table
 
-        how = " ".join(filter(None, (self.engine, self.precision)))
+        how = "" if self.engine is None else f"; {self.engine} {self.precision}"
         blur = "" if self.degradation.sigma_px is None else f", sigma {self.degradation.sigma_px:g} px"
         table = Table(
             title=f"{self.model} on {self.dataset} x{self.scale}",
-            caption=f"luma, {self.degradation.kind} degradation{blur}" + (f"; {how}" if how else ""),
+            caption=f"luma; LR: {self.degradation.kind}{blur}{how}",
         )
+        headings = ["PSNR dB", "SSIM", "bicubic dB", "bicubic SSIM", "gain dB"]
+        if self.model == "bicubic":
+            del headings[2:]
         table.add_column("picture")
-        for heading in ("PSNR dB", "SSIM", "bicubic dB", "bicubic SSIM", "gain dB"):
+        for heading in headings:
             table.add_column(heading, justify="right")
         for image in self.images:
-            table.add_row(*_cells(image), end_section=image is self.images[-1])
-        table.add_row(*_cells(self.mean), style="bold")
+            table.add_row(*_cells(image)[: 1 + len(headings)], end_section=image is self.images[-1])
+        table.add_row(*_cells(self.mean)[: 1 + len(headings)], style="bold")
         return table
 
     def published_table(self) -> "Table | None":
@@ -89,7 +92,7 @@ class Report:
         table.add_column("PSNR dB", justify="right")
         table.add_column("source")
         ours = Published(self.model, self.mean.model.psnr_db, "measured now")
-        for row in sorted([*self.published, ours], key=lambda row: row.psnr_db):
+        for row in sorted([ours, *self.published], key=lambda row: round(row.psnr_db, 2)):
             table.add_row(row.method, f"{row.psnr_db:.2f}", row.source, style="bold" if row is ours else None)
         return table
 

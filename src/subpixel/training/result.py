@@ -6,6 +6,7 @@ from pathlib import Path
 
 from subpixel.engines.select import choose
 from subpixel.evaluation.protocol import evaluate_file, mean, pictures
+from subpixel.evaluation.published import known_name
 from subpixel.model import Facts, Model
 from subpixel.training.config import TrainingConfig
 from subpixel.training.loop import Run
@@ -35,7 +36,7 @@ def measure(model: Model, config: TrainingConfig, datasets: Path) -> dict[str, f
     psnr_db = {}
     for name in found:
         scores = [evaluate_file(file, engine, model.scale).model for file in pictures(datasets / name)]
-        psnr_db[name] = round(mean(scores).psnr_db, 3)
+        psnr_db[known_name(datasets / name) or name] = round(mean(scores).psnr_db, 3)
     return psnr_db
 
 

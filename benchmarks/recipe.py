@@ -1,0 +1,77 @@
+"""What the choices of the shipped recipe are worth: the same short run with one choice changed at a time.
+
+    python benchmarks/recipe.py --datasets ../shared/datasets
+
+Each run is `configs/espcn-t91-x3.toml` cut to 2000 steps, and is judged on pictures that are neither trained
+nor tested on. Steps, not seconds, are compared: the cost of a step is dominated by the convolutions. Writes
+``benchmarks/results/recipe.json``; the table in ``docs/training.md`` is made from it.
+"""
+
+import argparse
+import dataclasses
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from subpixel.training.config import TrainingConfig, load_config
+from subpixel.training.loop import Run
+
+ROOT = Path(__file__).parents[1]
+EPOCHS = 10
+
+CHANGES: dict[str, dict[str, dict[str, Any]]] = {
+    "as shipped": {},
+    "Adam at 0.001": {"optimiser": {"name": "adam"}, "schedule": {"rate": 0.001}},
+    "Adam at 0.003": {"optimiser": {"name": "adam"}},
+    "random last layer": {"network": {"initialisation": "lecun"}},
+    "random last layer, Adam at 0.001": {
+        "network": {"initialisation": "lecun"},
+        "optimiser": {"name": "adam"},
+        "schedule": {"rate": 0.001},
+    },
+    "padding at patch borders in the loss": {"patches": {"border": "pad"}},
+    "no smaller copies": {"data": {"shrink": (1.0,)}},
+    "no flips and turns": {"data": {"turn": False}},
+}
+
+
+def changed(config: TrainingConfig, change: dict[str, dict[str, Any]]) -> TrainingConfig:
+    short = {"schedule": {"max_epochs": EPOCHS}, "precision": {"fp32_epochs": 2}}
+    for table in (short, change):
+        for name, values in table.items():
+            part = dataclasses.replace(getattr(config, name), **values)
+            config = dataclasses.replace(config, **{name: part})
+    return config
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--datasets", type=Path, default=Path("../shared/datasets"))
+    datasets = parser.parse_args().datasets
+    torch.set_num_threads(1)
+    config = load_config(ROOT / "configs" / "espcn-t91-x3.toml")
+    results = {}
+    for name, change in CHANGES.items():
+        with tempfile.TemporaryDirectory() as folder:
+            run = Run(changed(config, change), datasets, Path(folder), torch.device("cpu"))
+            start = run.validate()
+            run.train()
+            results[name] = {"start_psnr_db": round(start, 2), "psnr_db": round(run.validate(), 3)}
+        print(
+            f"| {name} | {results[name]['start_psnr_db']:.2f} | {results[name]['psnr_db']:.2f} |", flush=True
+        )
+    steps = EPOCHS * config.patches.batches_per_epoch
+    validation = f"{config.validation.folder}, first {config.validation.limit}"
+    result = {"config": "espcn-t91-x3.toml", "steps": steps, "pictures": validation, "results": results}
+    path = ROOT / "benchmarks" / "results" / "recipe.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""The command line: one file a command. Each parses, calls the library and maps errors to exit codes.
+
+Exit codes: 0 all done, 1 an input failed, 2 wrong usage, 130 interrupted.
+"""
+
+from typing import Annotated
+
+import typer
+
+from subpixel import __version__
+from subpixel.cli.evaluate import evaluate
+from subpixel.cli.export import export
+from subpixel.cli.models import models
+from subpixel.cli.train import train
+from subpixel.cli.upscale import upscale
+
+app = typer.Typer(
+    help="Make pictures larger with efficient sub-pixel convolutional networks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (upscale, models, evaluate, export, train):
+    app.command()(command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"subpixel {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Make pictures larger with efficient sub-pixel convolutional networks."""

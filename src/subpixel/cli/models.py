@@ -1,0 +1,68 @@
+"""`subpixel models`: what ships in the package."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from subpixel.cli.errors import exiting
+from subpixel.errors import SubpixelError
+
+
+def models(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object a line, one for each model.")
+    ] = False,
+) -> None:
+    """List the packaged models: scale, cost for each LR pixel, PSNR on luma (bicubic protocol), licence."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from subpixel.networks import packaged
+
+    with exiting(1, SubpixelError):
+        found = [packaged.find(name) for name in packaged.names()]
+    if as_json:
+        for model in found:
+            typer.echo(
+                json.dumps(
+                    {
+                        "name": model.name,
+                        "version": model.facts.version,
+                        "scale": model.scale,
+                        "parameters": model.description.parameters,
+                        "macs_per_lr_pixel": model.description.macs_per_lr_pixel,
+                        "halo_px": model.description.halo_px,
+                        "psnr_db": dict(model.facts.psnr_db),
+                        "training_data": model.facts.training_data,
+                        "recipe": model.facts.recipe,
+                        "licence": model.facts.licence,
+                    }
+                )
+            )
+        return
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),  # to fit a terminal of 80 columns
+        pad_edge=False,
+        caption="multiply-adds per LR pixel; mean PSNR in dB on luma, LR by bicubic",
+    )
+    table.add_column("model", no_wrap=True)
+    for heading in ("scale", "parameters", "multiply-\nadds"):
+        table.add_column(heading, justify="right")
+    sets = list(dict.fromkeys(name for model in found for name in model.facts.psnr_db))
+    for name in sets:
+        table.add_column(name, justify="right")
+    table.add_column("licence")
+    for model in found:
+        psnr_db = (model.facts.psnr_db.get(name) for name in sets)
+        table.add_row(
+            model.name,
+            f"x{model.scale}",
+            f"{model.description.parameters:,}",
+            f"{model.description.macs_per_lr_pixel:,}",
+            *("" if value is None else f"{value:.2f}" for value in psnr_db),
+            model.facts.licence,
+        )
+    Console().print(table)

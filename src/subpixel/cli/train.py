@@ -1,0 +1,107 @@
+"""``subpixel train``: train a model from a configuration."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from subpixel.errors import SubpixelError
+
+if TYPE_CHECKING:
+    from subpixel.training.config import TrainingConfig
+    from subpixel.training.loop import Progress
+
+console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def train(
+    config: Annotated[
+        Path, typer.Argument(help="TOML file that says what to train and how.", show_default=False)
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="Folder for checkpoint, logs and model.  [default: runs/NAME]",
+            show_default=False,
+        ),
+    ] = None,
+    datasets: Annotated[
+        Path, typer.Option(envvar="SUBPIXEL_DATASETS", help="Folder that holds the folders of pictures.")
+    ] = Path("../shared/datasets"),
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoint in the output folder.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads.  [default: all]", show_default=False)
+    ] = None,
+) -> None:
+    """Train a model: checkpoints every epoch, progress, TensorBoard logs, and a model file at the end.
+
+    A run that was stopped, in whatever way, goes on with --resume and gives the same weights.
+    """
+    try:
+        import torch
+
+        from subpixel.training.config import load_config
+        from subpixel.training.loop import CHECKPOINT, Run, choose_device
+        from subpixel.training.result import finished_model
+    except ModuleNotFoundError as error:
+        console.print(f"error: training needs {error.name}: pip install 'subpixel[train]'")
+        raise typer.Exit(2) from None
+    try:
+        chosen = load_config(config)
+        folder = output or Path("runs") / chosen.name
+        if (folder / CHECKPOINT).exists() and not resume:
+            console.print(
+                f"error: {folder} holds a run already: pass --resume to go on, or another --output",
+                markup=False,
+            )
+            raise typer.Exit(2)
+        if threads:
+            torch.set_num_threads(threads)
+        console.print(f"reading {', '.join(chosen.data.folders)} from {datasets}")
+        run = Run(chosen, datasets, folder, choose_device(device))
+        if resume and run.resume():
+            console.print(f"going on after epoch {run.next_epoch}")
+        _describe(
+            run.patches.batches_per_epoch, len(run.patches.heights), run.patches.skipped, run.device.type
+        )
+        run.train(lambda progress: _show(progress, chosen))
+        console.print("measuring the finished model")
+        model = finished_model(run, config)
+        path = folder / f"{model.name}.safetensors"
+        model.save(path)
+        numbers = ", ".join(f"{name} {value:.2f} dB" for name, value in model.facts.psnr_db.items())
+        console.print(f"{path}: {numbers or 'no test set at hand'}")
+    except SubpixelError as error:
+        console.print(f"error: {error}")
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        console.print("interrupted; --resume goes on from the last epoch")
+        raise typer.Exit(130) from None
+
+
+def _describe(batches: int, pictures: int, skipped: int, device: str) -> None:
+    left_out = f" ({skipped} smaller than a patch left out)" if skipped else ""
+    console.print(f"{pictures} pictures{left_out}, {batches} batches an epoch, on {device}")
+
+
+def _show(progress: "Progress", config: "TrainingConfig") -> None:
+    """One line an epoch; in a pipe only the measured ones."""
+    if progress.validation_psnr_db is None and not sys.stderr.isatty():
+        return
+    hours, rest = divmod(round(progress.eta_seconds), 3600)
+    psnr = (
+        ""
+        if progress.validation_psnr_db is None
+        else f"  {config.validation.folder} {progress.validation_psnr_db:.3f} dB"
+    )
+    console.print(
+        f"epoch {progress.epoch}/{progress.epochs}  cost {progress.cost:.3e}  rate {progress.rate:.2e}{psnr}"
+        f"  {progress.seconds:.0f} s, ETA {hours}:{rest // 60:02d}:{rest % 60:02d}"
+    )

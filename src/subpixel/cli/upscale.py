@@ -1,0 +1,143 @@
+"""`subpixel upscale`: make pictures larger."""
+
+import json
+import logging
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Never
+
+import typer
+
+from subpixel.errors import SubpixelError
+from subpixel.images.formats import DEFAULT_QUALITY, MAX_OUTPUT_PIXELS
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def upscale(
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Pictures, or folders of them.")],
+    output: Annotated[
+        str,
+        typer.Option("--output", "-o", help="A file, whose extension decides the format; or a folder."),
+    ],
+    scale: Annotated[
+        int | None, typer.Option("--scale", "-s", min=1, max=8, help="Factor for each side; 2 by default.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", "-m", help="A packaged model (see `subpixel models`) or a .safetensors file."
+        ),
+    ] = None,
+    engine: Annotated[str, typer.Option(help="auto, onnxruntime or numpy.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto or fp32.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; by default all.")] = None,
+    quality: Annotated[
+        int, typer.Option(min=1, max=100, help="Of JPEG and WebP; 100 makes WebP lossless.")
+    ] = DEFAULT_QUALITY,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = False,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", help="Look into folders inside folders, and keep their tree.")
+    ] = False,
+    max_output_pixels: Annotated[
+        int, typer.Option(min=1, help="Refuse what would become larger, before it is decoded.")
+    ] = MAX_OUTPUT_PIXELS,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each picture.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell what is done, and why.")] = False,
+) -> None:
+    """Make pictures larger: PNG, JPEG, WebP, TIFF and BMP.
+
+    Colour profile, EXIF, transparency and 16 bits per sample are kept; the picture is turned upright. A
+    picture that cannot be enlarged is named, and the others are done all the same.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    from subpixel.images.plan import plan
+    from subpixel.images.upscale import upscale_image
+    from subpixel.upscaler import load
+
+    people = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    for library in ("imagecodecs", "tifffile", "PIL"):  # what matters of their warnings arrives as errors
+        logging.getLogger(library).setLevel(logging.DEBUG if verbose else logging.CRITICAL)
+    with _stoppable(people):
+        try:
+            todo = plan(inputs, output, recursive=recursive)
+            upscaler = load(model, scale=scale, engine=engine, precision=precision, threads=threads)
+        except (ValueError, SubpixelError) as error:
+            people.print(f"error: {error}")
+            raise typer.Exit(2) from None
+        if verbose:
+            people.print(f"model {upscaler.model.name}, engine {upscaler.reason}")
+            if todo.skipped:
+                people.print(f"{todo.skipped} files left aside: no pictures by their names")
+        failed = 0
+        bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeRemainingColumn(),
+            console=people,
+            transient=True,
+            disable=not people.is_terminal,
+        )
+        with bar:
+            task = bar.add_task("", total=len(todo.jobs))
+            for number, (source, target) in enumerate(todo.jobs):
+                bar.update(task, completed=number, description=source.name)
+
+                def show(fraction: float, number: int = number) -> None:
+                    bar.update(task, completed=number + fraction)
+
+                try:
+                    report = upscale_image(
+                        source,
+                        target,
+                        upscaler=upscaler,
+                        quality=quality,
+                        overwrite=overwrite,
+                        max_output_pixels=max_output_pixels,
+                        progress=show,
+                    )
+                except SubpixelError as error:
+                    failed += 1
+                    people.print(f"error: {error}")
+                    if as_json:
+                        typer.echo(json.dumps({"input": str(source), "error": str(error)}))
+                    continue
+                for notice in report.notices:
+                    people.print(f"note: {source}: {notice}")
+                if as_json:
+                    typer.echo(json.dumps(asdict(report)))
+                if verbose or people.is_terminal:
+                    size = f"{report.width} x {report.height}"
+                    people.print(f"{source} -> {target}: {size}, {report.model}, {report.seconds:.1f} s")
+    if failed:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _stoppable(people: "Console") -> Iterator[None]:
+    """End with exit code 130 at Ctrl-C and 143 at SIGTERM, after everything was cleaned up."""
+
+    def stop(signum: int, frame: FrameType | None) -> Never:
+        raise _Stopped(128 + signum)
+
+    before = {signum: signal.signal(signum, stop) for signum in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except _Stopped as stopped:
+        people.print("interrupted; nothing unfinished was left behind")
+        raise typer.Exit(stopped.args[0]) from None
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+class _Stopped(BaseException):
+    """Raised by a signal, past everything that catches errors."""

@@ -1,0 +1,113 @@
+"""EXIF and XMP after a picture was turned and enlarged.
+
+The blocks are changed in place, byte by byte, and everything else in them stays where it is: a camera's
+maker note points to its own parts by their offsets in the block, so rewriting the block would break it.
+"""
+
+import re
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+_IMAGE_WIDTH, _IMAGE_LENGTH, _ORIENTATION, _EXIF_IFD = 0x0100, 0x0101, 0x0112, 0x8769
+_PIXEL_X, _PIXEL_Y = 0xA002, 0xA003
+_THUMBNAIL, _THUMBNAIL_BYTES = 0x0201, 0x0202
+_SHORT, _LONG = 3, 4
+
+
+class _Entry(NamedTuple):
+    position: int
+    tag: int
+    value: int
+    """The value of a single SHORT or LONG, otherwise 0."""
+
+
+class _Block:
+    """A TIFF structure that can be read and changed in place. Malformed ones raise ``ValueError``."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = bytearray(data)
+        order = {b"II": "<", b"MM": ">"}.get(data[:2])
+        if order is None or len(data) < 8:
+            raise ValueError("not a TIFF structure")
+        self.order = order
+        self.first = self.unpack("I", 4)
+
+    def unpack(self, code: str, position: int) -> int:
+        try:
+            (value,) = struct.unpack_from(self.order + code, self.data, position)
+        except struct.error as error:
+            raise ValueError("points beyond its end") from error
+        return int(value)
+
+    def entries(self, ifd: int) -> Iterator[_Entry]:
+        for index in range(self.unpack("H", ifd)):
+            position = ifd + 2 + 12 * index
+            tag, kind = self.unpack("H", position), self.unpack("H", position + 2)
+            single = self.unpack("I", position + 4) == 1 and kind in (_SHORT, _LONG)
+            value = self.unpack("H" if kind == _SHORT else "I", position + 8) if single else 0
+            yield _Entry(position, tag, value)
+
+    def next_ifd(self, ifd: int) -> int:
+        """The position of the pointer to the following directory."""
+        return ifd + 2 + 12 * self.unpack("H", ifd)
+
+    def set_long(self, entry: _Entry, value: int) -> None:
+        struct.pack_into(self.order + "HII", self.data, entry.position + 2, _LONG, 1, value)
+
+    def set_short(self, entry: _Entry, value: int) -> None:
+        struct.pack_into(self.order + "HIHH", self.data, entry.position + 2, _SHORT, 1, value, 0)
+
+
+def orientation(exif: bytes) -> int | None:
+    """The orientation tag of an EXIF block (a TIFF structure), where there is one.
+
+    Raises ``ValueError`` for a malformed block.
+    """
+    block = _Block(exif)
+    return next((entry.value for entry in block.entries(block.first) if entry.tag == _ORIENTATION), None)
+
+
+def updated(exif: bytes, width_px: int, height_px: int) -> bytes:
+    """An EXIF block for the picture now upright and ``width_px`` x ``height_px`` large.
+
+    Where they are present, the orientation becomes 1 and the sizes become the new ones. The thumbnail
+    shows the old picture, so it is blanked and its directory is unlinked.
+
+    Raises ``ValueError`` for a malformed block.
+    """
+    block = _Block(exif)
+    directories = [block.first]
+    for directory in directories:
+        for entry in list(block.entries(directory)):
+            if entry.tag == _ORIENTATION:
+                block.set_short(entry, 1)
+            elif entry.tag in (_IMAGE_WIDTH, _PIXEL_X):
+                block.set_long(entry, width_px)
+            elif entry.tag in (_IMAGE_LENGTH, _PIXEL_Y):
+                block.set_long(entry, height_px)
+            elif entry.tag == _EXIF_IFD and directory == block.first:
+                directories.append(entry.value)
+    link = block.next_ifd(block.first)
+    # Some writers leave out the pointer at the end of a block that has no thumbnail.
+    if link + 4 <= len(block.data) and (thumbnail_ifd := block.unpack("I", link)):
+        thumbnail = {entry.tag: entry.value for entry in block.entries(thumbnail_ifd)}
+        start, length = thumbnail.get(_THUMBNAIL, 0), thumbnail.get(_THUMBNAIL_BYTES, 0)
+        if start > 0 and start + length <= len(block.data):
+            block.data[start : start + length] = bytes(length)
+        struct.pack_into(block.order + "I", block.data, link, 0)
+    return bytes(block.data)
+
+
+_XMP_ORIENTATION = re.compile(rb"(tiff:Orientation\s*(?:=\s*[\"']|>)\s*)([1-8])")
+
+
+def xmp_orientation(xmp: bytes) -> int:
+    """The orientation that an XMP packet states, or 1."""
+    match = _XMP_ORIENTATION.search(xmp)
+    return int(match[2]) if match else 1
+
+
+def updated_xmp(xmp: bytes) -> bytes:
+    """An XMP packet for the picture now upright."""
+    return _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)

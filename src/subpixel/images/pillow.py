@@ -1,0 +1,67 @@
+"""Between Pillow's images and arrays of samples."""
+
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+
+from subpixel.errors import UnsupportedImage
+
+_PLAIN = {"L", "LA", "RGB", "RGBA"}
+_CONVERTED = {"1": "L", "La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "PA": "RGBA", "YCbCr": "RGB", "HSV": "RGB"}
+
+
+def to_samples(image: Image.Image) -> NDArray[Any]:
+    """The samples of a Pillow image.
+
+    Args:
+        image: of any mode but I and F, whose range is not known.
+
+    Returns:
+        ``(H, W)`` grey, ``(H, W, 2)`` grey and alpha, ``(H, W, 3)`` RGB or ``(H, W, 4)`` RGBA: uint16 for
+        Pillow's 16-bit modes, otherwise uint8. Palettes become RGB, 1-bit images grey. A colour or palette
+        entry marked as transparent becomes alpha. CMYK and Lab go through the embedded profile, where there
+        is one, to sRGB.
+
+    Raises:
+        UnsupportedImage: mode I or F.
+    """
+    if image.mode.startswith("I;16"):
+        return np.asarray(image).astype(np.uint16, copy=False)  # from either byte order
+    if image.mode in ("CMYK", "LAB"):
+        return np.asarray(_to_srgb(image))
+    transparent = "transparency" in image.info
+    if image.mode == "P":
+        image = image.convert("RGBA" if transparent else "RGB")
+    elif transparent and image.mode in ("1", "L", "RGB"):
+        image = image.convert("RGBA" if image.mode == "RGB" else "LA")
+    elif image.mode in _CONVERTED:
+        image = image.convert(_CONVERTED[image.mode])
+    if image.mode not in _PLAIN:
+        raise UnsupportedImage(
+            f"an image of mode {image.mode} has samples of unknown range; "
+            "pass an array of uint8, uint16, or float32 in [0, 1]"
+        )
+    return np.asarray(image)
+
+
+def from_samples(samples: NDArray[Any]) -> Image.Image:
+    """A Pillow image of mode L, LA, RGB, RGBA or I;16 from such samples: the inverse of `to_samples`."""
+    return Image.fromarray(samples)
+
+
+def _to_srgb(image: Image.Image) -> Image.Image:
+    source = ImageCms.createProfile("LAB") if image.mode == "LAB" else image.info.get("icc_profile")
+    if source is None:
+        return image.convert("RGB")
+    try:
+        profile = ImageCms.ImageCmsProfile(BytesIO(source) if isinstance(source, bytes) else source)
+        converted = ImageCms.profileToProfile(
+            image, profile, ImageCms.createProfile("sRGB"), ImageCms.Intent.RELATIVE_COLORIMETRIC, "RGB",
+            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )  # fmt: skip
+    except (ImageCms.PyCMSError, OSError):  # a damaged profile, or one for another kind of colour
+        converted = None
+    return converted or image.convert("RGB")

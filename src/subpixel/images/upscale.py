@@ -1,0 +1,134 @@
+"""One picture file, enlarged into another."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from subpixel.errors import ImageTooLarge, OutputError, OutputIsInput
+from subpixel.files import write_atomically
+from subpixel.images.formats import DEFAULT_QUALITY, FORMATS, MAX_OUTPUT_PIXELS, Format, format_of
+from subpixel.images.picture import Picture, without_opaque_alpha
+from subpixel.images.planes import enlarge
+from subpixel.images.read import read
+from subpixel.images.write import write
+
+if TYPE_CHECKING:
+    from subpixel.upscaler import Upscaler
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was done to one picture."""
+
+    input: str
+    output: str
+    scale: int
+    model: str
+    engine: str
+    precision: str
+    width: int
+    """Of the output in pixels, as `height`."""
+    height: int
+    seconds: float
+    notices: tuple[str, ...]
+    """What had to be changed or left out, in words for people."""
+
+
+def upscale_image(
+    input: str | Path,
+    output: str | Path,
+    *,
+    scale: int | None = None,
+    model: str | None = None,
+    upscaler: "Upscaler | None" = None,
+    quality: int = DEFAULT_QUALITY,
+    overwrite: bool = False,
+    max_output_pixels: int = MAX_OUTPUT_PIXELS,
+    progress: Callable[[float], None] = lambda fraction: None,
+) -> Report:
+    """Enlarge a picture file into another, which appears under its name only when it is whole.
+
+    The picture keeps its colour profile, EXIF, XMP and resolution in dpi, its 8 or 16 bits per sample (16 in
+    PNG and TIFF only), and its transparency. Its EXIF orientation is baked in. 1-bit pictures become grey,
+    palettes and CMYK become RGB.
+
+    Args:
+        input: a PNG, JPEG, WebP, TIFF or BMP file.
+        output: the file to write; its extension decides the format.
+        scale: how many times larger each side becomes; x2 when no model is named either.
+        model: the name of a packaged model or the path of a ``.safetensors`` file.
+        upscaler: one from `load`, for many pictures or another engine; instead of scale and model.
+        quality: 1 to 100, of JPEG and WebP; WebP is without loss at 100.
+        overwrite: whether an existing output is replaced.
+        max_output_pixels: the largest enlarged picture that is accepted; known before anything is decoded.
+        progress: called with the fraction of the enlarging done.
+
+    Raises:
+        InputError: the picture cannot be read, is of a kind that is refused, or would become too large.
+        OutputError: the output exists, is the input, or cannot hold or be given the result.
+        ModelError, EngineError: see `load`.
+    """
+    from subpixel.upscaler import load
+
+    started = time.perf_counter()
+    input, output = Path(input), Path(output)
+    if not 1 <= quality <= 100:
+        raise ValueError(f"quality must be 1 to 100, not {quality}")
+    if upscaler is not None and not (scale is None and model is None):
+        raise ValueError("give an upscaler, or a scale and a model, not both")
+    kind = format_of(output)
+    if input.exists() and output.exists() and output.samefile(input):
+        raise OutputIsInput(f"{output}: is the input itself; name another output")
+    upscaler = upscaler or load(model, scale=scale)
+
+    def approve(width: int, height: int) -> None:
+        _approve(input, output, kind, width * upscaler.scale, height * upscaler.scale, max_output_pixels)
+
+    with write_atomically(output, overwrite=overwrite) as part:  # first, so as not to work for nothing
+        picture = read(input, approve)
+        _fit(input, picture, kind)
+        depth = picture.samples.dtype if kind.deep else np.uint8
+        large = enlarge(picture.samples, upscaler.engine, alpha=picture.alpha, dtype=depth, progress=progress)
+        height, width = large.shape[:2]
+        enlarged = Picture(large, picture.metadata.updated(width, height))
+        notices = (*picture.notices, *write(part, enlarged, kind, quality=quality))
+    return Report(
+        input=str(input),
+        output=str(output),
+        scale=upscaler.scale,
+        model=upscaler.model.name,
+        engine=upscaler.engine.name,
+        precision=upscaler.engine.precision,
+        width=width,
+        height=height,
+        seconds=round(time.perf_counter() - started, 3),
+        notices=notices,
+    )
+
+
+def _approve(input: Path, output: Path, kind: Format, width: int, height: int, limit: int) -> None:
+    """Refuse what the limit or the format does not allow, by the output's size."""
+    if width * height > limit:
+        raise ImageTooLarge(
+            f"{input}: would become {width} x {height} pixels, more than the limit of {limit}; "
+            "if that is meant, raise --max-output-pixels (max_output_pixels)"
+        )
+    if max(width, height) > kind.max_side_px:
+        others = " or ".join(other.name for other in FORMATS if max(width, height) <= other.max_side_px)
+        most = f"{kind.name} holds at most {kind.max_side_px} pixels a side"
+        raise OutputError(f"{output}: {most}, not {width} x {height}; write {others}")
+
+
+def _fit(input: Path, picture: Picture, kind: Format) -> None:
+    """Make the picture one that the format can hold, or refuse."""
+    if picture.alpha and not kind.alpha:
+        picture.samples = without_opaque_alpha(picture.samples)
+        if picture.alpha:
+            others = " or ".join(other.name for other in FORMATS if other.alpha)
+            raise OutputError(f"{input}: has transparency, which {kind.name} does not hold; write {others}")
+    if picture.samples.dtype == np.uint16 and not kind.deep:
+        picture.notices.append(f"reduced from 16 to 8 bits per sample, as {kind.name} holds no more")

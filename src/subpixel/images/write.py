@@ -1,0 +1,96 @@
+"""Writing still pictures."""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
+from typing import IO, Any, cast
+
+from subpixel.images import png, tiff
+from subpixel.images.formats import BMP, DEFAULT_QUALITY, JPEG, LOSSLESS_QUALITY, PNG, TIFF, WEBP, Format
+from subpixel.images.picture import Metadata, Picture
+from subpixel.images.pillow import from_samples
+
+_MAX_JPEG_SEGMENT_BYTES = 65_533
+_EXIF_MARK = b"Exif\0\0"
+_XMP_MARK = b"http://ns.adobe.com/xap/1.0/\0"
+
+
+def write(path: Path, picture: Picture, kind: Format, *, quality: int = DEFAULT_QUALITY) -> list[str]:
+    """Write a picture to an existing, empty file.
+
+    Args:
+        path: the file; its name does not matter.
+        picture: with 16-bit samples and alpha only where ``kind`` holds them.
+        kind: the format.
+        quality: 1 to 100, for JPEG and WebP. JPEG keeps colour at full resolution (4:4:4). WebP is without
+            loss at 100.
+
+    Returns:
+        What of the metadata the format cannot hold, in words for people.
+    """
+    metadata, notices = _fitting(picture, kind)
+
+    def encode() -> None:
+        with path.open("r+b") as file:
+            if kind is PNG:
+                png.write(file, picture.samples, metadata)
+            elif kind is TIFF:
+                tiff.write(file, picture.samples, metadata)
+            else:
+                # Given a real file, Pillow writes to it in C, where it overlooks that the disk is full.
+                plain = cast(IO[bytes], SimpleNamespace(write=file.write, flush=file.flush))
+                from_samples(picture.samples).save(plain, kind.name, **_options(metadata, kind, quality))
+
+    _interruptible(encode)
+    return notices
+
+
+def _interruptible(work: Callable[[], None]) -> None:
+    """Do the work in a thread and wait for it, so that Ctrl-C need not wait for an encoder's C code.
+
+    A thread left behind writes on into a file that has no name any more, and ends with the process.
+    """
+    outcome: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            work()
+            outcome.set_result(None)
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    outcome.result()
+
+
+def _fitting(picture: Picture, kind: Format) -> tuple[Metadata, list[str]]:
+    """The metadata that the format can hold, and words for what it cannot."""
+    metadata = picture.metadata
+    icc, exif, xmp = metadata.icc, metadata.exif, metadata.xmp
+    left_out = []
+    if icc and (kind is BMP or (kind is WEBP and icc[16:20] == b"GRAY")):  # WebP knows no grey
+        icc = None
+        left_out.append("colour profile")
+    if exif and (kind is BMP or (kind is JPEG and len(_EXIF_MARK + exif) > _MAX_JPEG_SEGMENT_BYTES)):
+        exif = None
+        left_out.append("EXIF data")
+    if xmp and (kind is BMP or (kind is JPEG and len(_XMP_MARK + xmp) > _MAX_JPEG_SEGMENT_BYTES)):
+        xmp = None
+        left_out.append("XMP data")
+    notices = [f"its {what} does not fit into a {kind.name} file and was left out" for what in left_out]
+    return replace(metadata, icc=icc, exif=exif, xmp=xmp), notices
+
+
+def _options(metadata: Metadata, kind: Format, quality: int) -> dict[str, Any]:
+    """What Pillow's writer of the format is told."""
+    options: dict[str, Any] = {"icc_profile": metadata.icc, "xmp": metadata.xmp, "dpi": metadata.dpi}
+    if metadata.exif:
+        options["exif"] = _EXIF_MARK + metadata.exif
+    if kind is JPEG:
+        options |= {"quality": quality, "subsampling": "4:4:4"}
+    if kind is WEBP:
+        options |= {"quality": quality, "lossless": quality == LOSSLESS_QUALITY}
+    return {name: value for name, value in options.items() if value is not None}

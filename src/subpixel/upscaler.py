@@ -1,0 +1,160 @@
+"""The library's front door: a model and an engine, to be called on images."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from subpixel.engines.base import Engine
+from subpixel.errors import ModelError
+from subpixel.model import Model, load_model
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+DEFAULT_SCALE = 2
+"""The scale where neither a scale nor a model is asked for."""
+
+Samples = TypeVar("Samples", bound=np.generic)
+
+
+class Upscaler:
+    """Enlarges images with one model on one engine.
+
+    Attributes:
+        model: the network.
+        engine: what runs it.
+        scale: how many times larger each side becomes.
+        reason: why this engine, in words for people.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        engine: str | Engine = "auto",
+        *,
+        precision: str = "auto",
+        threads: int | None = None,
+    ) -> None:
+        """Make ``model`` ready to run.
+
+        Args:
+            model: a network over one channel; see `load` and `load_model`.
+            engine: ``"auto"``, the name of an engine, or one that was compiled from this model.
+            precision: ``"auto"`` or ``"fp32"``.
+            threads: how many CPU threads to use; all by default.
+
+        Raises:
+            ModelError: the network works on more than one channel.
+            EngineError: the engine is unknown, not installed, or cannot run this model.
+        """
+        if model.description.channels != 1:
+            raise ModelError(
+                f"model {model.name} has {model.description.channels} channels; images need one of 1"
+            )
+        if isinstance(engine, Engine):
+            if engine.model is not model:
+                raise ValueError(f"the engine was compiled from another model, {engine.model.name}")
+            self.engine, self.reason = engine, "given"
+        else:
+            from subpixel.engines.select import choose
+
+            choice = choose(model, engine, precision, threads)
+            self.engine, self.reason = choice.engine, choice.reason
+        self.model = model
+
+    @property
+    def scale(self) -> int:
+        """How many times larger each side becomes."""
+        return self.model.scale
+
+    @overload
+    def __call__(self, image: "Image") -> "Image": ...
+
+    @overload
+    def __call__(self, image: NDArray[Samples]) -> NDArray[Samples]: ...
+
+    def __call__(self, image: "Image | NDArray[Any]") -> "Image | NDArray[Any]":
+        """Enlarge an image.
+
+        Args:
+            image: either an array ``(H, W)``, or ``(H, W, n)`` where 3 bands are RGB, 4 are RGB and straight
+                alpha, and any other number are planes of their own; uint8, uint16 (over their whole range),
+                float32 or float64 (in [0, 1]). Or a Pillow image.
+
+        Returns:
+            An array of the same kind, ``scale`` times larger each way; floats are clipped to [0, 1].
+            For a Pillow image, one of mode L, LA, RGB, RGBA or I;16 with the same ``info``: a palette, CMYK
+            or Lab becomes RGB (the latter two by their colour profile, which is then left out), and 1 bit
+            becomes L. Its EXIF orientation is not applied; `PIL.ImageOps.exif_transpose` does that.
+
+        Raises:
+            ValueError, TypeError: not such an array.
+            UnsupportedImage: a Pillow image of mode I or F, whose range is not known.
+        """
+        from subpixel.images.planes import enlarge
+
+        if isinstance(image, np.ndarray):
+            _check(image)
+            return enlarge(image, self.engine, alpha=image.ndim == 3 and image.shape[2] == 4)
+        from PIL.Image import Image
+
+        from subpixel.images.pillow import from_samples, to_samples
+
+        if not isinstance(image, Image):
+            raise TypeError(f"expected a Pillow image or a NumPy array, not {type(image).__name__}")
+        samples = to_samples(image)
+        alpha = samples.ndim == 3 and samples.shape[2] in (2, 4)
+        result = from_samples(enlarge(samples, self.engine, alpha=alpha))
+        result.info = {key: value for key, value in image.info.items() if key != "transparency"}
+        if image.mode in ("CMYK", "LAB"):
+            result.info.pop("icc_profile", None)
+        return result
+
+
+def load(
+    name: str | None = None,
+    *,
+    scale: int | None = None,
+    path: str | Path | None = None,
+    engine: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+) -> Upscaler:
+    """Load a model and make it ready to run.
+
+    >>> upscaler = load(scale=3)  # doctest: +SKIP
+    >>> large = upscaler(image)   # doctest: +SKIP
+
+    Args:
+        name: of a packaged model, such as ``"espcn-t91-x3"``; the default for the scale if left out.
+        scale: how many times larger each side becomes; x2 if neither name nor path says.
+        path: of a model file (``.safetensors``), instead of a name.
+        engine, precision, threads: see `Upscaler`.
+
+    Raises:
+        ModelError: no such model, or its scale is not the one asked for.
+        EngineError: see `Upscaler`.
+    """
+    from subpixel.networks import packaged
+
+    if path is not None:
+        if name is not None:
+            raise ValueError("give a name or a path, not both")
+        model = load_model(path)
+        if scale not in (None, model.scale):
+            raise ModelError(f"{path}: enlarges x{model.scale}, not x{scale}; leave out the scale")
+    else:
+        model = packaged.find(name, scale=scale or (None if name else DEFAULT_SCALE))
+    return Upscaler(model, engine, precision=precision, threads=threads)
+
+
+def _check(image: NDArray[Any]) -> None:
+    if image.ndim not in (2, 3) or 0 in image.shape:
+        raise ValueError(f"expected an image of shape (H, W) or (H, W, n), not {image.shape}")
+    if image.dtype not in (np.uint8, np.uint16, np.float32, np.float64):
+        raise TypeError(f"expected uint8, uint16, float32 or float64 samples, not {image.dtype}")
+    # The negation catches NaN too.
+    if image.dtype.kind == "f" and not (image.min() >= 0 and image.max() <= 1):
+        raise ValueError("float samples must lie in [0, 1]; divide by the largest value, such as 255, first")

@@ -1,0 +1,81 @@
+"""The pages say what the code does: commands, options, links, and numbers against their stored sources."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+from subpixel.cli import app
+from subpixel.networks import packaged
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "src").rglob("*.md")])
+COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+
+
+def console_lines(page: Path) -> list[str]:
+    """The `subpixel ...` lines of a page's console blocks, without comments."""
+    blocks = re.findall(r"```console\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    lines = [
+        line.partition("  #")[0].strip().removeprefix("$ ") for block in blocks for line in block.splitlines()
+    ]
+    return [line for line in lines if line.startswith("subpixel ")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_on_the_pages_exist(page: Path) -> None:
+    for line in console_lines(page):
+        _, name, *words = shlex.split(line)
+        assert name in COMMANDS, line
+        known = {option for parameter in COMMANDS[name].params for option in (*parameter.opts, "--help")}
+        used = {word.partition("=")[0] for word in words if word.startswith("-") and word != "-"}
+        assert used <= known, line
+
+
+def test_every_command_is_on_the_front_page() -> None:
+    shown = {line.split()[1] for line in console_lines(ROOT / "README.md")}
+    assert shown == set(COMMANDS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    broken = [target for target in targets if "://" not in target and not (page.parent / target).exists()]
+    assert not broken
+
+
+def test_the_model_tables_are_the_models_facts() -> None:
+    """README.md and the model card print, for each model, what its file says."""
+    for page in (ROOT / "README.md", ROOT / "src" / "subpixel" / "weights" / "README.md"):
+        rows = re.findall(r"^\| `([\w-]+-x\d)` \|(.*)\|$", page.read_text(encoding="utf-8"), re.MULTILINE)
+        assert [name for name, _ in rows] == packaged.names(), page
+        for name, cells in rows:
+            numbers = [cell.strip() for cell in cells.split("|")]
+            facts = packaged.find(name).facts
+            for dataset in ("Set5", "Set14", "BSD100"):
+                assert f"{facts.psnr_db[dataset]:.2f}" in numbers, (page.name, name, dataset)
+
+
+def test_the_recipes_table_is_the_measured_one() -> None:
+    stored = json.loads((ROOT / "benchmarks" / "results" / "recipe.json").read_text())
+    page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    for name, result in stored["results"].items():
+        assert f"| {name} | {result['start_psnr_db']:.2f} | {result['psnr_db']:.2f} |" in page
+    assert f"{stored['steps']} steps" in page
+
+
+def test_nothing_names_a_machine() -> None:
+    """No absolute path of the machine where a page, a recipe or a source was written."""
+    files = [
+        path
+        for folder in ("src", "docs", "configs", "examples", "benchmarks")
+        for path in (ROOT / folder).rglob("*")
+    ]
+    suffixes = {".py", ".md", ".toml", ".json", ".csv"}
+    texts = [path for path in [*files, *ROOT.glob("*.*")] if path.suffix in suffixes]
+    home = re.compile(r"/(?:work|home|root|Users)/\w")
+    assert texts
+    assert not [path.name for path in texts if home.search(path.read_text(encoding="utf-8"))]

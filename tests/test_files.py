@@ -1,0 +1,143 @@
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from subpixel.errors import OutputError, OutputExists
+from subpixel.files import write_atomically
+
+
+def listing(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_takes_its_name_when_whole(tmp_path):
+    path = tmp_path / "new" / "folder" / "out.bin"
+    with write_atomically(path) as part:
+        part.write_bytes(b"half")
+        assert not path.exists()
+        part.write_bytes(b"whole")
+    assert path.read_bytes() == b"whole"
+    assert listing(path.parent) == ["out.bin"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_leaves_nothing_when_the_body_raises(tmp_path, error):
+    def write():
+        with write_atomically(tmp_path / "out.bin") as part:
+            part.write_bytes(b"half")
+            raise error
+
+    with pytest.raises(error):
+        write()
+    assert listing(tmp_path) == []
+
+
+def test_overwrites_only_when_told(tmp_path):
+    path = tmp_path / "out.bin"
+    path.write_bytes(b"old")
+    with pytest.raises(OutputExists, match=r"out\.bin.*--overwrite"), write_atomically(path):
+        pytest.fail("the body must not run")
+    with write_atomically(path, overwrite=True) as part:
+        part.write_bytes(b"new")
+    assert path.read_bytes() == b"new"
+
+
+def test_keeps_what_appeared_meanwhile(tmp_path):
+    path = tmp_path / "out.bin"
+
+    def write():
+        with write_atomically(path) as part:
+            part.write_bytes(b"ours")
+            path.write_bytes(b"theirs")
+
+    with pytest.raises(OutputExists, match="appeared"):
+        write()
+    assert path.read_bytes() == b"theirs"
+    assert listing(tmp_path) == ["out.bin"]
+
+
+def test_permissions(tmp_path):
+    (tmp_path / "plain").touch()
+    path = tmp_path / "out.bin"
+    with write_atomically(path):
+        pass
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
+    path.chmod(0o604)
+    with write_atomically(path, overwrite=True):
+        pass
+    assert path.stat().st_mode & 0o777 == 0o604
+
+
+def test_follows_a_link(tmp_path):
+    (tmp_path / "real").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("real")
+    with write_atomically(tmp_path / "link", overwrite=True) as part:
+        part.write_bytes(b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_bytes() == b"new"
+
+
+def test_takes_the_longest_names(tmp_path):
+    path = tmp_path / ("𝛑" * 62 + ".bin")  # 252 bytes
+    with write_atomically(path) as part:
+        part.write_bytes(b"x")
+    assert path.exists()
+
+
+def test_says_when_the_folder_is_no_folder(tmp_path):
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(OutputError, match="cannot write there"),
+        write_atomically(tmp_path / "file" / "out.bin"),
+    ):
+        pytest.fail("the body must not run")
+
+
+def test_after_kill_9(tmp_path):
+    """The name is not there; what is left says whose it is; the next try removes it, but no live one's."""
+    path = tmp_path / "out.bin"
+    code = f"""
+        import pathlib, time
+        from subpixel.files import write_atomically
+        with write_atomically(pathlib.Path({str(path)!r})) as part:
+            part.write_bytes(b"half")
+            print("ready", flush=True)
+            time.sleep(60)
+    """
+    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"ready\n"
+        (part,) = listing(tmp_path)
+        with write_atomically(path):
+            assert part in listing(tmp_path), "a live process was robbed of its file"
+        path.unlink()
+        process.send_signal(signal.SIGKILL)
+    assert listing(tmp_path) == [part]
+    assert part.startswith(".out.bin.")
+    assert part.endswith(".part")
+    with write_atomically(path) as fresh:
+        assert listing(tmp_path) == [fresh.name]
+    assert listing(tmp_path) == ["out.bin"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs resource limits")
+def test_a_full_disk(tmp_path):
+    code = f"""
+        import pathlib, resource
+        from subpixel.errors import OutputError
+        from subpixel.files import write_atomically
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+        try:
+            with write_atomically(pathlib.Path({str(tmp_path / "out.bin")!r})) as part:
+                part.write_bytes(bytes(2000))
+        except OutputError as error:
+            print(error)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True
+    )
+    assert "out.bin: could not be written" in done.stdout
+    assert listing(tmp_path) == []

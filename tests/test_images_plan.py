@@ -1,0 +1,95 @@
+import pytest
+
+from subpixel.errors import OutputError
+from subpixel.images.plan import plan
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = tmp_path / "pictures"
+    for name in ("b.png", "a.JPG", "notes.txt", ".hidden.png", "deep/c.tif", "deep/er/d.webp", ".git/e.png"):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return folder
+
+
+def names(result, folder):
+    return [(str(source.relative_to(folder)), str(target)) for source, target in result.jobs]
+
+
+def test_one_file_into_a_file(pictures):
+    assert plan([pictures / "b.png"], "new.jpg").jobs[0][1].name == "new.jpg"
+
+
+@pytest.mark.parametrize("output", ["out", "out/", "out.png/"])
+def test_one_file_into_a_folder(pictures, tmp_path, output):
+    ((_, target),) = plan([pictures / "b.png"], str(tmp_path / output) + "/" * output.endswith("/")).jobs
+    assert target == tmp_path / output / "b.png"
+
+
+def test_one_file_into_an_existing_folder_named_like_a_file(pictures, tmp_path):
+    (tmp_path / "out.png").mkdir()
+    assert plan([pictures / "b.png"], str(tmp_path / "out.png")).jobs[0][1] == tmp_path / "out.png" / "b.png"
+
+
+def test_a_folder(pictures):
+    result = plan([pictures], "out")
+    assert names(result, pictures) == [("a.JPG", "out/a.JPG"), ("b.png", "out/b.png")]
+    assert result.skipped == 1
+
+
+def test_a_tree(pictures):
+    expected = ["a.JPG", "b.png", "deep/c.tif", "deep/er/d.webp"]
+    assert names(plan([pictures], "out", recursive=True), pictures) == [(n, f"out/{n}") for n in expected]
+
+
+def test_an_output_folder_inside_the_input_is_no_input(pictures):
+    result = plan([pictures], str(pictures / "deep"), recursive=True)
+    assert [source.name for source, _ in result.jobs] == ["a.JPG", "b.png"]
+    (pictures / "link").symlink_to(pictures / "deep")
+    assert len(plan([pictures], str(pictures / "link"), recursive=True).jobs) == 2
+
+
+def test_links_in_a_circle_end(pictures):
+    (pictures / "deep" / "up").symlink_to(pictures)
+    assert len(plan([pictures], "out", recursive=True).jobs) == 4
+
+
+def test_files_of_any_name_when_they_are_named(pictures):
+    result = plan([pictures / "b.png", pictures / "notes.txt"], "out")
+    assert [target.name for _, target in result.jobs] == ["b.png", "notes.txt.png"]
+
+
+def test_unknown_extension(pictures):
+    with pytest.raises(OutputError, match=r"'\.gif'; known: \.png"):
+        plan([pictures / "b.png"], "out.gif")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "output", "words"),
+    [
+        (["."], "b.png", "is a file"),
+        (["a.JPG", "b.png"], "new.png", "several pictures need a folder"),
+        (["."], ".", "is the input folder itself"),
+        (["b.png", "b.png"], "out", "would both become"),
+        (["b.png", "deep/b.png"], "out", "would both become"),
+    ],
+)
+def test_what_does_not_fit(pictures, inputs, output, words):
+    with pytest.raises(ValueError, match=words):
+        plan([pictures / name for name in inputs], str(pictures / output))
+
+
+def test_an_output_that_is_another_input_through_a_link(pictures, tmp_path):
+    """With --overwrite it would be gone before its turn came."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.JPG").symlink_to(pictures / "b.png")
+    with pytest.raises(ValueError, match=r"a\.JPG: is one of the inputs"):
+        plan([pictures], str(tmp_path / "out"))
+
+
+def test_no_pictures(tmp_path):
+    (tmp_path / "in" / "deeper").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"holds no pictures \(\.png.*--recursive"):
+        plan([tmp_path / "in"], "out")

@@ -1,0 +1,318 @@
+"""Whole files through `upscale_image`: made by independent writers, read back by independent readers."""
+
+import hashlib
+import os
+
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+from PIL import ExifTags, Image, ImageCms
+
+from image_files import exif_block, picture, png_chunk
+from interpolating import bicubic_model
+from subpixel.engines.numpy_engine import NumpyEngine
+from subpixel.errors import (
+    ImageTooLarge,
+    OutputError,
+    OutputExists,
+    OutputIsInput,
+    UnreadableImage,
+    UnsupportedImage,
+)
+from subpixel.images import upscale_image
+from subpixel.images.exif import updated
+from subpixel.resample import imresize
+from subpixel.upscaler import Upscaler
+
+INSIDE = (slice(8, -8), slice(8, -8))
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r tiff:Orientation="6" dc:title="cat"/></x:xmpmeta>'
+
+
+@pytest.fixture(scope="module")
+def upscaler():
+    model = bicubic_model(2)
+    return Upscaler(model, NumpyEngine(model, threads=2))
+
+
+def save(path, image, **options):
+    Image.fromarray(image).save(path, **options)
+    return path
+
+
+def image_with(bands, dtype=np.uint8):
+    """Colours that overshoot nowhere, and an alpha that rises evenly: a bend in it would be held back."""
+    image = picture(bands=bands, dtype=dtype)
+    if bands in (2, 4):
+        image[..., -1] = np.linspace(0.1, 1, 28) * np.iinfo(dtype).max
+    return image
+
+
+def stored(path):
+    """The samples of a written file, by a reader that writing does not use where there is one."""
+    if path.suffix == ".tif":
+        return tifffile.imread(path)
+    with Image.open(path) as image:
+        samples = np.asarray(image)
+    if path.suffix == ".png" and path.read_bytes()[24] == 16 and image.mode == "RGB":
+        deep = imagecodecs.png_decode(path.read_bytes())
+        np.testing.assert_array_equal(deep >> 8, samples)  # the half that Pillow sees
+        return deep
+    return samples
+
+
+@pytest.mark.parametrize("extension", ["png", "tif", "webp", "jpg", "bmp"])
+@pytest.mark.parametrize("bands", [1, 2, 3, 4])
+def test_eight_bits(tmp_path, upscaler, bands, extension):
+    image = image_with(bands)
+    if bands in (2, 4) and extension in ("jpg", "bmp"):
+        image[..., -1] = 255
+    output = tmp_path / f"out.{extension}"
+    report = upscale_image(save(tmp_path / "in.png", image), output, upscaler=upscaler, quality=100)
+    assert (report.width, report.height, report.scale, report.notices) == (56, 40, 2, ())
+    result = stored(output).astype(float)
+    expected = imresize(image / 255, 2).clip(0, 1) * 255
+    if extension == "webp" and bands < 3:
+        expected = np.dstack([expected.reshape(40, 56, -1)[..., :1]] * 3 + [expected[..., 1:]][: bands - 1])
+    if extension in ("jpg", "bmp") and bands in (2, 4):
+        expected = expected[..., : bands - 1].squeeze()
+    assert result.shape == expected.shape
+    assert np.abs(result - expected)[INSIDE].max() <= (12 if extension == "jpg" else 1)
+
+
+@pytest.mark.parametrize("bands", [1, 2, 3, 4])
+@pytest.mark.parametrize("extension", ["png", "tif"])
+@pytest.mark.parametrize("source", ["png", "tif"])
+def test_sixteen_bits_are_kept(tmp_path, upscaler, source, extension, bands):
+    image = image_with(bands, np.uint16)
+    if source == "png":
+        (tmp_path / "in.png").write_bytes(imagecodecs.png_encode(image))
+    else:
+        tifffile.imwrite(
+            tmp_path / "in.tif",
+            image,
+            photometric="rgb" if bands > 2 else "minisblack",
+            planarconfig="contig" if bands > 1 else None,
+            extrasamples=["unassalpha"] if bands in (2, 4) else None,
+        )
+    output = tmp_path / f"out.{extension}"
+    upscale_image(tmp_path / f"in.{source}", output, upscaler=upscaler)
+    result = imagecodecs.png_decode(output.read_bytes()) if extension == "png" else stored(output)
+    assert result.dtype == np.uint16
+    expected = imresize(image / 65535, 2).clip(0, 1) * 65535
+    assert np.abs(result - expected)[INSIDE].max() <= 2
+    if extension == "tif":
+        with tifffile.TiffFile(output) as tiff:
+            page = tiff.pages.first
+            assert page.photometric == (tifffile.PHOTOMETRIC.RGB if bands > 2 else 1)
+            assert [int(extra) for extra in page.extrasamples] == ([2] if bands in (2, 4) else [])
+
+
+@pytest.mark.parametrize("extension", ["jpg", "webp", "bmp"])
+def test_sixteen_bits_are_reduced_with_a_notice(tmp_path, upscaler, extension):
+    image = picture(dtype=np.uint16)
+    (tmp_path / "in.png").write_bytes(imagecodecs.png_encode(image))
+    report = upscale_image(tmp_path / "in.png", tmp_path / f"out.{extension}", upscaler=upscaler)
+    assert "from 16 to 8 bits" in report.notices[0]
+    expected = imresize(image / 65535, 2).clip(0, 1) * 255
+    assert np.abs(stored(tmp_path / f"out.{extension}") - expected)[INSIDE].mean() < 3
+
+
+class TestMetadata:
+    @pytest.mark.parametrize("output", ["png", "jpg", "webp", "tif"])
+    @pytest.mark.parametrize("source", ["png", "deep.png", "jpg", "webp", "tif"])
+    def test_carried_between_formats(self, tmp_path, upscaler, source, output):
+        """Colour profile, EXIF, XMP and dpi; the picture turned upright and its tags told so."""
+        path = tmp_path / f"in.{source}"
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        exif[0x010F] = "Camera"
+        exif[ExifTags.IFD.Exif] = {0xA002: 28, 0xA434: "Lens"}
+        exif[ExifTags.IFD.GPSInfo] = {1: "N", 2: (51.0, 30.0, 0.5)}
+        options = {"exif": exif.tobytes(), "icc_profile": SRGB, "dpi": (300, 300)}
+        if source == "tif":
+            exif[700] = XMP
+            options["exif"] = exif.tobytes()
+        else:
+            options["xmp"] = XMP
+        save(path, picture(), **options)
+        if source == "deep.png":
+            eight, sixteen = path.read_bytes(), imagecodecs.png_encode(picture(dtype=np.uint16))
+            extra = eight[33 : eight.index(b"IDAT") - 4]
+            path.write_bytes(sixteen[:33] + extra + sixteen[33:])
+        if path.suffix == ".png":  # Pillow does not write XMP there
+            data = path.read_bytes()
+            chunk = png_chunk(b"iTXt", b"XML:com.adobe.xmp" + bytes(5) + XMP)
+            path.write_bytes(data[:33] + chunk + data[33:])
+        upscale_image(path, tmp_path / f"out.{output}", upscaler=upscaler)
+        with Image.open(tmp_path / f"out.{output}") as image:
+            image.load()
+            assert image.size == (40, 56)
+            assert image.info["icc_profile"] == SRGB
+            if source != "webp" and output != "webp":  # which has no place for dpi
+                assert [round(float(value)) for value in image.info["dpi"]] == [300, 300]
+            xmp = image.info["xmp"]
+            assert XMP.replace(b'Orientation="6"', b'Orientation="1"') == xmp
+            tags = image.getexif()
+            assert tags.get(0x0112, 1) == 1
+            assert tags[0x010F] == "Camera"
+            details = tags.get_ifd(ExifTags.IFD.Exif)
+            assert (details[0xA002], details[0xA434]) == (40, "Lens")
+            assert tags.get_ifd(ExifTags.IFD.GPSInfo)[2] == (51.0, 30.0, 0.5)
+
+    @pytest.mark.parametrize("order", ["<", ">"])
+    def test_exif_is_changed_in_place(self, order):
+        thumbnail = b"\xff\xd8 small picture \xff\xd9"
+        before = exif_block(8, 28, 20, thumbnail=thumbnail, order=order)
+        after = updated(before, 40_000, 70_000)
+        assert len(after) == len(before)
+        assert thumbnail not in after
+        exif = Image.Exif()
+        exif.load(after)
+        assert (exif[0x0112], exif[0x0100], exif[0x0101], exif[0x010F]) == (1, 40_000, 70_000, "Camera")
+        details = exif.get_ifd(ExifTags.IFD.Exif)
+        assert (details[0xA002], details[0xA003]) == (40_000, 70_000)
+        assert exif.get_ifd(ExifTags.IFD.IFD1) == {}
+        # The maker note holds its own place, and must still lie there.
+        place = before.index(b"MAKER")
+        assert after[place : place + 9] == before[place : place + 9]
+        assert int.from_bytes(after[place + 5 : place + 9], {"<": "little", ">": "big"}[order]) == place
+
+    def test_maker_notes_stay_whole_in_a_jpeg(self, tmp_path, upscaler):
+        block = exif_block(6, 28, 20, thumbnail=b"\xff\xd8thumb\xff\xd9")
+        save(tmp_path / "in.jpg", picture(), exif=b"Exif\0\0" + block)
+        upscale_image(tmp_path / "in.jpg", tmp_path / "out.jpg", upscaler=upscaler)
+        with Image.open(tmp_path / "out.jpg") as image:
+            assert image.info["exif"] == b"Exif\0\0" + updated(block, 40, 56)
+
+    @pytest.mark.parametrize("junk", [b"junk", b"II*\0\xff\xff\xff\x7f", exif_block(6, 28, 20)[:100]])
+    def test_damaged_exif_is_left_out(self, tmp_path, upscaler, junk):
+        save(tmp_path / "in.jpg", picture(), exif=b"Exif\0\0" + junk)
+        report = upscale_image(tmp_path / "in.jpg", tmp_path / "out.jpg", upscaler=upscaler)
+        assert any("EXIF data is damaged" in notice for notice in report.notices)
+        with Image.open(tmp_path / "out.jpg") as image:
+            assert "exif" not in image.info
+
+    def test_png_keeps_its_colour_space_and_texts(self, tmp_path, upscaler):
+        chunks = [(b"gAMA", (100_000).to_bytes(4)), (b"cHRM", bytes(range(32))), (b"tEXt", b"Title\0Cat")]
+        for image in (picture(), picture(dtype=np.uint16)):
+            data = imagecodecs.png_encode(image)
+            parts = b"".join(png_chunk(*chunk) for chunk in chunks)
+            (tmp_path / "in.png").write_bytes(data[:33] + parts + data[33:])
+            upscale_image(tmp_path / "in.png", tmp_path / "out.png", upscaler=upscaler, overwrite=True)
+            result = (tmp_path / "out.png").read_bytes()
+            for chunk in chunks:
+                assert result.index(png_chunk(*chunk)) < result.index(b"IDAT")
+
+    def test_a_cmyk_profile_does_not_stay_on_rgb(self, tmp_path, upscaler):
+        path = tmp_path / "in.jpg"
+        Image.fromarray(picture()).convert("CMYK").save(path, icc_profile=SRGB[:16] + b"CMYK" + SRGB[20:])
+        report = upscale_image(path, tmp_path / "out.jpg", upscaler=upscaler)
+        assert report.notices == ("converted from CMYK to RGB",)
+        with Image.open(tmp_path / "out.jpg") as image:
+            assert image.mode == "RGB"
+            assert "icc_profile" not in image.info
+
+    def test_what_does_not_fit_is_named(self, tmp_path, upscaler):
+        save(tmp_path / "in.tif", picture(), icc_profile=SRGB, exif=b"Exif\0\0" + exif_block(1, 28, 20))
+        report = upscale_image(tmp_path / "in.tif", tmp_path / "out.bmp", upscaler=upscaler)
+        assert "colour profile does not fit into a BMP" in report.notices[0]
+        assert "EXIF data does not fit into a BMP" in report.notices[1]
+
+
+class TestRefusals:
+    def test_the_input_itself(self, tmp_path, upscaler):
+        path = save(tmp_path / "in.png", picture())
+        os.link(path, tmp_path / "hard.png")
+        (tmp_path / "soft.png").symlink_to(path)
+        (tmp_path / "folder").symlink_to(tmp_path)
+        before = path.read_bytes()
+        for output in (path, tmp_path / "hard.png", tmp_path / "soft.png", tmp_path / "folder" / "in.png"):
+            with pytest.raises(OutputIsInput, match=output.name):
+                upscale_image(path, output, upscaler=upscaler, overwrite=True)
+        assert path.read_bytes() == before
+
+    def test_existing(self, tmp_path, upscaler):
+        save(tmp_path / "in.png", picture())
+        (tmp_path / "out.png").write_bytes(b"mine")
+        with pytest.raises(OutputExists, match=r"out\.png.*--overwrite"):
+            upscale_image(tmp_path / "in.png", tmp_path / "out.png", upscaler=upscaler)
+        assert (tmp_path / "out.png").read_bytes() == b"mine"
+        upscale_image(tmp_path / "in.png", tmp_path / "out.png", upscaler=upscaler, overwrite=True)
+        assert stored(tmp_path / "out.png").shape == (40, 56, 3)
+
+    def test_size_of_the_output(self, tmp_path, upscaler):
+        save(tmp_path / "in.png", picture())
+        with pytest.raises(ImageTooLarge, match=r"in\.png: would become 56 x 40.*--max-output-pixels"):
+            upscale_image(
+                tmp_path / "in.png", tmp_path / "out.png", upscaler=upscaler, max_output_pixels=2239
+            )
+        upscale_image(tmp_path / "in.png", tmp_path / "out.png", upscaler=upscaler, max_output_pixels=2240)
+
+    @pytest.mark.parametrize(("extension", "side"), [("jpg", 65_535), ("webp", 16_383), ("bmp", 32_767)])
+    def test_longest_side_of_the_format(self, tmp_path, upscaler, extension, side):
+        save(tmp_path / "in.png", np.zeros((1, side // 2 + 1), np.uint8))
+        with pytest.raises(OutputError, match=rf"out\.{extension}: .* holds at most {side} .*write PNG"):
+            upscale_image(tmp_path / "in.png", tmp_path / f"out.{extension}", upscaler=upscaler)
+
+    @pytest.mark.parametrize("extension", ["jpg", "bmp"])
+    def test_transparency(self, tmp_path, upscaler, extension):
+        save(tmp_path / "in.png", picture(bands=4))
+        with pytest.raises(OutputError, match=r"in\.png: has transparency.*write PNG or WebP or TIFF"):
+            upscale_image(tmp_path / "in.png", tmp_path / f"out.{extension}", upscaler=upscaler)
+
+    def test_unknown_extension(self, tmp_path, upscaler):
+        save(tmp_path / "in.png", picture())
+        with pytest.raises(OutputError, match=r"out\.xyz.*'\.xyz'; known: \.png, \.jpg"):
+            upscale_image(tmp_path / "in.png", tmp_path / "out.xyz", upscaler=upscaler)
+
+    def test_nothing_is_left(self, tmp_path, upscaler):
+        (tmp_path / "in.png").write_bytes(imagecodecs.png_encode(picture())[:-20])
+        save(tmp_path / "in.gif", picture()[..., 0])
+        for name, error in (("in.png", UnreadableImage), ("in.gif", UnsupportedImage)):
+            with pytest.raises(error, match=name):
+                upscale_image(tmp_path / name, tmp_path / "out.png", upscaler=upscaler)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["in.gif", "in.png"]
+
+    def test_arguments_that_contradict(self, tmp_path, upscaler):
+        with pytest.raises(ValueError, match="not both"):
+            upscale_image("in.png", "out.png", upscaler=upscaler, scale=2)
+        with pytest.raises(ValueError, match="1 to 100"):
+            upscale_image("in.png", "out.png", upscaler=upscaler, quality=101)
+
+
+def test_quality(tmp_path, upscaler):
+    save(tmp_path / "in.png", np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8))
+    sizes = []
+    for quality in (20, 95, 100):
+        for extension in ("jpg", "webp"):
+            output = tmp_path / f"{quality}.{extension}"
+            upscale_image(tmp_path / "in.png", output, upscaler=upscaler, quality=quality)
+            sizes.append(output.stat().st_size)
+    assert sizes[0] < sizes[2] < sizes[4]
+    assert sizes[1] < sizes[3] < sizes[5]
+    assert b"VP8L" in (tmp_path / "100.webp").read_bytes()[:100]
+    with Image.open(tmp_path / "95.jpg") as image:
+        assert {(h, v) for _, h, v, _ in image.layer} == {(1, 1)}, "colour at full resolution"
+
+
+def test_the_same_twice(tmp_path, upscaler):
+    save(tmp_path / "in.png", picture())
+    digests = set()
+    for name in ("a.png", "b.png"):
+        upscale_image(tmp_path / "in.png", tmp_path / name, upscaler=upscaler)
+        digests.add(hashlib.sha256((tmp_path / name).read_bytes()).hexdigest())
+    assert len(digests) == 1
+
+
+def test_report(tmp_path, upscaler):
+    save(tmp_path / "in.png", picture())
+    seen = []
+    report = upscale_image(
+        str(tmp_path / "in.png"), str(tmp_path / "out.png"), upscaler=upscaler, progress=seen.append
+    )
+    assert (report.input, report.output) == (str(tmp_path / "in.png"), str(tmp_path / "out.png"))
+    assert (report.model, report.engine, report.precision) == ("bicubic-x2", "numpy", "fp32")
+    assert report.seconds >= 0
+    assert seen[-1] == 1

@@ -1,0 +1,204 @@
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+import subpixel
+from image_files import picture
+from interpolating import bicubic_model
+from random_models import random_model
+from subpixel.engines.numpy_engine import NumpyEngine
+from subpixel.errors import EngineError, ModelError, UnsupportedImage
+from subpixel.model import Convolution, Description
+from subpixel.networks import packaged
+from subpixel.resample import imresize
+from subpixel.upscaler import Upscaler, load
+
+INSIDE = (slice(8, -8), slice(8, -8))
+
+
+@pytest.fixture(scope="module")
+def upscaler():
+    return Upscaler(bicubic_model(2), "numpy")
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "mine.safetensors"
+    bicubic_model(3).save(path)
+    return path
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
+@pytest.mark.parametrize("bands", [None, 1, 2, 3, 5])
+def test_arrays(upscaler, bands, dtype):
+    image = picture(bands=bands or 1, dtype=np.uint16).reshape(20, 28, *([bands] if bands else []))
+    image = image / 65535
+    white = np.iinfo(dtype).max if np.dtype(dtype).kind == "u" else 1
+    given = np.round(image * white).astype(dtype) if white > 1 else image.astype(dtype)
+    result = upscaler(given)
+    assert result.dtype == dtype
+    assert result.shape == (40, 56, *image.shape[2:])
+    expected = imresize(given / white, 2).clip(0, 1) * white
+    assert np.abs(result - expected)[INSIDE].max() <= (1.01 if white > 1 else 1e-5)
+
+
+def test_four_bands_are_rgb_and_alpha(upscaler):
+    image = np.zeros((20, 28, 4), np.uint8)
+    image[5:15, 5:20] = (200, 120, 40, 255)
+    result = upscaler(image).astype(int)
+    visible = result[..., 3] > 0
+    assert np.abs(result[visible][:, :3] - (200, 120, 40)).max() <= 1
+
+
+def test_grey_is_the_same_with_and_without_a_band(upscaler):
+    image = picture(bands=1)
+    np.testing.assert_array_equal(upscaler(image), upscaler(image[..., None])[..., 0])
+
+
+@pytest.mark.parametrize("dtype", [bool, np.int32, np.int8, np.float16, complex, object])
+def test_other_dtypes_are_refused(upscaler, dtype):
+    with pytest.raises(TypeError, match="expected uint8, uint16, float32 or float64"):
+        upscaler(np.zeros((4, 4), dtype))
+
+
+@pytest.mark.parametrize("shape", [(4,), (0, 4), (4, 4, 0), (1, 4, 4, 3)])
+def test_other_shapes_are_refused(upscaler, shape):
+    with pytest.raises(ValueError, match="expected an image of shape"):
+        upscaler(np.zeros(shape, np.uint8))
+
+
+@pytest.mark.parametrize("value", [255.0, -0.1, np.nan, np.inf])
+def test_floats_outside_their_range_are_refused(upscaler, value):
+    image = np.zeros((4, 4), np.float32)
+    image[1, 1] = value
+    with pytest.raises(ValueError, match=r"must lie in \[0, 1\]; divide by"):
+        upscaler(image)
+
+
+def test_other_things_are_refused(upscaler):
+    with pytest.raises(TypeError, match="not list"):
+        upscaler([[0, 1], [2, 3]])
+
+
+@pytest.mark.parametrize(
+    ("mode", "result"),
+    [
+        ("1", "L"),
+        ("L", "L"),
+        ("LA", "LA"),
+        ("P", "RGB"),
+        ("PA", "RGBA"),
+        ("RGB", "RGB"),
+        ("RGBA", "RGBA"),
+        ("RGBX", "RGB"),
+        ("CMYK", "RGB"),
+        ("YCbCr", "RGB"),
+        ("HSV", "RGB"),
+        ("LAB", "RGB"),
+        ("I;16", "I;16"),
+        ("I;16B", "I;16"),
+    ],
+)
+def test_pillow_modes(upscaler, mode, result):
+    if mode.startswith("I;16"):
+        deep = picture(bands=1, dtype=np.uint16)
+        image = Image.frombytes(mode, (28, 20), deep.astype(">u2" if mode == "I;16B" else "<u2").tobytes())
+    elif mode == "LAB":
+        profiles = (ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"))
+        image = ImageCms.profileToProfile(Image.fromarray(picture()), *profiles, outputMode="LAB")
+    elif mode in ("LA", "PA"):
+        image = Image.fromarray(picture()).convert("LA").convert(mode)
+    else:
+        image = Image.fromarray(picture()).convert(mode)
+    large = upscaler(image)
+    assert large.mode == result
+    assert large.size == (56, 40)
+    if result == "I;16":
+        expected = imresize(deep / 65535, 2) * 65535
+    elif mode == "LAB":
+        expected = imresize(picture() / 255, 2).clip(0, 1) * 255
+    else:
+        expected = imresize(np.asarray(image.convert(result)) / 255, 2).clip(0, 1) * 255
+    difference = np.abs(np.asarray(large) - expected)[INSIDE]
+    assert np.median(difference) <= (4 if mode == "LAB" else 1)
+
+
+def test_pillow_images_keep_their_info(upscaler):
+    image = Image.fromarray(picture())
+    image.info = {"icc_profile": b"profile", "dpi": (300, 300)}
+    assert upscaler(image).info == image.info
+    image = image.convert("CMYK")
+    image.info = {"icc_profile": b"profile", "dpi": (300, 300)}
+    assert upscaler(image).info == {"dpi": (300, 300)}
+
+
+def test_a_transparent_colour_becomes_alpha(upscaler):
+    image = Image.fromarray(picture()).quantize(8)
+    image.info["transparency"] = 3
+    large = upscaler(image)
+    assert large.mode == "RGBA"
+    assert "transparency" not in large.info
+    assert large.getextrema()[3] == (0, 255)
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_pillow_modes_of_unknown_range_are_refused(upscaler, mode):
+    with pytest.raises(UnsupportedImage, match=f"mode {mode} .*pass an array"):
+        upscaler(Image.new(mode, (4, 4)))
+
+
+class TestLoad:
+    def test_by_path(self, file):
+        upscaler = load(path=file)
+        assert (upscaler.model.name, upscaler.scale) == ("bicubic-x3", 3)
+        assert upscaler.engine.model is upscaler.model
+        assert upscaler.reason
+        assert load(str(file)).scale == 3
+        assert load(path=file, scale=3).scale == 3
+
+    def test_a_path_and_another_scale(self, file):
+        with pytest.raises(ModelError, match="x3, not x2"):
+            load(path=file, scale=2)
+
+    def test_a_name_and_a_path(self, file):
+        with pytest.raises(ValueError, match="not both"):
+            load("espcn-t91-x3", path=file)
+
+    def test_the_scale_is_two_unless_something_says_otherwise(self, monkeypatch):
+        asked = []
+
+        def find(name, *, scale):
+            asked.append((name, scale))
+            return bicubic_model(2)
+
+        monkeypatch.setattr(packaged, "find", find)
+        load()
+        load(scale=3)
+        load("espcn-t91-x3")
+        assert asked == [(None, 2), (None, 3), ("espcn-t91-x3", None)]
+
+    def test_unknown(self, file):
+        with pytest.raises(ModelError, match="no packaged model 'nonesuch'"):
+            load("nonesuch")
+        with pytest.raises(EngineError, match="unknown engine 'gpu'"):
+            load(path=file, engine="gpu")
+
+    def test_engine_and_threads(self, file):
+        upscaler = load(path=file, engine="numpy", threads=1)
+        assert (upscaler.engine.name, upscaler.engine.threads) == ("numpy", 1)
+
+
+def test_an_engine_of_another_model():
+    with pytest.raises(ValueError, match="another model"):
+        Upscaler(bicubic_model(2), NumpyEngine(bicubic_model(2)))
+
+
+def test_a_network_over_colours_is_refused():
+    description = Description(scale=2, channels=3, layers=(Convolution(3, 12, 3),))
+    with pytest.raises(ModelError, match="3 channels"):
+        Upscaler(random_model(description))
+
+
+def test_public_names():
+    assert subpixel.Upscaler is Upscaler
+    assert subpixel.load is load
