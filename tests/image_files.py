@@ -101,3 +101,26 @@ def picture(height=20, width=28, bands=3, dtype=np.uint8, seed=0):
     bottom = coarse[y + 1][:, x] * (1 - u) + coarse[y + 1][:, x + 1] * u
     image = np.round((top * (1 - v) + bottom * v) * np.iinfo(dtype).max).astype(dtype)
     return np.ascontiguousarray(image[..., 0] if bands == 1 else image)
+
+
+def cmyk_profile():
+    """An ICC profile of inks that nobody has: cyan is green and black is blue; the others print nothing."""
+
+    def lab(cyan, black):
+        if black:
+            return 76, 207, 20  # L 30, a 79, b -108: sRGB's blue
+        return (224, 42, 211) if cyan else (255, 128, 128)  # L 88, a -86, b 83: sRGB's green; or white
+
+    grid = bytes(value for index in range(16) for value in lab(index >> 3 & 1, index & 1))
+    identity = struct.pack(">9i", *(65536 * (index % 4 == 0) for index in range(9)))
+    ramp = bytes(range(256))
+    table = b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + identity + ramp * 4 + grid + ramp * 3
+    tags = {b"A2B0": table, b"wtpt": struct.pack(">4s4x3i", b"XYZ ", 63190, 65536, 54061)}
+    place = 128 + 4 + 12 * len(tags)
+    index, data = struct.pack(">I", len(tags)), b""
+    for name, body in tags.items():
+        index += struct.pack(">4sII", name, place + len(data), len(body))
+        data += body.ljust(-(-len(body) // 4) * 4, b"\0")
+    header = struct.pack(">I4sI4s4s4s", place + len(data), b"", 0x02400000, b"prtr", b"CMYK", b"Lab ")
+    header = (header.ljust(36, b"\0") + b"acsp").ljust(68, b"\0") + struct.pack(">3i", 63190, 65536, 54061)
+    return header.ljust(128, b"\0") + index + data

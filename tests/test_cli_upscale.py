@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from image_files import picture
+from image_files import interlaced_png16, picture
 from interpolating import bicubic_model
 from subpixel.cli import app
 
@@ -56,6 +56,24 @@ def test_one_picture_quietly(run, folder, tmp_path):
     assert (result.exit_code, result.output) == (0, "")
     with Image.open(tmp_path / "out.png") as image:
         assert image.size == (56, 40)
+
+
+def test_chatter_of_libraries_is_kept_away(run, tmp_path):
+    (tmp_path / "in.png").write_bytes(interlaced_png16(picture(dtype=np.uint16)))
+    assert run(tmp_path / "in.png", "-o", tmp_path / "out.png").output == ""
+
+
+def test_names_that_are_no_text(model, folder, tmp_path):
+    name = os.fsencode(folder) + b"/\xff\xfe.png"
+    (folder / "b.png").rename(os.fsdecode(name))
+    done = subprocess.run(
+        [*command(model, os.fsdecode(name), "-o", tmp_path / "out"), "--json"],
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"error: ")
+    assert json.loads(done.stdout)["input"] == os.fsdecode(name)
 
 
 def test_a_folder_goes_on_past_a_broken_file(run, folder, tmp_path):

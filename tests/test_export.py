@@ -111,7 +111,7 @@ def test_command_refuses_an_existing_file(tmp_path, model, run):
 
 def test_command_names_an_unknown_model(tmp_path, run):
     result = run("no-such-model", "-o", tmp_path / "a.onnx")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "no-such-model" in result.stderr
     assert not list(tmp_path.iterdir())
 

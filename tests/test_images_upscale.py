@@ -9,7 +9,7 @@ import pytest
 import tifffile
 from PIL import ExifTags, Image, ImageCms
 
-from image_files import exif_block, picture, png_chunk
+from image_files import cmyk_profile, exif_block, picture, png_chunk
 from interpolating import bicubic_model
 from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.errors import (
@@ -205,13 +205,15 @@ class TestMetadata:
             for chunk in chunks:
                 assert result.index(png_chunk(*chunk)) < result.index(b"IDAT")
 
-    def test_a_cmyk_profile_does_not_stay_on_rgb(self, tmp_path, upscaler):
-        path = tmp_path / "in.jpg"
-        Image.fromarray(picture()).convert("CMYK").save(path, icc_profile=SRGB[:16] + b"CMYK" + SRGB[20:])
-        report = upscale_image(path, tmp_path / "out.jpg", upscaler=upscaler)
+    @pytest.mark.parametrize("extension", ["jpg", "tif"])
+    def test_a_cmyk_profile_is_used_up(self, tmp_path, upscaler, extension):
+        path = tmp_path / f"in.{extension}"
+        cyan = Image.new("CMYK", (28, 20), (255, 0, 0, 0))
+        cyan.save(path, icc_profile=cmyk_profile())  # in which cyan is green
+        report = upscale_image(path, tmp_path / "out.png", upscaler=upscaler)
         assert report.notices == ("converted from CMYK to RGB",)
-        with Image.open(tmp_path / "out.jpg") as image:
-            assert image.mode == "RGB"
+        with Image.open(tmp_path / "out.png") as image:
+            np.testing.assert_allclose(image.getpixel((28, 20)), (0, 255, 0), atol=3)
             assert "icc_profile" not in image.info
 
     def test_what_does_not_fit_is_named(self, tmp_path, upscaler):
@@ -274,6 +276,15 @@ class TestRefusals:
             with pytest.raises(error, match=name):
                 upscale_image(tmp_path / name, tmp_path / "out.png", upscaler=upscaler)
         assert sorted(path.name for path in tmp_path.iterdir()) == ["in.gif", "in.png"]
+
+    def test_more_than_the_memory(self, tmp_path, upscaler, monkeypatch):
+        def run_out(*arguments, **options):
+            raise MemoryError("Unable to allocate 7 EiB")
+
+        monkeypatch.setattr("subpixel.images.upscale.enlarge", run_out)
+        save(tmp_path / "in.png", picture())
+        with pytest.raises(ImageTooLarge, match=r"in\.png: .*memory \(Unable to allocate 7 EiB"):
+            upscale_image(tmp_path / "in.png", tmp_path / "out.png", upscaler=upscaler)
 
     def test_arguments_that_contradict(self, tmp_path, upscaler):
         with pytest.raises(ValueError, match="not both"):

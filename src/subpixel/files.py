@@ -38,30 +38,35 @@ def write_atomically(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     if not overwrite and os.path.lexists(path):
         raise OutputExists(f"{path}: exists already; pass --overwrite (overwrite=True) to replace it")
     target = Path(os.path.realpath(path))
+    # The name is settled before the file is made, so that an interrupt finds it to remove at any moment.
+    part = target.with_name(f"{_part_prefix(target)}{secrets.token_hex(8)}.part")
+    handle = None
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(target)
-        temporary, handle = _create_part(target)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot write there ({error.strerror or error})") from error
-    try:
-        yield temporary
-        with temporary.open("rb+") as file:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _remove_leftovers(target)
+            handle = _create_locked(part)
+        except OSError as error:
+            raise OutputError(f"{path}: cannot write there ({error.strerror or error})") from error
+        yield part
+        with part.open("rb+") as file:
             os.fsync(file.fileno())
         if overwrite:
             with contextlib.suppress(FileNotFoundError):
-                temporary.chmod(stat.S_IMODE(target.stat().st_mode))
-            temporary.replace(target)
+                part.chmod(stat.S_IMODE(target.stat().st_mode))
+            part.replace(target)
         else:
-            _rename_to_new(temporary, target)
+            _rename_to_new(part, target)
         _flush_folder(target.parent)
     except FileExistsError:
         raise OutputExists(f"{path}: appeared while it was being written; left alone") from None
     except OSError as error:
         raise OutputError(f"{path}: could not be written ({error.strerror or error})") from error
     finally:
-        temporary.unlink(missing_ok=True)
-        os.close(handle)  # ends the lock that says a process is still at work on the file
+        with contextlib.suppress(OSError):
+            part.unlink()
+        if handle is not None:
+            os.close(handle)  # ends the lock that says a process is still at work on the file
 
 
 def _part_prefix(target: Path) -> str:
@@ -69,16 +74,15 @@ def _part_prefix(target: Path) -> str:
     return f".{target.name[:55]}."
 
 
-def _create_part(target: Path) -> tuple[Path, int]:
-    """A new, empty, locked file beside ``target``, with the permissions that any new file gets."""
+def _create_locked(part: Path) -> int:
+    """Make a new, empty file with the permissions that any new file gets, and hold a lock on it."""
     while True:
-        path = target.with_name(f"{_part_prefix(target)}{secrets.token_hex(4)}.part")
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        handle = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         if fcntl is not None:
             with contextlib.suppress(OSError):  # a file system without locks
                 fcntl.flock(handle, fcntl.LOCK_EX)
-        if path.exists():
-            return path, handle
+        if part.exists():
+            return handle
         os.close(handle)  # another process took it for a leftover before it was locked
 
 
@@ -100,16 +104,16 @@ def _remove_leftovers(target: Path) -> None:
                 os.close(handle)
 
 
-def _rename_to_new(temporary: Path, target: Path) -> None:
+def _rename_to_new(part: Path, target: Path) -> None:
     """Rename, but raise `FileExistsError` where ``target`` exists, which a rename would silently replace."""
     try:
-        os.link(temporary, target)
+        os.link(part, target)
     except FileExistsError:
         raise
     except OSError:  # a file system without hard links
         if os.path.lexists(target):
             raise FileExistsError from None
-        temporary.replace(target)
+        part.replace(target)
 
 
 def _flush_folder(folder: Path) -> None:

@@ -17,6 +17,7 @@ from subpixel.cli.upscale import upscale
 app = typer.Typer(
     help="Make pictures larger with efficient sub-pixel convolutional networks.",
     no_args_is_help=True,
+    rich_markup_mode="markdown",  # joins the lines of a paragraph
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -1,7 +1,10 @@
-"""How errors reach people: one line on stderr, and an exit code."""
+"""How errors and interruptions reach people: one line on stderr, and an exit code."""
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
+from typing import Never
 
 import typer
 
@@ -17,3 +20,25 @@ def exiting(code: int, *kinds: type[Exception]) -> Iterator[None]:
     except kinds as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(code) from None
+
+
+@contextmanager
+def stoppable(message: str) -> Iterator[None]:
+    """End with ``message`` and exit code 130 at Ctrl-C, 143 at SIGTERM, after everything was cleaned up."""
+
+    def stop(signum: int, frame: FrameType | None) -> Never:
+        raise _Stopped(128 + signum)
+
+    before = {signum: signal.signal(signum, stop) for signum in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except _Stopped as stopped:
+        typer.echo(message, err=True)
+        raise typer.Exit(stopped.args[0]) from None
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+class _Stopped(BaseException):
+    """Raised by a signal, past everything that catches errors."""

@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
-from subpixel.cli.errors import exiting
+from subpixel.cli.errors import exiting, stoppable
 from subpixel.errors import SubpixelError
 
 
+@stoppable("interrupted")
 def evaluate(
     dataset: Annotated[
         Path, typer.Argument(help="A folder of HR pictures, or one that holds them in a folder HR.")

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from subpixel.errors import SubpixelError
+from subpixel.cli.errors import exiting
+from subpixel.errors import ModelError, SubpixelError
 
 
 def export(
@@ -25,9 +26,8 @@ def export(
 
     if output.suffix != ".onnx":
         raise typer.BadParameter(f"{output}: the name must end in .onnx", param_hint="--output")
-    try:
-        onnx_graph.export(packaged.find(model), output, overwrite=overwrite)
-    except SubpixelError as error:
-        typer.echo(f"subpixel: {error}", err=True)
-        raise typer.Exit(1) from None
+    with exiting(2, ModelError):
+        chosen = packaged.find(model)
+    with exiting(1, SubpixelError):
+        onnx_graph.export(chosen, output, overwrite=overwrite)
     typer.echo(f"wrote {output}", err=True)

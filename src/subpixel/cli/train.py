@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from subpixel.errors import SubpixelError
+from subpixel.cli.errors import exiting, stoppable
+from subpixel.errors import ConfigError, SubpixelError
 
 if TYPE_CHECKING:
     from subpixel.training.config import TrainingConfig
-    from subpixel.training.loop import Progress
+    from subpixel.training.loop import Progress, Run
 
 console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
+@stoppable("interrupted; --resume goes on from the last epoch")
 def train(
     config: Annotated[
         Path, typer.Argument(help="TOML file that says what to train and how.", show_default=False)
@@ -53,42 +55,35 @@ def train(
     except ModuleNotFoundError as error:
         console.print(f"error: training needs {error.name}: pip install 'subpixel[train]'")
         raise typer.Exit(2) from None
-    try:
+    with exiting(2, ConfigError):
         chosen = load_config(config)
-        folder = output or Path("runs") / chosen.name
-        if (folder / CHECKPOINT).exists() and not resume:
-            console.print(
-                f"error: {folder} holds a run already: pass --resume to go on, or another --output",
-                markup=False,
-            )
-            raise typer.Exit(2)
-        if threads:
-            torch.set_num_threads(threads)
+        where = choose_device(device)
+    folder = output or Path("runs") / chosen.name
+    if (folder / CHECKPOINT).exists() and not resume:
+        console.print(f"error: {folder} holds a run already: pass --resume to go on, or another --output")
+        raise typer.Exit(2)
+    if threads:
+        torch.set_num_threads(threads)
+    with exiting(1, SubpixelError):
         console.print(f"reading {', '.join(chosen.data.folders)} from {datasets}")
-        run = Run(chosen, datasets, folder, choose_device(device))
+        run = Run(chosen, datasets, folder, where)
         if resume and run.resume():
             console.print(f"going on after epoch {run.next_epoch}")
-        _describe(
-            run.patches.batches_per_epoch, len(run.patches.heights), run.patches.skipped, run.device.type
-        )
+        _describe(run)
         run.train(lambda progress: _show(progress, chosen))
         console.print("measuring the finished model")
         model = finished_model(run, config)
         path = folder / f"{model.name}.safetensors"
         model.save(path)
-        numbers = ", ".join(f"{name} {value:.2f} dB" for name, value in model.facts.psnr_db.items())
-        console.print(f"{path}: {numbers or 'no test set at hand'}")
-    except SubpixelError as error:
-        console.print(f"error: {error}")
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        console.print("interrupted; --resume goes on from the last epoch")
-        raise typer.Exit(130) from None
+    numbers = ", ".join(f"{name} {value:.2f} dB" for name, value in model.facts.psnr_db.items())
+    console.print(f"{path}: {numbers or 'no test set at hand'}")
 
 
-def _describe(batches: int, pictures: int, skipped: int, device: str) -> None:
-    left_out = f" ({skipped} smaller than a patch left out)" if skipped else ""
-    console.print(f"{pictures} pictures{left_out}, {batches} batches an epoch, on {device}")
+def _describe(run: "Run") -> None:
+    patches = run.patches
+    left_out = f" ({patches.skipped} smaller than a patch left out)" if patches.skipped else ""
+    batches = f"{patches.batches_per_epoch} batches an epoch"
+    console.print(f"{len(patches.heights)} pictures{left_out}, {batches}, on {run.device.type}")
 
 
 def _show(progress: "Progress", config: "TrainingConfig") -> None:

@@ -2,23 +2,18 @@
 
 import json
 import logging
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Never
+from typing import Annotated
 
 import typer
 
+from subpixel.cli.errors import stoppable
 from subpixel.errors import SubpixelError
 from subpixel.images.formats import DEFAULT_QUALITY, MAX_OUTPUT_PIXELS
 
-if TYPE_CHECKING:
-    from rich.console import Console
 
-
+@stoppable("interrupted; nothing unfinished was left behind")
 def upscale(
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Pictures, or folders of them.")],
     output: Annotated[
@@ -65,79 +60,56 @@ def upscale(
     people = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
     for library in ("imagecodecs", "tifffile", "PIL"):  # what matters of their warnings arrives as errors
         logging.getLogger(library).setLevel(logging.DEBUG if verbose else logging.CRITICAL)
-    with _stoppable(people):
-        try:
-            todo = plan(inputs, output, recursive=recursive)
-            upscaler = load(model, scale=scale, engine=engine, precision=precision, threads=threads)
-        except (ValueError, SubpixelError) as error:
-            people.print(f"error: {error}")
-            raise typer.Exit(2) from None
-        if verbose:
-            people.print(f"model {upscaler.model.name}, engine {upscaler.reason}")
-            if todo.skipped:
-                people.print(f"{todo.skipped} files left aside: no pictures by their names")
-        failed = 0
-        bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TaskProgressColumn(),
-            TimeRemainingColumn(),
-            console=people,
-            transient=True,
-            disable=not people.is_terminal,
-        )
-        with bar:
-            task = bar.add_task("", total=len(todo.jobs))
-            for number, (source, target) in enumerate(todo.jobs):
-                bar.update(task, completed=number, description=source.name)
+    try:
+        todo = plan(inputs, output, recursive=recursive)
+        upscaler = load(model, scale=scale, engine=engine, precision=precision, threads=threads)
+    except (ValueError, SubpixelError) as error:
+        people.print(f"error: {error}")
+        raise typer.Exit(2) from None
+    if verbose:
+        people.print(f"model {upscaler.model.name}, engine {upscaler.reason}")
+        if todo.skipped:
+            people.print(f"{todo.skipped} files left aside: no pictures by their names")
+    failed = 0
+    bar = Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        console=people,
+        transient=True,
+        disable=not people.is_terminal,
+    )
+    with bar:
+        task = bar.add_task("", total=len(todo.jobs))
+        for number, (source, target) in enumerate(todo.jobs):
+            bar.update(task, completed=number, description=source.name)
 
-                def show(fraction: float, number: int = number) -> None:
-                    bar.update(task, completed=number + fraction)
+            def show(fraction: float, number: int = number) -> None:
+                bar.update(task, completed=number + fraction)
 
-                try:
-                    report = upscale_image(
-                        source,
-                        target,
-                        upscaler=upscaler,
-                        quality=quality,
-                        overwrite=overwrite,
-                        max_output_pixels=max_output_pixels,
-                        progress=show,
-                    )
-                except SubpixelError as error:
-                    failed += 1
-                    people.print(f"error: {error}")
-                    if as_json:
-                        typer.echo(json.dumps({"input": str(source), "error": str(error)}))
-                    continue
-                for notice in report.notices:
-                    people.print(f"note: {source}: {notice}")
+            try:
+                report = upscale_image(
+                    source,
+                    target,
+                    upscaler=upscaler,
+                    quality=quality,
+                    overwrite=overwrite,
+                    max_output_pixels=max_output_pixels,
+                    progress=show,
+                )
+            except SubpixelError as error:
+                failed += 1
+                people.print(f"error: {error}")
                 if as_json:
-                    typer.echo(json.dumps(asdict(report)))
-                if verbose or people.is_terminal:
-                    size = f"{report.width} x {report.height}"
-                    people.print(f"{source} -> {target}: {size}, {report.model}, {report.seconds:.1f} s")
+                    typer.echo(json.dumps({"input": str(source), "error": str(error)}))
+                continue
+            for notice in report.notices:
+                people.print(f"note: {source}: {notice}")
+            if as_json:
+                typer.echo(json.dumps(asdict(report)))
+            if verbose or people.is_terminal:
+                size = f"{report.width} x {report.height}"
+                people.print(f"{source} -> {target}: {size}, {report.model}, {report.seconds:.1f} s")
     if failed:
         raise typer.Exit(1)
-
-
-@contextmanager
-def _stoppable(people: "Console") -> Iterator[None]:
-    """End with exit code 130 at Ctrl-C and 143 at SIGTERM, after everything was cleaned up."""
-
-    def stop(signum: int, frame: FrameType | None) -> Never:
-        raise _Stopped(128 + signum)
-
-    before = {signum: signal.signal(signum, stop) for signum in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    except _Stopped as stopped:
-        people.print("interrupted; nothing unfinished was left behind")
-        raise typer.Exit(stopped.args[0]) from None
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
-
-
-class _Stopped(BaseException):
-    """Raised by a signal, past everything that catches errors."""

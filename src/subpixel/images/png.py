@@ -1,4 +1,4 @@
-"""PNG: its chunks by hand, its pixels by libpng through imagecodecs, which keeps 16 bits per sample.
+"""PNG: its chunks by hand; its pixels decoded by libpng through imagecodecs, which keeps 16 bits per sample.
 
 Only the chunks that the pixels depend on reach libpng. The others are either understood here, or carried
 over as they are, or left out.
@@ -7,10 +7,10 @@ over as they are, or left out.
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from io import BufferedIOBase
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from subpixel.errors import UnreadableImage, UnsupportedImage
@@ -22,6 +22,10 @@ _CARRIED = (b"cHRM", b"gAMA", b"sRGB", b"cICP", b"mDCV", b"cLLI", b"tEXt", b"zTX
 _XMP = b"XML:com.adobe.xmp\0"
 _INCH_M = 0.0254
 _MAX_PROFILE_BYTES = 1 << 24
+_BAND_BYTES = 1 << 20
+_FILTER_UP = 2
+_COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
+"""The number of bands, and what PNG calls it."""
 
 
 def read(path: Path, approve: Callable[[int, int], None]) -> Picture:
@@ -65,17 +69,41 @@ def read(path: Path, approve: Callable[[int, int], None]) -> Picture:
     return Picture(upright(samples, turn), metadata, notices)
 
 
-def write(file: BufferedIOBase, samples: NDArray[Any], metadata: Metadata) -> None:
-    """Write samples ``(H, W)`` or ``(H, W, 2 to 4)``, uint8 or uint16, with their metadata as a PNG file."""
-    import imagecodecs
+def write(file: IO[bytes], samples: NDArray[Any], metadata: Metadata) -> None:
+    """Write samples ``(H, W)`` or ``(H, W, 2 to 4)``, uint8 or uint16, with their metadata as a PNG file.
 
-    # On enlarged photographs an eighth of the time that libpng's defaults take, for 5% larger files.
-    encoded = memoryview(imagecodecs.png_encode(samples, level=2, filter=imagecodecs.PNG.FILTER.UP))
-    before_pixels = len(_SIGNATURE) + 12 + 13
-    file.write(encoded[:before_pixels])
+    By hand, because libpng's wrappers want the whole file in memory or 8 bits. It is written row by row.
+    """
+    height, width = samples.shape[:2]
+    bands = samples.shape[2] if samples.ndim == 3 else 1
+    depth = 8 * samples.dtype.itemsize
+    file.write(_SIGNATURE)
+    file.write(_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, _COLOUR_TYPES[bands], 0, 0, 0)))
     for kind, body in _ancillary(metadata):
         file.write(_chunk(kind, body))
-    file.write(encoded[before_pixels:])
+    for body in _compressed(samples.reshape(height, width * bands)):
+        file.write(_chunk(b"IDAT", body))
+    file.write(_chunk(b"IEND", b""))
+
+
+def _compressed(rows: NDArray[Any]) -> Iterator[bytes]:
+    """The zlib stream of the rows, each stored as its difference from the one above (the filter Up).
+
+    On enlarged photographs that takes an eighth of the time that libpng's defaults take, for 5% more bytes.
+    """
+    deflate = zlib.compressobj(level=2)
+    above: NDArray[np.uint8] | int = 0
+    band = max(1, _BAND_BYTES // rows[0].nbytes)
+    for start in range(0, len(rows), band):
+        # PNG counts bytes, and puts the high one first.
+        data = rows[start : start + band].astype(rows.dtype.newbyteorder(">")).view(np.uint8)
+        filtered = np.empty((data.shape[0], 1 + data.shape[1]), np.uint8)
+        filtered[:, 0] = _FILTER_UP
+        filtered[0, 1:] = data[0] - above
+        np.subtract(data[1:], data[:-1], out=filtered[1:, 1:])
+        above = data[-1]
+        yield deflate.compress(filtered.data)
+    yield deflate.flush()
 
 
 def _chunks(path: Path) -> Iterator[tuple[bytes, bytes, bool]]:

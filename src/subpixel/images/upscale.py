@@ -92,7 +92,14 @@ def upscale_image(
         picture = read(input, approve)
         _fit(input, picture, kind)
         depth = picture.samples.dtype if kind.deep else np.uint8
-        large = enlarge(picture.samples, upscaler.engine, alpha=picture.alpha, dtype=depth, progress=progress)
+        try:
+            large = enlarge(
+                picture.samples, upscaler.engine, alpha=picture.alpha, dtype=depth, progress=progress
+            )
+        except MemoryError as error:
+            raise ImageTooLarge(
+                f"{input}: the enlarged picture does not fit into memory ({error})"
+            ) from error
         height, width = large.shape[:2]
         enlarged = Picture(large, picture.metadata.updated(width, height))
         notices = (*picture.notices, *write(part, enlarged, kind, quality=quality))

@@ -1,10 +1,7 @@
 """Writing still pictures."""
 
-from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
-from threading import Thread
 from types import SimpleNamespace
 from typing import IO, Any, cast
 
@@ -32,38 +29,16 @@ def write(path: Path, picture: Picture, kind: Format, *, quality: int = DEFAULT_
         What of the metadata the format cannot hold, in words for people.
     """
     metadata, notices = _fitting(picture, kind)
-
-    def encode() -> None:
-        with path.open("r+b") as file:
-            if kind is PNG:
-                png.write(file, picture.samples, metadata)
-            elif kind is TIFF:
-                tiff.write(file, picture.samples, metadata)
-            else:
-                # Given a real file, Pillow writes to it in C, where it overlooks that the disk is full.
-                plain = cast(IO[bytes], SimpleNamespace(write=file.write, flush=file.flush))
-                from_samples(picture.samples).save(plain, kind.name, **_options(metadata, kind, quality))
-
-    _interruptible(encode)
+    with path.open("r+b") as file:
+        if kind is PNG:
+            png.write(file, picture.samples, metadata)
+        elif kind is TIFF:
+            tiff.write(file, picture.samples, metadata)
+        else:
+            # Given a real file, Pillow writes to it in C, where it overlooks that the disk is full.
+            plain = cast(IO[bytes], SimpleNamespace(write=file.write, flush=file.flush))
+            from_samples(picture.samples).save(plain, kind.name, **_options(metadata, kind, quality))
     return notices
-
-
-def _interruptible(work: Callable[[], None]) -> None:
-    """Do the work in a thread and wait for it, so that Ctrl-C need not wait for an encoder's C code.
-
-    A thread left behind writes on into a file that has no name any more, and ends with the process.
-    """
-    outcome: Future[None] = Future()
-
-    def run() -> None:
-        try:
-            work()
-            outcome.set_result(None)
-        except BaseException as error:
-            outcome.set_exception(error)
-
-    Thread(target=run, daemon=True).start()
-    outcome.result()
 
 
 def _fitting(picture: Picture, kind: Format) -> tuple[Metadata, list[str]]:
