@@ -111,7 +111,7 @@ class TestPng:
         data = imagecodecs.png_encode(picture())
         (tmp_path / "a.png").write_bytes(data[:33] + broken + png_chunk(b"iCCP", b"x\0\0junk") + data[33:])
         got = check(
-            tmp_path / "a.png", picture(), notices=["iCCP chunk is damaged", "colour profile is damaged"]
+            tmp_path / "a.png", picture(), notices=["'iCCP' chunk is damaged", "colour profile is damaged"]
         )
         assert got.metadata.icc is None
 

@@ -161,6 +161,16 @@ class TestMetadata:
             assert (details[0xA002], details[0xA434]) == (40, "Lens")
             assert tags.get_ifd(ExifTags.IFD.GPSInfo)[2] == (51.0, 30.0, 0.5)
 
+    def test_in_a_tiff_of_many_gigabytes(self, tmp_path, upscaler, monkeypatch):
+        monkeypatch.setattr("subpixel.images.tiff._MOST_CLASSIC_BYTES", 1000)
+        save(tmp_path / "in.jpg", picture(), exif=b"Exif\0\0" + exif_block(1, 28, 20), icc_profile=SRGB)
+        upscale_image(tmp_path / "in.jpg", tmp_path / "out.tif", upscaler=upscaler)
+        with tifffile.TiffFile(tmp_path / "out.tif") as tiff:
+            assert tiff.is_bigtiff
+            assert tiff.asarray().shape == (40, 56, 3)
+            assert tiff.pages.first.tags["ExifTag"].value["PixelXDimension"] == 56
+            assert tiff.pages.first.tags["Make"].value == "Camera"
+
     @pytest.mark.parametrize("order", ["<", ">"])
     def test_exif_is_changed_in_place(self, order):
         thumbnail = b"\xff\xd8 small picture \xff\xd9"

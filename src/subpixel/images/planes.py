@@ -19,6 +19,9 @@ from subpixel.resample import imresize
 TILE_SIDE_PX = 256
 """Smaller than an engine's own tiles: several are in work at once, each with its colours at full size."""
 
+TILES_AT_ONCE = 4
+"""At most, so that memory stays bounded on a machine of many CPUs; the network spreads over all of them."""
+
 _BICUBIC_REACH_PX = 2
 
 
@@ -57,7 +60,7 @@ def enlarge(
         result[tuple(enlarged(span, scale) for span in tile.keep)] = from_float(kept, result.dtype)
 
     halo_px = max(engine.model.description.halo_px, _BICUBIC_REACH_PX)
-    pool = ThreadPoolExecutor(engine.threads)
+    pool = ThreadPoolExecutor(min(engine.threads, TILES_AT_ONCE))
     try:
         tasks = [pool.submit(work, tile) for tile in tiles(height, width, halo_px, TILE_SIDE_PX)]
         for done, task in enumerate(as_completed(tasks), 1):

@@ -38,9 +38,9 @@ def read(path: Path, approve: Callable[[int, int], None]) -> Picture:
     carried: list[tuple[bytes, bytes]] = []
     for kind, body, intact in _chunks(path):
         if kind not in _CRITICAL and not intact:
-            notices.append(f"its {kind.decode('latin-1')} chunk is damaged and was left out")
+            notices.append(f"its {kind.decode('latin-1')!r} chunk is damaged and was left out")
         elif not intact:
-            raise UnreadableImage(f"{path}: the PNG file is damaged (its {kind.decode('latin-1')} chunk)")
+            raise UnreadableImage(f"{path}: the PNG file is damaged (its {kind.decode('latin-1')!r} chunk)")
         elif kind in (*_CRITICAL, b"tRNS"):
             pixels.append((kind, body))
         elif kind == b"acTL" and len(body) == 8 and (frames := struct.unpack(">I", body[:4])[0]) > 1:

@@ -31,6 +31,8 @@ _TEXT_TAGS = tuple(int(ExifTags.Base[name]) for name in _TEXTS)
 _DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 _REDUCED_OR_MASK = 0b101
 _UINT, _VOID = 1, 4
+_MOST_CLASSIC_BYTES = 2**32 - 2**25
+"""Classic TIFF has offsets of 32 bits, and compression may not help; beyond this it is BigTIFF."""
 _INCH_CM = 2.54
 
 
@@ -66,7 +68,7 @@ def write(file: IO[bytes], samples: NDArray[Any], metadata: Metadata) -> None:
     ``file`` must be open for reading too.
     """
     bands = samples.shape[2] if samples.ndim == 3 else 1
-    big = samples.nbytes > 2**32 - 2**25  # compression may not help, and offsets have 32 bits
+    big = samples.nbytes > _MOST_CLASSIC_BYTES
     tags: list[tuple[int, str, int, Any, bool]] = []
     exif = Image.Exif()
     if metadata.exif:
