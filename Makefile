@@ -13,7 +13,7 @@ $(VENV)/base: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
-# torch comes first and pinned, so that no other package pulls its newest build with gigabytes of CUDA.
+# torch comes first and pinned: where an index holds a CPU build of it, no other package pulls a larger one.
 $(VENV)/dev: $(VENV)/base
 	$(BIN)/python -m pip install --quiet torch==2.13.0
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'

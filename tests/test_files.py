@@ -123,6 +123,15 @@ def test_after_kill_9(tmp_path):
     assert listing(tmp_path) == ["out.bin"]
 
 
+def test_files_of_others_are_left_alone(tmp_path):
+    for name in (".out.bin.backup.part", ".out.bin.part", "out.bin.0123456789abcdef.part"):
+        (tmp_path / name).write_text("precious")
+    before = listing(tmp_path)
+    with write_atomically(tmp_path / "out.bin"):
+        pass
+    assert listing(tmp_path) == sorted([*before, "out.bin"])
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs resource limits")
 def test_a_full_disk(tmp_path):
     code = f"""

@@ -29,10 +29,17 @@ def photo(dtype=np.float32):
     return (rgb / 255).astype(dtype) if np.dtype(dtype).kind == "f" else rgb
 
 
+def through(engine, plane):
+    """What the engine makes of a plane that goes on beyond its border by the network's halo of 4."""
+    return engine(np.pad(plane, 4, mode="edge"))[12:-12, 12:-12]
+
+
 def test_luma_through_the_network_and_colour_through_bicubic(engine):
     image = photo()
     ycbcr = rgb_to_ycbcr(image)
-    expected = np.dstack([engine(ycbcr[..., 0]), imresize(ycbcr[..., 1], 3), imresize(ycbcr[..., 2], 3)])
+    expected = np.dstack(
+        [through(engine, ycbcr[..., 0]), imresize(ycbcr[..., 1], 3), imresize(ycbcr[..., 2], 3)]
+    )
     np.testing.assert_allclose(enlarge(image, engine), ycbcr_to_rgb(expected).clip(0, 1), atol=1e-5)
 
 
@@ -40,7 +47,7 @@ def test_luma_through_the_network_and_colour_through_bicubic(engine):
 def test_other_bands_are_planes_of_their_own(engine, shape):
     image = np.random.default_rng(0).random(shape, np.float32)
     bands = image.reshape(41, 53, -1)
-    expected = np.dstack([engine(np.ascontiguousarray(bands[..., k])) for k in range(bands.shape[2])])
+    expected = np.dstack([through(engine, bands[..., k]) for k in range(bands.shape[2])])
     result = enlarge(image, engine)
     assert result.shape == (123, 159, *shape[2:])
     np.testing.assert_allclose(result.reshape(expected.shape), expected.clip(0, 1), atol=1e-6)
@@ -55,6 +62,13 @@ def test_tiles_make_the_whole(engine, monkeypatch, bands, alpha):
     pieces = enlarge(image, engine, alpha=alpha)
     assert np.abs(whole.astype(int) - pieces).max() <= 1, "more than rounding"
     assert (whole != pieces).mean() < 1e-3
+
+
+def test_no_rim_where_the_picture_ends(bicubic):
+    """Zeros beyond the border, which the network itself would see, darken it."""
+    white = np.full((9, 12, 3), 255, np.uint8)
+    assert (enlarge(white, bicubic) == 255).all()
+    assert bicubic(white[..., 0]).min() < 250
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 1, 3), (1, 7, 3), (9, 1, 4)])

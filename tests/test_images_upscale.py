@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import struct
 
 import imagecodecs
 import numpy as np
@@ -20,8 +21,8 @@ from subpixel.errors import (
     UnreadableImage,
     UnsupportedImage,
 )
-from subpixel.images import upscale_image
 from subpixel.images.exif import updated
+from subpixel.images.upscale import upscale_image
 from subpixel.resample import imresize
 from subpixel.upscaler import Upscaler
 
@@ -171,6 +172,23 @@ class TestMetadata:
             assert tiff.pages.first.tags["ExifTag"].value["PixelXDimension"] == 56
             assert tiff.pages.first.tags["Make"].value == "Camera"
 
+    def test_texts_beyond_ascii(self, tmp_path, upscaler):
+        block = exif_block(1, 28, 20).replace(b"Camera", "Jos\u00e9".encode().ljust(6))
+        save(tmp_path / "in.jpg", picture(), exif=b"Exif\0\0" + block)
+        for name in ("out.tif", "out.png"):
+            upscale_image(tmp_path / "in.jpg", tmp_path / name, upscaler=upscaler)
+            with Image.open(tmp_path / name) as image:
+                assert image.getexif()[0x010F].encode("latin-1").decode() == "Jos\u00e9 "
+
+    def test_exif_that_only_a_tiff_stumbles_over(self, tmp_path, upscaler):
+        block = exif_block(1, 28, 20).replace(b"MAKER", b"maker")
+        place = block.index(b"\x0f\x01\x02\0\x07\0\0\0") + 8  # where the maker's name lies
+        block = block[:place] + b"\xff\xff\0\0" + block[place + 4 :]
+        save(tmp_path / "in.jpg", picture(), exif=b"Exif\0\0" + block)
+        report = upscale_image(tmp_path / "in.jpg", tmp_path / "out.tif", upscaler=upscaler)
+        assert report.notices
+        assert stored(tmp_path / "out.tif").shape == (40, 56, 3)
+
     @pytest.mark.parametrize("order", ["<", ">"])
     def test_exif_is_changed_in_place(self, order):
         thumbnail = b"\xff\xd8 small picture \xff\xd9"
@@ -203,6 +221,12 @@ class TestMetadata:
         assert any("EXIF data is damaged" in notice for notice in report.notices)
         with Image.open(tmp_path / "out.jpg") as image:
             assert "exif" not in image.info
+
+    def test_exif_that_leads_in_a_circle(self):
+        """Its pointer to the EXIF directory leads back to the directory that holds it."""
+        directory = b"\1\0" + struct.pack("<HHII", 0x8769, 4, 1, 8) + bytes(4)
+        circle = b"II*\0\x08\0\0\0" + directory
+        assert updated(circle, 1, 1) == circle
 
     def test_png_keeps_its_colour_space_and_texts(self, tmp_path, upscaler):
         chunks = [(b"gAMA", (100_000).to_bytes(4)), (b"cHRM", bytes(range(32))), (b"tEXt", b"Title\0Cat")]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         UnreadableImage,
         UnsupportedImage,
     )
-    from subpixel.images import upscale_image
+    from subpixel.images.upscale import upscale_image
     from subpixel.model import Convolution, Description, Facts, Model, load_model
     from subpixel.upscaler import Upscaler, load
 
@@ -47,7 +47,7 @@ _HOMES = {
         "UnreadableImage",
         "UnsupportedImage",
     ),
-    "subpixel.images": ("upscale_image",),
+    "subpixel.images.upscale": ("upscale_image",),
     "subpixel.model": ("Convolution", "Description", "Facts", "Model", "load_model"),
     "subpixel.upscaler": ("Upscaler", "load"),
 }

@@ -16,6 +16,8 @@ try:
 except ImportError:  # Windows: leftovers of a killed process are not recognised there
     fcntl = None  # type: ignore[assignment]
 
+_RANDOM_DIGITS = 16
+
 
 @contextmanager
 def write_atomically(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
@@ -39,7 +41,7 @@ def write_atomically(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         raise OutputExists(f"{path}: exists already; pass --overwrite (overwrite=True) to replace it")
     target = Path(os.path.realpath(path))
     # The name is settled before the file is made, so that an interrupt finds it to remove at any moment.
-    part = target.with_name(f"{_part_prefix(target)}{secrets.token_hex(8)}.part")
+    part = target.with_name(f"{_part_prefix(target)}{secrets.token_hex(_RANDOM_DIGITS // 2)}.part")
     handle = None
     try:
         try:
@@ -94,7 +96,8 @@ def _remove_leftovers(target: Path) -> None:
     """
     if fcntl is None:
         return
-    for leftover in target.parent.glob(f"{glob.escape(_part_prefix(target))}*.part"):
+    ours = f"{glob.escape(_part_prefix(target))}{'[0-9a-f]' * _RANDOM_DIGITS}.part"
+    for leftover in target.parent.glob(ours):
         with contextlib.suppress(OSError):
             handle = os.open(leftover, os.O_RDWR | os.O_NOFOLLOW)
             try:

@@ -83,7 +83,7 @@ def _describe(run: "Run") -> None:
     patches = run.patches
     left_out = f" ({patches.skipped} smaller than a patch left out)" if patches.skipped else ""
     batches = f"{patches.batches_per_epoch} batches an epoch"
-    console.print(f"{len(patches.heights)} pictures{left_out}, {batches}, on {run.device.type}")
+    console.print(f"{len(patches.heights)} pictures and copies{left_out}, {batches}, on {run.device.type}")
 
 
 def _show(progress: "Progress", config: "TrainingConfig") -> None:

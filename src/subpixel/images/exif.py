@@ -86,7 +86,7 @@ def updated(exif: bytes, width_px: int, height_px: int) -> bytes:
                 block.set_long(entry, width_px)
             elif entry.tag in (_IMAGE_LENGTH, _PIXEL_Y):
                 block.set_long(entry, height_px)
-            elif entry.tag == _EXIF_IFD and directory == block.first:
+            elif entry.tag == _EXIF_IFD and entry.value not in directories:  # damage can make a circle
                 directories.append(entry.value)
     link = block.next_ifd(block.first)
     # Some writers leave out the pointer at the end of a block that has no thumbnail.

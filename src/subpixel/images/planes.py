@@ -54,12 +54,14 @@ def enlarge(
     height, width, count = bands.shape
     result = np.empty((height * scale, width * scale, count), dtype or image.dtype)
 
+    halo_px = max(engine.model.description.halo_px, _BICUBIC_REACH_PX)
+
     def work(tile: Tile) -> None:
-        piece = _enlarged_piece(to_float(bands[tile.read]), engine, alpha)
-        kept = piece[tuple(enlarged(span, scale) for span in tile.crop)].clip(0, 1)
+        piece = _enlarged_piece(_continued(to_float(bands[tile.read]), tile, halo_px), engine, alpha)
+        inside = slice(halo_px * scale, -halo_px * scale)
+        kept = piece[inside, inside].clip(0, 1)
         result[tuple(enlarged(span, scale) for span in tile.keep)] = from_float(kept, result.dtype)
 
-    halo_px = max(engine.model.description.halo_px, _BICUBIC_REACH_PX)
     pool = ThreadPoolExecutor(min(engine.threads, TILES_AT_ONCE))
     try:
         tasks = [pool.submit(work, tile) for tile in tiles(height, width, halo_px, TILE_SIDE_PX)]
@@ -69,6 +71,18 @@ def enlarge(
     finally:
         pool.shutdown(cancel_futures=True)
     return result if image.ndim == 3 else result[..., 0]
+
+
+def _continued(piece: NDArray[np.float32], tile: Tile, halo_px: int) -> NDArray[np.float32]:
+    """A tile's pixels, with its outermost ones repeated where its halo lies beyond the picture.
+
+    A network takes what lies beyond its input for black, which would draw a dark rim along white paper.
+    """
+    missing = [
+        (halo_px - crop.start, halo_px - (read.stop - read.start - crop.stop))
+        for read, crop in zip(tile.read, tile.crop, strict=True)
+    ]
+    return np.pad(piece, [*missing, (0, 0)], mode="edge")
 
 
 def _enlarged_piece(piece: NDArray[np.float32], engine: Engine, alpha: bool) -> NDArray[np.float32]:

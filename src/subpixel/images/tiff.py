@@ -5,6 +5,7 @@ leaves palettes, subsampled colour, and cut-off fax and JPEG data to its caller.
 """
 
 import struct
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -12,7 +13,9 @@ from typing import IO, Any
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, TiffImagePlugin
+from PIL import ExifTags, Image
+from PIL.TiffImagePlugin import ImageFileDirectory_v2 as _Directory
+from PIL.TiffImagePlugin import TiffImageFile
 
 from subpixel.errors import UnreadableImage, UnsupportedImage
 from subpixel.images.picture import Metadata, Picture, swaps_axes, upright
@@ -61,23 +64,28 @@ def read(path: Path, approve: Callable[[int, int], None]) -> Picture:
         return Picture(to_samples(image), metadata, notices)
 
 
-def write(file: IO[bytes], samples: NDArray[Any], metadata: Metadata) -> None:
+def write(file: IO[bytes], samples: NDArray[Any], metadata: Metadata) -> list[str]:
     """Write samples ``(H, W)`` or ``(H, W, 2 to 4)``, uint8 or uint16, as a TIFF file.
 
     The pixels are compressed without loss (deflate with a predictor), in strips, so that memory stays small.
-    ``file`` must be open for reading too.
+    ``file`` must be open for reading too. Returns what was wrong with the EXIF, in words for people.
     """
     bands = samples.shape[2] if samples.ndim == 3 else 1
     big = samples.nbytes > _MOST_CLASSIC_BYTES
     tags: list[tuple[int, str, int, Any, bool]] = []
-    exif = Image.Exif()
+    directories: dict[int, _Directory] = {}
+    notices: list[str] = []
     if metadata.exif:
-        exif.load(metadata.exif)
-        tags += [(tag, "s", 0, text, True) for tag in _TEXT_TAGS if isinstance(text := exif.get(tag), str)]
-    directories = _directories(exif)
+        with warnings.catch_warnings(record=True, action="always") as caught:
+            try:
+                texts, directories = _exif_parts(metadata.exif, big)
+                tags += [(tag, "s", 0, text, True) for tag, text in texts.items()]
+            except Exception as error:  # there are many ways to stumble over damaged EXIF
+                notices.append(f"its EXIF data is damaged and was left out ({error})")
+        notices += [str(warning.message) for warning in caught]
     # The directories follow the pixels, so their place is known only afterwards. And tifffile leaves out
     # pointers that it does not understand, so each is written under the unused number before its own.
-    tags += [(ifd - 1, "Q" if big else "I", 1, 0, True) for ifd in directories]
+    tags += [(kind - 1, "Q" if big else "I", 1, 0, True) for kind in directories]
     if metadata.xmp:
         tags.append((_XMP, "B", len(metadata.xmp), metadata.xmp, True))
     tifffile.imwrite(
@@ -99,10 +107,11 @@ def write(file: IO[bytes], samples: NDArray[Any], metadata: Metadata) -> None:
         software=False,
     )
     if directories:
-        _append(file, directories, big)
+        _append(file, directories)
+    return notices
 
 
-class _TiffImageFile(TiffImagePlugin.TiffImageFile):
+class _TiffImageFile(TiffImageFile):
     """Pillow's reader without its own limit on pixels: the caller's was applied already."""
 
     def load_prepare(self) -> None:
@@ -204,18 +213,30 @@ def _directories(exif: Image.Exif) -> dict[ExifTags.IFD, dict[int, Any]]:
     return found
 
 
-def _append(file: IO[bytes], directories: dict[ExifTags.IFD, dict[int, Any]], big: bool) -> None:
+def _exif_parts(block: bytes, big: bool) -> tuple[dict[int, bytes], dict[int, _Directory]]:
+    """What a TIFF file takes from an EXIF block: the texts of its main directory, and the others."""
+    exif = Image.Exif()
+    exif.load(block)
+    # Pillow reads texts as Latin-1, whatever they are, so this gives back their bytes.
+    texts = {tag: exif[tag].encode("latin-1") for tag in _TEXT_TAGS if isinstance(exif.get(tag), str)}
+    directories = {}
+    for kind, values in _directories(exif).items():
+        directory = _Directory(b"II\x2b\0\x08\0\0\0" + bytes(8) if big else b"II*\0" + bytes(4), group=kind)
+        for tag, value in values.items():
+            directory[tag] = value
+        directory.tobytes()  # raises for values that cannot be written
+        directories[int(kind)] = directory
+    return texts, directories
+
+
+def _append(file: IO[bytes], directories: dict[int, _Directory]) -> None:
     """Put EXIF directories at the end of a written TIFF file, and point its first page to them."""
-    head = b"II\x2b\0\x08\0\0\0" + bytes(8) if big else b"II*\0" + bytes(4)
     file.seek(0)
     with tifffile.TiffFile(file, mode="r+") as tiff:
-        for kind, values in directories.items():
-            ifd = TiffImagePlugin.ImageFileDirectory_v2(head, group=kind)
-            for tag, value in values.items():
-                ifd[tag] = value
+        for kind, directory in directories.items():
             place = file.seek(0, 2)
             place += file.write(bytes(place % 2))  # directories begin on a word
-            file.write(ifd.tobytes(place))
+            file.write(directory.tobytes(place))
             pointer = tiff.pages.first.tags[kind - 1]
             pointer.overwrite(place)
             file.seek(pointer.offset)

@@ -33,7 +33,7 @@ def write(path: Path, picture: Picture, kind: Format, *, quality: int = DEFAULT_
         if kind is PNG:
             png.write(file, picture.samples, metadata)
         elif kind is TIFF:
-            tiff.write(file, picture.samples, metadata)
+            notices += tiff.write(file, picture.samples, metadata)
         else:
             # Given a real file, Pillow writes to it in C, where it overlooks that the disk is full.
             plain = cast(IO[bytes], SimpleNamespace(write=file.write, flush=file.flush))
