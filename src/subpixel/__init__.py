@@ -1,4 +1,4 @@
-"""Subpixel: real-time super-resolution with efficient sub-pixel convolutional networks.
+"""Subpixel: super-resolution with efficient sub-pixel convolutional networks.
 
 >>> import subpixel
 >>> upscaler = subpixel.load(scale=3)
