@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from subpixel.cli.errors import stoppable
+from subpixel.cli.errors import exiting, stoppable
 from subpixel.errors import SubpixelError
 from subpixel.images.formats import DEFAULT_QUALITY, MAX_OUTPUT_PIXELS
 
@@ -60,12 +60,9 @@ def upscale(
     people = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
     for library in ("imagecodecs", "tifffile", "PIL"):  # what matters of their warnings arrives as errors
         logging.getLogger(library).setLevel(logging.DEBUG if verbose else logging.CRITICAL)
-    try:
+    with exiting(2, ValueError, SubpixelError):
         todo = plan(inputs, output, recursive=recursive)
         upscaler = load(model, scale=scale, engine=engine, precision=precision, threads=threads)
-    except (ValueError, SubpixelError) as error:
-        people.print(f"error: {error}")
-        raise typer.Exit(2) from None
     if verbose:
         people.print(f"model {upscaler.model.name}, engine {upscaler.reason}")
         if todo.skipped:

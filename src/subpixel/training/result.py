@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 from subpixel.engines.select import choose
-from subpixel.evaluation.protocol import evaluate_file, mean, pictures
+from subpixel.evaluation.protocol import evaluate_image, mean, pictures, read_picture
 from subpixel.evaluation.published import known_name
 from subpixel.model import Facts, Model
 from subpixel.training.config import TrainingConfig
@@ -35,7 +35,8 @@ def measure(model: Model, config: TrainingConfig, datasets: Path) -> dict[str, f
     found = [name for name in config.test_sets if (datasets / name).is_dir()]
     psnr_db = {}
     for name in found:
-        scores = [evaluate_file(file, engine, model.scale).model for file in pictures(datasets / name)]
+        files = pictures(datasets / name)
+        scores = [evaluate_image(read_picture(file), engine, model.scale) for file in files]
         psnr_db[known_name(datasets / name) or name] = round(mean(scores).psnr_db, 3)
     return psnr_db
 
