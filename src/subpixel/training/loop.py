@@ -15,7 +15,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 
 from subpixel.errors import ConfigError
 from subpixel.evaluation.protocol import Degradation, pictures
-from subpixel.model import Facts, Model
+from subpixel.model import Facts, Model, load_model
 from subpixel.networks import espcn
 from subpixel.training.checkpoint import load_checkpoint, save_checkpoint
 from subpixel.training.config import TrainingConfig
@@ -56,6 +56,8 @@ class Run:
         generator = torch.Generator().manual_seed(config.seed)
         self.network = Network(self.description)
         initialise(self.network, config.network.initialisation, generator)
+        if config.network.start:
+            self._start_from(Path(config.network.start))
         self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         paths = [path for name in config.data.folders for path in pictures(self.datasets / name)]
         self.patches = Patches(
@@ -68,7 +70,7 @@ class Run:
             device=self.device,
         )
         self.validation = self._load_validation()
-        if config.network.initialisation == "fitted":
+        if config.network.initialisation == "fitted" and not config.network.start:
             batches = [batch for batch, _ in zip(self.patches.epoch(0), range(12), strict=False)]
             fit_last_layer(self.network, [(batch.lr, batch.target) for batch in batches])
         self.average = copy.deepcopy(self.network)
@@ -76,6 +78,12 @@ class Run:
         self.schedule = make_schedule(config.schedule)
         self.next_epoch = 0
         self.finished = False
+
+    def _start_from(self, path: Path) -> None:
+        model = load_model(path)
+        if model.description != self.description:
+            raise ConfigError(f"network.start: {path} is another network than the configuration describes")
+        self.network.load_model(model)
 
     def _load_validation(self) -> list[Pair]:
         validation = self.config.validation
@@ -159,6 +167,8 @@ class Run:
         config = self.config
         bf16 = config.precision.passes == "bf16"
         bf16 = bf16 and epoch < config.schedule.max_epochs - config.precision.fp32_epochs
+        quantisation = config.quantisation
+        self.network.levels = quantisation.levels if epoch >= quantisation.from_epoch else 0
         count = self.patches.batches_per_epoch
         total = torch.zeros((), device=self.device)
         for index, batch in enumerate(self.patches.epoch(epoch)):

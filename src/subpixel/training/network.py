@@ -24,6 +24,8 @@ class Network(nn.Module):
         """Build the layers with PyTorch's default weights; call `initialise` for better ones."""
         super().__init__()
         self.description = description
+        self.levels = 0
+        """How many levels each hidden channel is rounded to on its way; 0 for no rounding."""
         self.layers = nn.ModuleList(
             nn.Conv2d(layer.inputs, layer.outputs, layer.kernel, padding="same")
             for layer in description.layers
@@ -42,6 +44,8 @@ class Network(nn.Module):
         """The input of the last convolution."""
         for layer, activation in zip(self.layers[:-1], self.activations[:-1], strict=True):
             lr = activation(layer(lr))
+            if self.levels:
+                lr = rounded(lr, self.levels)
         return lr
 
     def forward(self, lr: Tensor) -> Tensor:
@@ -58,6 +62,16 @@ class Network(nn.Module):
         rest = [parameter for parameter in self.parameters() if id(parameter) not in own]
         return [{"params": rest, "rate": 1.0}, {"params": last, "rate": last_layer_rate}]
 
+    def load_model(self, model: Model) -> None:
+        """Take over the weights of a model of the same description."""
+        with torch.no_grad():
+            for index, (layer, activation) in enumerate(zip(self.convolutions, self.activations, strict=True)):
+                assert layer.bias is not None
+                layer.weight.copy_(torch.tensor(model.weights[f"layers.{index}.weight"]))
+                layer.bias.copy_(torch.tensor(model.weights[f"layers.{index}.bias"]))
+                if isinstance(activation, nn.PReLU):
+                    activation.weight.copy_(torch.tensor(model.weights[f"layers.{index}.slope"]))
+
     def to_model(self, name: str, facts: Facts) -> Model:
         """Copy the weights into a `Model`."""
         weights: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]] = {}
@@ -69,6 +83,19 @@ class Network(nn.Module):
             for key, tensor in tensors.items():
                 weights[f"layers.{index}.{key}"] = tensor.detach().float().cpu().contiguous().numpy()
         return Model(name, self.description, weights, facts)
+
+
+def rounded(values: Tensor, levels: int) -> Tensor:
+    """Round ``(N, channels, H, W)`` to ``levels`` equal steps of each channel's range, zero among them.
+
+    The gradient passes as if nothing had happened (Bengio et al. 2013, arXiv 1308.3432: straight-through).
+    """
+    with torch.no_grad():
+        lowest = values.amin((0, 2, 3), keepdim=True).clamp_max(0)
+        highest = values.amax((0, 2, 3), keepdim=True).clamp_min(0)
+        step = ((highest - lowest) / (levels - 1)).clamp_min(1e-8)
+        change = torch.round(values / step) * step - values
+    return values + change
 
 
 def initialise(
