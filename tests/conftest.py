@@ -1,9 +1,20 @@
 """What several test files need."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Compiled networks are kept for this run alone, and shared by its processes."""
+    here = tmp_path_factory.getbasetemp()
+    folder = (here.parent if "PYTEST_XDIST_WORKER" in os.environ else here) / "kernels"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SUBPIXEL_CACHE", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,9 @@ from itertools import pairwise
 
 import numpy as np
 
+from subpixel.calibration import calibrate
+from subpixel.engines.halide.engine import require
+from subpixel.errors import EngineError
 from subpixel.model import Convolution, Description, Model
 from subpixel.networks import espcn
 
@@ -16,6 +19,25 @@ def random_model(description: Description, seed: int = 0) -> Model:
         spread = {"weight": 1 / np.sqrt(np.prod(shape[1:])), "bias": 0.1, "slope": 0.3}[name.split(".")[-1]]
         weights[name] = rng.normal(0, spread, shape).astype(np.float32)
     return Model(f"random-{seed}-x{description.scale}", description, weights)
+
+
+def halide_runs() -> bool:
+    """Whether the Halide engine works on this machine."""
+    try:
+        require()
+    except EngineError:
+        return False
+    return True
+
+
+def quantised_model(description: Description, seed: int = 0) -> Model:
+    """The same with 8-bit layers, calibrated on noise and on gradients."""
+    rng = np.random.default_rng(seed)
+    shape = (description.channels, 40, 44)
+    gradient = np.linspace(0, 255, shape[1] * shape[2]).reshape(shape[1:])
+    planes = [rng.integers(0, 256, shape).astype(np.uint8) for _ in range(2)]
+    planes.append(np.broadcast_to(gradient, shape).astype(np.uint8))
+    return calibrate(random_model(description, seed), planes, source="noise")
 
 
 def integer_model(scale: int = 2) -> Model:

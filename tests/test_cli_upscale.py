@@ -1,5 +1,6 @@
 import json
 import os
+import platform
 import pty
 import re
 import signal
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 from image_files import interlaced_png16, picture
 from interpolating import bicubic_model
 from subpixel.cli import app
+from subpixel.engines.select import available_cpus
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +98,9 @@ def test_json(run, folder, tmp_path):
         "model": "bicubic-x2",
         "engine": "numpy",
         "precision": "fp32",
+        "target": platform.machine(),
+        "threads": available_cpus(),
+        "reason": f"numpy on {platform.machine()}, {available_cpus()} threads, fp32: asked for",
         "width": 56,
         "height": 40,
         "notices": [],

@@ -1,13 +1,18 @@
+import importlib.util
 import os
+import platform
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import product
 
 import numpy as np
 import pytest
 
-from random_models import odd_description, random_model
+from random_models import halide_runs, odd_description, quantised_model, random_model
 from subpixel.engines.base import from_float, to_float
+from subpixel.engines.halide import engine as engine_module
+from subpixel.engines.halide.machine import host_kind
 from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.engines.onnxruntime_engine import OnnxRuntimeEngine
 from subpixel.engines.select import ENGINES, available_cpus, choose
@@ -17,7 +22,17 @@ from subpixel.networks import espcn
 
 SIDES = (1, 2, 7, 15, 16, 17, 33, 97)
 ODD = [odd_description(seed) for seed in range(40)]
+needs_halide = pytest.mark.skipif(not halide_runs(), reason="Halide does not run here")
 each_engine = pytest.mark.parametrize("engine_type", [NumpyEngine, OnnxRuntimeEngine])
+
+
+@contextmanager
+def hidden(name):
+    """Make one package look as if it were not installed."""
+    find = importlib.util.find_spec
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine_module, "find_spec", lambda asked: None if asked == name else find(asked))
+        yield
 
 
 def plane(*shape, seed=0):
@@ -223,21 +238,64 @@ def test_threads_may_share_an_engine(engine_type):
             np.testing.assert_array_equal(hr, alone)
 
 
-def test_auto_prefers_onnxruntime():
+@needs_halide
+def test_auto_prefers_halide():
+    choice = choose(random_model(espcn(2)), threads=2)
+    assert choice.engine is choice.deep
+    assert (choice.engine.name, choice.engine.precision) == ("halide", "fp32")
+    assert choice.reason == f"halide on {choice.engine.target}, 2 threads, fp32: the fastest installed"
+
+
+@needs_halide
+def test_auto_takes_int8_for_8_bits_alone():
+    choice = choose(quantised_model(espcn(2)), threads=1)
+    assert (choice.engine.precision, choice.deep.precision) == ("int8", "fp32")
+    assert "1 thread, int8 for 8-bit samples and fp32 for deeper ones" in choice.reason
+    for precision in ("fp32", "int8"):
+        asked = choose(quantised_model(espcn(2)), precision=precision)
+        assert asked.engine is asked.deep
+        assert asked.engine.precision == precision
+
+
+@pytest.mark.parametrize("missing", ["halide", "llvmlite"])
+def test_auto_falls_back_and_says_so(missing):
+    with hidden(missing):
+        choice = choose(quantised_model(espcn(2)))
+    assert (choice.engine.name, choice.engine.precision) == ("onnxruntime", "fp32")
+    assert f"engine halide needs the package {missing}: run `pip install {missing}`" in choice.reason
+
+
+def test_auto_falls_back_on_other_processors(monkeypatch):
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    host_kind.cache_clear()
     choice = choose(random_model(espcn(2)))
+    host_kind.cache_clear()
     assert choice.engine.name == "onnxruntime"
-    assert choice.engine.precision == "fp32"
-    assert choice.reason == "onnxruntime: the fastest installed"
+    assert "engine halide is made for x86-64 processors, not for aarch64" in choice.reason
 
 
 @pytest.mark.parametrize("missing", ["onnx", "onnxruntime"])
-def test_auto_falls_back_and_says_so(monkeypatch, missing):
+def test_auto_falls_back_to_the_oracle(monkeypatch, missing):
     monkeypatch.setitem(sys.modules, missing, None)
-    choice = choose(random_model(espcn(2)))
+    with hidden("halide"):
+        choice = choose(random_model(espcn(2)))
     assert choice.engine.name == "numpy"
     assert "slow" in choice.reason
+    assert "pip install halide" in choice.reason
     assert "pip install onnx onnxruntime" in choice.reason
     assert choice.engine(plane(3, 4)).shape == (6, 8)
+
+
+def test_auto_in_int8_takes_an_engine_that_knows_it():
+    with hidden("halide"):
+        choice = choose(quantised_model(espcn(2)), precision="int8")
+    assert (choice.engine.name, choice.engine.precision) == ("numpy", "int8")
+    assert "engine onnxruntime does not compute in int8, only in fp32" in choice.reason
+
+
+def test_int8_needs_8_bit_layers():
+    with pytest.raises(EngineError, match="has no 8-bit layers: run `subpixel calibrate`"):
+        choose(random_model(espcn(2)), precision="int8")
 
 
 def test_an_engine_asked_for_is_never_replaced(monkeypatch):
@@ -248,16 +306,19 @@ def test_an_engine_asked_for_is_never_replaced(monkeypatch):
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_engines_by_name(name):
+    if name == "halide":
+        pytest.importorskip("halide")
     choice = choose(random_model(espcn(2)), name, "fp32")
     assert choice.engine.name == name
-    assert choice.reason == f"{name}: asked for"
+    assert choice.reason.startswith(f"{name} on ")
+    assert choice.reason.endswith(", fp32: asked for")
 
 
 def test_unknown_names_are_refused_with_the_known_ones():
     model = random_model(espcn(2))
-    with pytest.raises(EngineError, match="unknown engine 'cuda'; known: auto, onnxruntime, numpy"):
+    with pytest.raises(EngineError, match="unknown engine 'cuda'; known: auto, halide, onnxruntime, numpy"):
         choose(model, "cuda")
-    with pytest.raises(EngineError, match="unknown precision 'fp64'; known: auto, fp32"):
+    with pytest.raises(EngineError, match="unknown precision 'fp64'; known: auto, fp32, int8"):
         choose(model, precision="fp64")
 
 

@@ -54,8 +54,27 @@ def rgb_to_ycbcr(rgb: NDArray[F], *, matrix: Matrix = "bt601", limited: bool = T
 def ycbcr_to_rgb(ycbcr: NDArray[F], *, matrix: Matrix = "bt601", limited: bool = True) -> NDArray[F]:
     """Turn Y'CbCr into RGB: the inverse of `rgb_to_ycbcr`, not clipped (Y'CbCr holds more than RGB can)."""
     _check_colour(ycbcr)
+    planes = ycbcr_planes_to_rgb(*np.moveaxis(ycbcr, -1, 0), matrix=matrix, limited=limited)
+    return np.stack(planes, axis=-1)
+
+
+def ycbcr_planes_to_rgb(
+    y: NDArray[F], cb: NDArray[F], cr: NDArray[F], *, matrix: Matrix = "bt601", limited: bool = True
+) -> tuple[NDArray[F], ...]:
+    """`ycbcr_to_rgb` of planes of any one shape, which is faster than colours side by side; planes again."""
     forward, offset = _forward(matrix, limited)
-    return (ycbcr - offset.astype(ycbcr.dtype)) @ np.linalg.inv(forward).astype(ycbcr.dtype)
+    backward = np.linalg.inv(forward)
+    constants = -offset @ backward
+    kind = y.dtype.type
+    result = []
+    for colour in range(3):
+        plane = y * kind(backward[0, colour])
+        for chroma, share in zip((cb, cr), backward[1:, colour], strict=True):
+            if abs(share) > 1e-9:  # red has no share of Cb, nor blue of Cr
+                plane += chroma * kind(share)
+        plane += kind(constants[colour])
+        result.append(plane)
+    return tuple(result)
 
 
 def luma(image: NDArray[Any], *, matrix: Matrix = "bt601", limited: bool = True) -> NDArray[np.float64]:

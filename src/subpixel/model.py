@@ -1,5 +1,8 @@
 """A network as data: what it computes (`Description`), its weights and its facts, in one file.
 
+Weights are float32; a model may also carry a `QuantisedLayer` for each of its layers, for engines that
+compute in 8-bit integers (`subpixel.quantisation` says how).
+
 A network here is a list of convolutions, each followed by an activation, then one pixel shuffle, and
 optionally an image added at the end. That covers ESPCN and every small network that grew from it, so an
 engine needs to understand only this module, and a new network needs no new code at all.
@@ -163,13 +166,46 @@ class Facts:
     """Commit of this repository at which that configuration was run."""
     psnr_db: Mapping[str, float] = field(default_factory=dict)
     """Mean luma PSNR by test set, under the bicubic protocol, in fp32."""
+    calibration: str = ""
+    """What the 8-bit layers were calibrated on; empty where there are none."""
     licence: str = ""
     citation: str = ""
 
 
 @dataclass(frozen=True)
+class QuantisedLayer:
+    """One convolution in 8 bits: real = scale * (integer - zero), for each channel its own scale and zero.
+
+    Every layer's input is the previous one's output; the network's own input is 0..255 for 0..1, zero 0.
+    """
+
+    weight: NDArray[np.int8]
+    """``(outputs, inputs, kernel, kernel)``, -127 to 127; acts on the input's levels less their zeros."""
+    weight_scale: NDArray[np.float32]
+    """``(outputs,)``: what one step of weight times input is worth, before the activation."""
+    bias: NDArray[np.float32]
+    """``(outputs,)``, real."""
+    output_scale: NDArray[np.float32]
+    """``(outputs,)``: what one step of the output is worth, after activation. Unused in the last layer."""
+    output_zero: NDArray[np.uint8]
+    """``(outputs,)``: which of the output's 256 levels means zero. Unused in the last layer."""
+
+
+QUANTISED_DTYPES = {
+    "weight": np.int8,
+    "weight_scale": np.float32,
+    "bias": np.float32,
+    "output_scale": np.float32,
+    "output_zero": np.uint8,
+}
+"""The arrays of a `QuantisedLayer`; in a file they are called ``quantised.N.NAME``."""
+
+
+@dataclass(frozen=True)
 class Model:
     """A network ready to run: description, weights (float32, C-contiguous, read-only) and facts.
+
+    ``quantised`` has the same network in 8 bits, one entry a layer, or is empty.
 
     Raises `ModelError` when an array is missing, unknown, misshapen, or holds NaN or infinity.
     """
@@ -178,6 +214,7 @@ class Model:
     description: Description
     weights: Mapping[str, NDArray[np.float32]]
     facts: Facts = field(default_factory=Facts)
+    quantised: tuple[QuantisedLayer, ...] = ()
 
     def __post_init__(self) -> None:
         """Check every array against the description, and freeze it."""
@@ -190,29 +227,59 @@ class Model:
             raise ModelError(
                 f"model {self.name}: weights that the description does not have: {', '.join(unknown)}"
             )
-        frozen: dict[str, NDArray[np.float32]] = {}
-        for key, shape in shapes.items():
-            array = np.asarray(self.weights[key])
-            if array.shape != shape:
-                raise ModelError(f"model {self.name}: {key} has shape {array.shape}, expected {shape}")
-            if array.dtype != np.float32:
-                raise ModelError(f"model {self.name}: {key} is {array.dtype}, expected float32")
-            if not np.isfinite(array).all():
-                raise ModelError(
-                    f"model {self.name}: {key} holds NaN or infinity (training diverged, or damage)"
-                )
-            array = np.array(array, order="C")
-            array.flags.writeable = False
-            frozen[key] = array
+        frozen = {
+            key: self._frozen(key, self.weights[key], shape, np.float32) for key, shape in shapes.items()
+        }
         object.__setattr__(self, "weights", frozen)
+        layers = self.description.layers
+        if self.quantised and len(self.quantised) != len(layers):
+            raise ModelError(
+                f"model {self.name}: {len(self.quantised)} quantised layers for a network of {len(layers)}"
+            )
+        object.__setattr__(
+            self, "quantised", tuple(map(self._frozen_layer, range(len(self.quantised)), self.quantised))
+        )
+
+    def _frozen_layer(self, index: int, layer: QuantisedLayer) -> QuantisedLayer:
+        weight_shape = self.description.shapes()[f"layers.{index}.weight"]
+        arrays: dict[str, Any] = {
+            key: self._frozen(
+                f"quantised.{index}.{key}",
+                getattr(layer, key),
+                weight_shape if key == "weight" else weight_shape[:1],
+                dtype,
+            )
+            for key, dtype in QUANTISED_DTYPES.items()
+        }
+        if (arrays["weight"] == -128).any():
+            raise ModelError(f"model {self.name}: quantised.{index}.weight goes below -127")
+        if not (arrays["weight_scale"] > 0).all() or not (arrays["output_scale"] > 0).all():
+            raise ModelError(f"model {self.name}: quantised.{index} has a scale that is not positive")
+        return QuantisedLayer(**arrays)
+
+    def _frozen(self, key: str, given: Any, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+        array = np.asarray(given)
+        if array.shape != shape:
+            raise ModelError(f"model {self.name}: {key} has shape {array.shape}, expected {shape}")
+        if array.dtype != dtype:
+            raise ModelError(f"model {self.name}: {key} is {array.dtype}, expected {np.dtype(dtype)}")
+        if not np.isfinite(array).all():
+            raise ModelError(f"model {self.name}: {key} holds NaN or infinity (training diverged, or damage)")
+        array = np.array(array, order="C")
+        array.flags.writeable = False
+        return array
 
     @property
     def scale(self) -> int:
         """How many times larger each side becomes."""
         return self.description.scale
 
-    def save(self, path: str | Path) -> None:
-        """Write the model as one ``.safetensors`` file, whole or not at all."""
+    def save(self, path: str | Path, *, overwrite: bool = True) -> None:
+        """Write the model as one ``.safetensors`` file, whole or not at all.
+
+        Raises `OutputExists` where ``path`` exists and ``overwrite`` is false, `OutputError` where it cannot
+        be written.
+        """
         from safetensors.numpy import save
 
         from subpixel.files import write_atomically
@@ -223,8 +290,11 @@ class Model:
             "description": json.dumps(self.description.to_json()),
             "facts": json.dumps(asdict(self.facts)),
         }
-        data = save({key: np.asarray(value) for key, value in self.weights.items()}, metadata)
-        with write_atomically(Path(path), overwrite=True) as temporary:
+        arrays = {key: np.asarray(value) for key, value in self.weights.items()}
+        for index, layer in enumerate(self.quantised):
+            arrays |= {f"quantised.{index}.{key}": getattr(layer, key) for key in QUANTISED_DTYPES}
+        data = save(arrays, metadata)
+        with write_atomically(Path(path), overwrite=overwrite) as temporary:
             temporary.write_bytes(data)
 
 
@@ -239,7 +309,7 @@ def load_model(path: str | Path) -> Model:
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
     except FileNotFoundError:
         raise ModelError(f"{path}: no such model file") from None
     except (SafetensorError, OSError, TypeError, ValueError) as error:
@@ -252,8 +322,23 @@ def load_model(path: str | Path) -> Model:
     try:
         description = Description.from_json(json.loads(metadata["description"]))
         facts = Facts(**json.loads(metadata["facts"]))
-        return Model(metadata["name"], description, weights, facts)
+        quantised = _take_quantised(arrays, len(description.layers))
+        return Model(metadata["name"], description, arrays, facts, quantised)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path}: its metadata is damaged ({error!r})") from error
+
+
+def _take_quantised(arrays: dict[str, NDArray[Any]], count: int) -> tuple[QuantisedLayer, ...]:
+    """Take the quantised layers out of a file's arrays; none, or all of them."""
+    names = {f"quantised.{index}.{key}" for index in range(count) for key in QUANTISED_DTYPES}
+    found = names & arrays.keys()
+    if not found:
+        return ()
+    if missing := sorted(names - found):
+        raise ModelError(f"quantised layers are incomplete: {', '.join(missing)} missing")
+    return tuple(
+        QuantisedLayer(**{key: arrays.pop(f"quantised.{index}.{key}") for key in QUANTISED_DTYPES})
+        for index in range(count)
+    )

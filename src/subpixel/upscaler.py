@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from subpixel.engines.base import Engine
 from subpixel.errors import ModelError
@@ -24,7 +24,7 @@ class Upscaler:
 
     Attributes:
         model: the network.
-        engine: what runs it.
+        engine: what runs it on samples of 8 bits.
         scale: how many times larger each side becomes.
         reason: why this engine, in words for people.
     """
@@ -42,7 +42,7 @@ class Upscaler:
         Args:
             model: a network over one channel; see `load` and `load_model`.
             engine: ``"auto"``, the name of an engine, or one that was compiled from this model.
-            precision: ``"auto"`` or ``"fp32"``.
+            precision: ``"auto"``, ``"fp32"`` or ``"int8"``; see `subpixel.engines.select.choose`.
             threads: how many CPU threads to use; all by default.
 
         Raises:
@@ -56,18 +56,22 @@ class Upscaler:
         if isinstance(engine, Engine):
             if engine.model is not model:
                 raise ValueError(f"the engine was compiled from another model, {engine.model.name}")
-            self.engine, self.reason = engine, "given"
+            self.engine, self._deep, self.reason = engine, engine, "given"
         else:
             from subpixel.engines.select import choose
 
             choice = choose(model, engine, precision, threads)
-            self.engine, self.reason = choice.engine, choice.reason
+            self.engine, self._deep, self.reason = choice.engine, choice.deep, choice.reason
         self.model = model
 
     @property
     def scale(self) -> int:
         """How many times larger each side becomes."""
         return self.model.scale
+
+    def engine_for(self, dtype: DTypeLike) -> Engine:
+        """What runs the model on samples of a dtype: a deeper source than 8 bits may need more precision."""
+        return self.engine if np.dtype(dtype) == np.uint8 else self._deep
 
     @overload
     def __call__(self, image: "Image") -> "Image": ...
@@ -97,7 +101,7 @@ class Upscaler:
 
         if isinstance(image, np.ndarray):
             _check(image)
-            return enlarge(image, self.engine, alpha=image.ndim == 3 and image.shape[2] == 4)
+            return enlarge(image, self.engine_for(image.dtype), alpha=image.ndim == 3 and image.shape[2] == 4)
         from PIL.Image import Image
 
         from subpixel.images.pillow import from_samples, to_samples
@@ -106,7 +110,7 @@ class Upscaler:
             raise TypeError(f"expected a Pillow image or a NumPy array, not {type(image).__name__}")
         samples = to_samples(image)
         alpha = samples.ndim == 3 and samples.shape[2] in (2, 4)
-        result = from_samples(enlarge(samples, self.engine, alpha=alpha))
+        result = from_samples(enlarge(samples, self.engine_for(samples.dtype), alpha=alpha))
         result.info = {key: value for key, value in image.info.items() if key != "transparency"}
         if image.mode in ("CMYK", "LAB"):
             result.info.pop("icc_profile", None)

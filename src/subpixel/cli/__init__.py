@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from subpixel import __version__
+from subpixel.cli.calibrate import calibrate
 from subpixel.cli.evaluate import evaluate
 from subpixel.cli.export import export
 from subpixel.cli.models import models
@@ -22,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (upscale, models, evaluate, export, train):
+for command in (upscale, models, evaluate, export, train, calibrate):
     app.command()(command)
 
 

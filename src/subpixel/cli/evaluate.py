@@ -32,8 +32,8 @@ def evaluate(
     sigma_px: Annotated[
         float | None, typer.Option(help="Standard deviation of the Gaussian blur in HR pixels.")
     ] = None,
-    engine: Annotated[str, typer.Option(help="auto, onnxruntime or numpy.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto or fp32.")] = "auto",
+    engine: Annotated[str, typer.Option(help="auto, halide, onnxruntime or numpy.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32 or int8.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; by default all.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:

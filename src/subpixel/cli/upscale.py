@@ -29,8 +29,8 @@ def upscale(
             "--model", "-m", help="A packaged model (see `subpixel models`) or a .safetensors file."
         ),
     ] = None,
-    engine: Annotated[str, typer.Option(help="auto, onnxruntime or numpy.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto or fp32.")] = "auto",
+    engine: Annotated[str, typer.Option(help="auto, halide, onnxruntime or numpy.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32 or int8.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; by default all.")] = None,
     quality: Annotated[
         int, typer.Option(min=1, max=100, help="Of JPEG and WebP; 100 makes WebP lossless.")

@@ -4,6 +4,7 @@ An engine compiles a `Model` into a function from a small plane to a large one. 
 interchangeable: whatever the engine, the result is the same up to the rounding of its precision.
 """
 
+import platform
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from subpixel.errors import EngineError
 from subpixel.model import Model
+from subpixel.quantisation import integer_layers
 
 TILE_SIDE_PX = 512
 """Side of a square tile in LR pixels. At 512 a halo costs little (ESPCN's 4 pixels: 3% more work) and the
@@ -76,19 +79,37 @@ class Engine(ABC):
 
     Attributes:
         name: what the command line calls it.
-        precision: of the arithmetic, such as "fp32".
+        precisions: the arithmetics it knows; the first is the default.
+        fast_in_int8: whether int8 is what to use it for.
+        precision: of the arithmetic, "fp32" or "int8".
+        target: the processor it was compiled for, in words for people.
         model: the model it was compiled from.
         threads: how many CPU threads it may use.
         tile_side_px: larger images are cut into tiles of at most this squared, in LR pixels.
     """
 
     name: ClassVar[str]
-    precision: str = "fp32"
+    precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+    fast_in_int8: ClassVar[bool] = False
     tile_side_px: int = TILE_SIDE_PX
+    target: str = platform.machine()
 
-    def __init__(self, model: Model, *, threads: int = 1, tile_side_px: int | None = None) -> None:
-        """Compile ``model``; ``tile_side_px`` is the engine's own choice unless given."""
+    def __init__(
+        self, model: Model, *, precision: str = "fp32", threads: int = 1, tile_side_px: int | None = None
+    ) -> None:
+        """Compile ``model``; ``tile_side_px`` is the engine's own choice unless given.
+
+        Raises:
+            EngineError: the engine does not know the precision, or the model has no 8-bit layers for int8.
+        """
+        if precision not in self.precisions:
+            raise EngineError(
+                f"engine {self.name} does not compute in {precision}, only in {', '.join(self.precisions)}"
+            )
+        if precision == "int8":
+            integer_layers(model)
         self.model = model
+        self.precision = precision
         self.threads = threads
         if tile_side_px is not None:
             self.tile_side_px = tile_side_px
@@ -122,11 +143,17 @@ class Engine(ABC):
         channels, height, width = tensor.shape
         scale = self.model.scale
         result = np.empty((channels, height * scale, width * scale), plane.dtype)
+        self._enlarge(tensor, result)
+        return result[0] if plane.ndim == 2 else result
+
+    def _enlarge(self, tensor: NDArray[Any], result: NDArray[Any]) -> None:
+        """Fill ``result``, ``(channels, scale*H, scale*W)``, from ``tensor``, both of a dtype as above."""
+        scale = self.model.scale
+        _, height, width = tensor.shape
         for tile in tiles(height, width, self.model.description.halo_px, self.tile_side_px):
             piece = self.run(to_float(tensor[:, *tile.read]))
             kept = piece[:, *(enlarged(span, scale) for span in tile.crop)]
-            result[:, *(enlarged(span, scale) for span in tile.keep)] = from_float(kept, plane.dtype)
-        return result[0] if plane.ndim == 2 else result
+            result[:, *(enlarged(span, scale) for span in tile.keep)] = from_float(kept, result.dtype)
 
     def _checked(self, plane: NDArray[Any]) -> NDArray[Any]:
         """The plane as ``(channels, H, W)``, or ValueError."""

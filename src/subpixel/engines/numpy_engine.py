@@ -3,59 +3,132 @@
 It is slow, and means to be beyond doubt. It stands in where no faster engine can be imported.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from subpixel.engines.base import Engine
+from subpixel.model import Convolution, Model
+from subpixel.quantisation import IntegerLayer, fused, integer_layers, tanh_8bit
 from subpixel.shuffle import pixel_shuffle
+
+Float = np.float64
 
 
 class NumpyEngine(Engine):
-    """Every layer in float64, rounded to float32 once, at the end.
+    """fp32: every layer in float64, rounded to float32 once, at the end. int8: the integers, exactly.
 
     ``threads`` is not honoured: NumPy's matrix product has its own (``OPENBLAS_NUM_THREADS``).
     """
 
     name = "numpy"
+    precisions = ("fp32", "int8")
     tile_side_px = 128  # each pixel's window is copied out: about 100 MB for ESPCN's second layer
 
     def run(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Engine.run`."""
-        description, weights = self.model.description, self.model.weights
-        values = tensor.astype(np.float64)
-        for index, layer in enumerate(description.layers):
-            values = convolve(values, weights[f"layers.{index}.weight"], weights[f"layers.{index}.bias"])
-            match layer.activation:
-                case "relu":
-                    values = np.maximum(values, 0)
-                case "prelu":
-                    slope = weights[f"layers.{index}.slope"][:, None, None]
-                    values = np.where(values >= 0, values, slope * values)
-                case "tanh":
-                    values = np.tanh(values)
+        if self.precision == "int8":
+            tensor, values = self._through_integers(tensor)
+        else:
+            values = self._through_reals(tensor)
+        description = self.model.description
         hr = pixel_shuffle(values, description.scale)
         if description.residual == "nearest":
             hr = hr + tensor.repeat(description.scale, axis=1).repeat(description.scale, axis=2)
         return hr.astype(np.float32)
 
+    def _through_reals(self, tensor: NDArray[np.float32]) -> NDArray[Float]:
+        values = tensor.astype(np.float64)
+        for index, layer in enumerate(self.model.description.layers):
+            sums = convolve(values, *weights_of(self.model, index))
+            values = activated(sums, layer, self.model.weights.get(f"layers.{index}.slope"))
+        return values
+
+    def _through_integers(self, tensor: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[Float]]:
+        """The input as 8 bits make it, and the last layer's values."""
+        levels = np.clip(np.floor(tensor * np.float32(255) + np.float32(0.5)), 0, 255)
+        values, zeros = levels.astype(np.float64), np.zeros(len(levels))
+        layers = integer_layers(self.model)
+        for described, layer in zip(self.model.description.layers, layers, strict=True):
+            values = integer_outputs(values, zeros, described, layer, last=layer is layers[-1])
+            zeros = layer.zero.astype(np.float64)
+        return levels / np.float32(255), values
+
+
+def weights_of(model: Model, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """A layer's weight and bias."""
+    return model.weights[f"layers.{index}.weight"], model.weights[f"layers.{index}.bias"]
+
+
+def activated(sums: NDArray[Float], layer: Convolution, slope: NDArray[np.float32] | None) -> NDArray[Float]:
+    """A layer's activation, applied to ``(outputs, H, W)``; ``slope`` is PReLU's."""
+    match layer.activation:
+        case "relu":
+            return np.maximum(sums, 0)
+        case "prelu":
+            assert slope is not None
+            return np.where(sums >= 0, sums, slope[:, None, None] * sums)
+        case "tanh":
+            return np.tanh(sums)
+    return sums
+
+
+def integer_outputs(
+    values: NDArray[Float], zeros: NDArray[Float], described: Convolution, layer: IntegerLayer, *, last: bool
+) -> NDArray[Float]:
+    """One layer of the 8-bit network, by the formulas of `subpixel.quantisation`.
+
+    Args:
+        values: ``(inputs, H, W)``, whole numbers from 0 to 255.
+        zeros: ``(inputs,)``, each input's level that means zero.
+        described: which convolution it is.
+        layer: its integers.
+        last: whether it is the network's last layer.
+
+    Returns:
+        ``(outputs, H, W)``: whole numbers from 0 to 255; of the last layer real values.
+    """
+    sums = convolve(values, layer.weight, layer.bias, zeros).astype(np.float32)
+    factor, steps = layer.factor[:, None, None], layer.steps[:, None, None]
+    if last:
+        return activated((sums * factor).astype(np.float64), described, layer.slope)
+    offset = layer.zero[:, None, None] + np.float32(0.5)
+    if described.activation == "tanh":
+        level = fused(tanh_8bit(sums * factor), steps, offset)
+    elif described.activation == "prelu":
+        slope = np.where(sums >= 0, np.float32(1), layer.slope[:, None, None])
+        level = fused(sums * factor, slope, offset)
+    else:
+        level = fused(sums, factor, offset)
+    return np.clip(np.floor(level.astype(np.float64)), 0, 255)
+
 
 def convolve(
-    values: NDArray[np.float64], weight: NDArray[np.float32], bias: NDArray[np.float32]
-) -> NDArray[np.float64]:
-    """Convolve as networks do (a correlation: the kernel is not flipped), zeros around the image.
+    values: NDArray[Float], weight: NDArray[Any], bias: NDArray[Any], beyond: NDArray[Float] | None = None
+) -> NDArray[Float]:
+    """Convolve as networks do (a correlation: the kernel is not flipped).
 
     Args:
         values: ``(inputs, H, W)``.
         weight: ``(outputs, inputs, kernel, kernel)``, the kernel's side odd.
         bias: ``(outputs,)``.
+        beyond: ``(inputs,)``: what lies around the image; zeros by default.
 
     Returns:
         ``(outputs, H, W)``.
     """
-    kernel = weight.shape[-1]
-    border = kernel // 2
-    padded = np.pad(values, ((0, 0), (border, border), (border, border)))
-    windows = sliding_window_view(padded, (kernel, kernel), axis=(1, 2))
+    windows = sliding_window_view(
+        bordered(values, weight.shape[-1] // 2, beyond), weight.shape[2:], axis=(1, 2)
+    )
     sums = np.tensordot(weight.astype(np.float64), windows, axes=((1, 2, 3), (0, 3, 4)))  # inputs and taps
-    return np.asarray(sums + bias[:, None, None])
+    return np.asarray(sums + bias.astype(np.float64)[:, None, None])
+
+
+def bordered(values: NDArray[Float], border: int, beyond: NDArray[Float] | None = None) -> NDArray[Float]:
+    """``(channels, H, W)`` with ``border`` pixels around, of each channel's value ``beyond`` or zero."""
+    shape = (len(values), values.shape[1] + 2 * border, values.shape[2] + 2 * border)
+    result = np.zeros(shape) if beyond is None else np.broadcast_to(beyond[:, None, None], shape).copy()
+    result[:, border : shape[1] - border, border : shape[2] - border] = values
+    return result

@@ -20,9 +20,11 @@ class OnnxRuntimeEngine(Engine):
 
     name = "onnxruntime"
 
-    def __init__(self, model: Model, *, threads: int = 1, tile_side_px: int | None = None) -> None:
+    def __init__(
+        self, model: Model, *, precision: str = "fp32", threads: int = 1, tile_side_px: int | None = None
+    ) -> None:
         """See `Engine`."""
-        super().__init__(model, threads=threads, tile_side_px=tile_side_px)
+        super().__init__(model, precision=precision, threads=threads, tile_side_px=tile_side_px)
         onnxruntime = require()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads

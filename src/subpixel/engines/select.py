@@ -1,4 +1,4 @@
-"""The choice of an engine, and the reason for it."""
+"""The choice of an engine and a precision, and the reason for it."""
 
 import os
 from dataclasses import dataclass
@@ -7,18 +7,21 @@ from subpixel.engines.base import Engine
 from subpixel.errors import EngineError
 from subpixel.model import Model
 
-ENGINES = ("onnxruntime", "numpy")
+ENGINES = ("halide", "onnxruntime", "numpy")
 """Names of the engines, the fastest first."""
 
-PRECISIONS = ("fp32",)
+PRECISIONS = ("fp32", "int8")
 """Names of the precisions that some engine knows."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """An engine compiled for a model, and why it was chosen, in words for people."""
+    """Engines compiled for a model, and why they were chosen, in words for people."""
 
     engine: Engine
+    """For samples of 8 bits."""
+    deep: Engine
+    """For deeper ones, and for floats. Often the same."""
     reason: str
 
 
@@ -28,11 +31,13 @@ def choose(model: Model, engine: str = "auto", precision: str = "auto", threads:
     Args:
         model: what to compile.
         engine: a name in `ENGINES`, or "auto".
-        precision: a name in `PRECISIONS`, or "auto": the best that keeps the model's quality.
+        precision: a name in `PRECISIONS`, or "auto": int8 where the engine is fast in it, the model has 8-bit
+            layers and the samples have 8 bits; else fp32, so that a deeper source keeps its depth.
         threads: CPU threads that the engine may use; by default every CPU available to this process.
 
     Raises:
-        EngineError: an unknown name, or the engine asked for is not installed. Only "auto" falls back to
+        EngineError: an unknown name; the engine asked for is not installed, does not suit this processor or
+            does not know the precision; or the model has no 8-bit layers for int8. Only "auto" falls back to
             another engine, and says so in the reason.
         ValueError: ``threads`` is below 1.
     """
@@ -45,14 +50,19 @@ def choose(model: Model, engine: str = "auto", precision: str = "auto", threads:
     elif threads < 1:
         raise ValueError(f"threads must be at least 1, not {threads}")
     if engine != "auto":
-        return Choice(_compile(engine, model, threads), f"{engine}: asked for")
-    from subpixel.engines import onnxruntime_engine
-
-    try:
-        onnxruntime_engine.require()
-    except EngineError as error:
-        return Choice(_compile("numpy", model, threads), f"numpy, which is slow: {error}")
-    return Choice(_compile("onnxruntime", model, threads), "onnxruntime: the fastest installed")
+        return _compile(engine, model, precision, threads, "asked for")
+    passed_over: list[str] = []
+    for name in ENGINES:
+        why = "the fastest installed" if not passed_over else "; ".join(passed_over)
+        if name == "numpy":
+            why = f"slow: {why}"
+        try:
+            return _compile(name, model, precision, threads, why)
+        except EngineError as error:
+            if name == ENGINES[-1]:
+                raise
+            passed_over.append(str(error))
+    raise AssertionError("the last engine is returned or raises")
 
 
 def available_cpus() -> int:
@@ -62,11 +72,34 @@ def available_cpus() -> int:
     return os.cpu_count() or 1
 
 
-def _compile(name: str, model: Model, threads: int) -> Engine:
-    if name == "numpy":
-        from subpixel.engines.numpy_engine import NumpyEngine
+def _compile(name: str, model: Model, precision: str, threads: int, why: str) -> Choice:
+    kind = _engine_type(name)
+    if precision != "auto":
+        compiled = kind(model, precision=precision, threads=threads)
+        return Choice(compiled, compiled, f"{_describe(compiled)}: {why}")
+    deep = kind(model, threads=threads)
+    if not kind.fast_in_int8 or not model.quantised:
+        return Choice(deep, deep, f"{_describe(deep)}: {why}")
+    compiled = kind(model, precision="int8", threads=threads)
+    words = f"{_describe(compiled)} for 8-bit samples and {deep.precision} for deeper ones: {why}"
+    return Choice(compiled, deep, words)
 
-        return NumpyEngine(model, threads=threads)
-    from subpixel.engines.onnxruntime_engine import OnnxRuntimeEngine
 
-    return OnnxRuntimeEngine(model, threads=threads)
+def _describe(engine: Engine) -> str:
+    threads = "1 thread" if engine.threads == 1 else f"{engine.threads} threads"
+    return f"{engine.name} on {engine.target}, {threads}, {engine.precision}"
+
+
+def _engine_type(name: str) -> type[Engine]:
+    """The class behind a name; imported only now, for each brings its own libraries."""
+    if name == "halide":
+        from subpixel.engines.halide import HalideEngine
+
+        return HalideEngine
+    if name == "onnxruntime":
+        from subpixel.engines.onnxruntime_engine import OnnxRuntimeEngine
+
+        return OnnxRuntimeEngine
+    from subpixel.engines.numpy_engine import NumpyEngine
+
+    return NumpyEngine

@@ -89,6 +89,13 @@ def crop_to_multiple(image: NDArray[Any], scale: int) -> NDArray[Any]:
     return image[:height, :width]
 
 
+def lr_plane(
+    image: NDArray[np.uint8], scale: int, degradation: Degradation = Degradation()
+) -> NDArray[np.uint8]:
+    """The small luma plane of an HR picture, ``(H, W)`` or ``(H, W, 3)``, cropped to fit the scale."""
+    return from_float(degradation(crop_to_multiple(image, scale), scale), np.dtype(np.uint8))
+
+
 def evaluate_image(
     image: NDArray[np.uint8], upscale: UpscaleLuma, scale: int, degradation: Degradation = Degradation()
 ) -> Scores:
@@ -105,7 +112,7 @@ def evaluate_image(
     """
     image = crop_to_multiple(image, scale)
     hr = luma_8bit(image)
-    lr = from_float(degradation(image, scale), hr.dtype)
+    lr = lr_plane(image, scale, degradation)
     sr = upscale(lr)
     if sr.shape != hr.shape or sr.dtype != hr.dtype:
         raise ValueError(f"the model made {sr.dtype} {sr.shape} of {lr.shape}, not {hr.dtype} {hr.shape}")

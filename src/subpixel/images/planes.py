@@ -4,14 +4,14 @@ Luma goes through the network, for there the eye sees detail; Cb and Cr through 
 of an image that is neither grey nor RGB, goes through the network as a grey plane.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from subpixel.color import rgb_to_ycbcr, ycbcr_to_rgb
+from subpixel.color import rgb_to_ycbcr, ycbcr_planes_to_rgb
 from subpixel.engines.base import Engine, Tile, enlarged, from_float, tiles, to_float
 from subpixel.images.alpha import fill_hidden_colours, neighbourhood_range
 from subpixel.resample import imresize
@@ -57,10 +57,11 @@ def enlarge(
     halo_px = max(engine.model.description.halo_px, _BICUBIC_REACH_PX)
 
     def work(tile: Tile) -> None:
-        piece = _enlarged_piece(_continued(to_float(bands[tile.read]), tile, halo_px), engine, alpha)
+        piece = _continued(to_float(bands[tile.read]), tile, halo_px)
         inside = slice(halo_px * scale, -halo_px * scale)
-        kept = piece[inside, inside].clip(0, 1)
-        result[tuple(enlarged(span, scale) for span in tile.keep)] = from_float(kept, result.dtype)
+        place = tuple(enlarged(span, scale) for span in tile.keep)
+        for band, plane in enumerate(_enlarged_planes(piece, engine, alpha, (inside, inside))):
+            result[*place, band] = from_float(np.clip(plane, 0, 1, out=plane), result.dtype)
 
     pool = ThreadPoolExecutor(min(engine.threads, TILES_AT_ONCE))
     try:
@@ -85,23 +86,20 @@ def _continued(piece: NDArray[np.float32], tile: Tile, halo_px: int) -> NDArray[
     return np.pad(piece, [*missing, (0, 0)], mode="edge")
 
 
-def _enlarged_piece(piece: NDArray[np.float32], engine: Engine, alpha: bool) -> NDArray[np.float32]:
-    scale = engine.model.scale
-    height, width, count = piece.shape
-    result = np.empty((height * scale, width * scale, count), np.float32)
-    colours = count - alpha
+def _enlarged_planes(
+    piece: NDArray[np.float32], engine: Engine, alpha: bool, kept: tuple[slice, slice]
+) -> Iterator[NDArray[np.float32]]:
+    """The bands of a piece, ``(H, W, n)``, each enlarged and cut to what is kept; the caller may change them."""
+    colours = piece.shape[2] - alpha
     if colours == 3:
-        ycbcr = rgb_to_ycbcr(piece[..., :3])
-        result[..., 0] = _through_network(ycbcr[..., 0], engine)
-        result[..., 1] = imresize(ycbcr[..., 1], scale)
-        result[..., 2] = imresize(ycbcr[..., 2], scale)
-        result[..., :3] = ycbcr_to_rgb(result[..., :3])
+        luma, *chroma = np.moveaxis(rgb_to_ycbcr(piece[..., :3]), -1, 0)
+        y = _through_network(luma, engine)[kept]
+        cb, cr = (imresize(np.ascontiguousarray(plane), engine.model.scale)[kept] for plane in chroma)
+        yield from ycbcr_planes_to_rgb(y, cb, cr)
     else:
-        for band in range(colours):
-            result[..., band] = _through_network(piece[..., band], engine)
+        yield from (_through_network(piece[..., band], engine)[kept] for band in range(colours))
     if alpha:
-        result[..., -1] = _enlarged_alpha(piece[..., -1], engine)
-    return result
+        yield _enlarged_alpha(piece[..., -1], engine)[kept]
 
 
 def _enlarged_alpha(plane: NDArray[np.float32], engine: Engine) -> NDArray[np.float32]:

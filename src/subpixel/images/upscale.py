@@ -30,6 +30,11 @@ class Report:
     model: str
     engine: str
     precision: str
+    target: str
+    """The processor that the engine was compiled for, in words for people."""
+    threads: int
+    reason: str
+    """Why this engine, in words for people."""
     width: int
     """Of the output in pixels, as `height`."""
     height: int
@@ -91,11 +96,10 @@ def upscale_image(
     with write_atomically(output, overwrite=overwrite) as part:  # first, so as not to work for nothing
         picture = read(input, approve)
         _fit(input, picture, kind)
+        engine = upscaler.engine_for(picture.samples.dtype)
         depth = picture.samples.dtype if kind.deep else np.uint8
         try:
-            large = enlarge(
-                picture.samples, upscaler.engine, alpha=picture.alpha, dtype=depth, progress=progress
-            )
+            large = enlarge(picture.samples, engine, alpha=picture.alpha, dtype=depth, progress=progress)
         except MemoryError as error:
             raise ImageTooLarge(
                 f"{input}: the enlarged picture does not fit into memory ({error})"
@@ -108,8 +112,11 @@ def upscale_image(
         output=str(output),
         scale=upscaler.scale,
         model=upscaler.model.name,
-        engine=upscaler.engine.name,
-        precision=upscaler.engine.precision,
+        engine=engine.name,
+        precision=engine.precision,
+        target=engine.target,
+        threads=engine.threads,
+        reason=upscaler.reason,
         width=width,
         height=height,
         seconds=round(time.perf_counter() - started, 3),

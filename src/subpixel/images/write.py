@@ -5,7 +5,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any, cast
 
-from subpixel.images import png, tiff
 from subpixel.images.formats import BMP, DEFAULT_QUALITY, JPEG, LOSSLESS_QUALITY, PNG, TIFF, WEBP, Format
 from subpixel.images.picture import Metadata, Picture
 from subpixel.images.pillow import from_samples
@@ -31,8 +30,12 @@ def write(path: Path, picture: Picture, kind: Format, *, quality: int = DEFAULT_
     metadata, notices = _fitting(picture, kind)
     with path.open("r+b") as file:
         if kind is PNG:
+            from subpixel.images import png
+
             png.write(file, picture.samples, metadata)
         elif kind is TIFF:
+            from subpixel.images import tiff
+
             notices += tiff.write(file, picture.samples, metadata)
         else:
             # Given a real file, Pillow writes to it in C, where it overlooks that the disk is full.

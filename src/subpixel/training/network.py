@@ -65,7 +65,9 @@ class Network(nn.Module):
     def load_model(self, model: Model) -> None:
         """Take over the weights of a model of the same description."""
         with torch.no_grad():
-            for index, (layer, activation) in enumerate(zip(self.convolutions, self.activations, strict=True)):
+            for index, (layer, activation) in enumerate(
+                zip(self.convolutions, self.activations, strict=True)
+            ):
                 assert layer.bias is not None
                 layer.weight.copy_(torch.tensor(model.weights[f"layers.{index}.weight"]))
                 layer.bias.copy_(torch.tensor(model.weights[f"layers.{index}.bias"]))

@@ -31,7 +31,7 @@ def finished_model(run: Run, config_path: Path) -> Model:
 
 def measure(model: Model, config: TrainingConfig, datasets: Path) -> dict[str, float]:
     """Mean luma PSNR in dB by test set, bicubic protocol, rounded to 0.001 dB."""
-    engine = choose(model).engine
+    engine = choose(model, precision="fp32").engine
     found = [name for name in config.test_sets if (datasets / name).is_dir()]
     psnr_db = {}
     for name in found:

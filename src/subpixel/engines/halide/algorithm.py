@@ -1,0 +1,297 @@
+"""What a pipeline computes: a network as Halide functions, without a word on how they are run.
+
+A pipeline enlarges the columns ``left`` to ``right`` of a picture, and whichever rows its output buffer has.
+Each layer is kept as `Rows` of values, of which the next layer reads a window. A row covers the columns that
+the result depends on; where the next layer looks beyond the picture, it holds the value that means zero, so
+that the result equals zero padding.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import halide as hl
+
+from subpixel.engines.halide.plan import Layer, Plan
+from subpixel.model import Convolution
+from subpixel.quantisation import TANH_COEFFICIENTS, TANH_LIMIT
+
+x, y, channel, of_group, group = (hl.Var(name) for name in ("x", "y", "channel", "of_group", "group"))
+
+FUNCTION = "enlarge"
+"""What a compiled pipeline is called."""
+
+SAMPLES = {"uint8": (hl.UInt(8), 255), "uint16": (hl.UInt(16), 65535), "float32": (hl.Float(32), 1)}
+"""Kinds of samples that go in and out, and which value is white."""
+
+TANH_NUMERATOR = (0.9999956881610529, 0.12302179957835653, 0.0022769860645924945, 3.929998213940885e-06)
+TANH_DENOMINATOR = (1.0, 0.45634028580485314, 0.021072166943356382, 0.00014235052369148454)
+TANH_RATIONAL_LIMIT = 7.0
+"""tanh(x) = x * numerator(x^2) / denominator(x^2), off by at most 9.1e-7 for all x once x is held within the
+limit. `benchmarks/tanh_fits.py` finds it."""
+
+BIAS, ZERO = 0, 1
+"""Rows of the parameter ``offsets``."""
+
+FACTOR, SLOPE, STEPS = 0, 1, 2
+"""Rows of the parameter ``factors``; see `subpixel.quantisation.IntegerLayer`."""
+
+
+@dataclass
+class Sums:
+    """A convolution before its activation: ``func[x, channel, y]``."""
+
+    func: hl.Func
+    taps: hl.RDom
+    """Channel within its group, group, column, row."""
+    layer: Layer
+    gathered: hl.Func | None
+    """The input with its taps as channels, where the plan says so."""
+
+
+@dataclass
+class Rows:
+    """Values kept row by row: ``func[of_group, x, group, y]`` is channel ``group * size + of_group``."""
+
+    func: hl.Func
+    columns: hl.RDom
+    """Of the main update: column within a tile, tile."""
+    size: int
+    """Channels in a group."""
+    sums: Sums | None = None
+    """The convolution behind it; None for the picture itself."""
+
+
+@dataclass
+class Pipeline:
+    """A network as functions."""
+
+    plan: Plan
+    picture: Rows
+    layers: list[Rows]
+    output: hl.Func
+    """``[x, y, channel]``"""
+    parameters: list[Any]
+    """lr, weights, offsets, factors, left, right, in the order in which a compiled pipeline takes them; the
+    output comes after them."""
+
+
+class _Builder:
+    """What all parts of a definition need to know."""
+
+    def __init__(self, plan: Plan, samples: str) -> None:
+        self.plan = plan
+        self.real = plan.products == "float"
+        self.samples = samples
+        self.sample_type, self.white = SAMPLES[samples]
+        weight_types = {"float": hl.Float(32), "pairs": hl.Int(16), "quads": hl.Int(8)}
+        self.lr = hl.ImageParam(self.sample_type, 3, "lr")
+        self.weights = hl.ImageParam(weight_types[plan.products], 1, "weights")
+        self.offsets = hl.ImageParam(hl.Float(32) if self.real else hl.Int(32), 2, "offsets")
+        self.factors = hl.ImageParam(hl.Float(32), 2, "factors")
+        self.left, self.right = hl.Param(hl.Int(32), "left"), hl.Param(hl.Int(32), "right")
+        self.width, self.height = self.lr.dim(0).extent(), self.lr.dim(1).extent()
+        self.value_type = hl.Float(32) if self.real else hl.UInt(8)
+
+    def rows(
+        self,
+        name: str,
+        kind: Any,
+        size: int,
+        value: Callable[[Any, Any, Any], Any],
+        *,
+        halo: int,
+        tile: int,
+        reach: int = 0,
+        zero: Callable[[Any], Any] | None = None,
+    ) -> Rows:
+        """Keep ``value(x, channel, y)`` for the columns within ``halo`` of the output's.
+
+        The next layer looks ``reach`` pixels to each side; there, beyond the picture, is ``zero(channel)``.
+        The main update works in tiles of columns, so it may go past the last column: what it writes there is
+        never read, or overwritten by the zeros after it.
+        """
+        first, end = hl.max(0, self.left - halo), hl.min(self.width, self.right + halo)
+        this = group * size + of_group
+        func = hl.Func(name)
+        func[of_group, x, group, y] = hl.undef(kind)
+        columns = hl.RDom([(0, tile), (0, (end - first + tile - 1) // tile)], f"{name}_columns")
+        column = first + columns.y * tile + columns.x
+        inside = (y >= 0) & (y < self.height)
+        if reach:
+            columns.where(inside)
+        func[of_group, column, group, y] = hl.cast(kind, value(column, this, y))
+        if reach:
+            assert zero is not None
+            before = hl.RDom([(-reach, reach)], f"{name}_before")
+            after = hl.RDom([(self.width, reach)], f"{name}_after")
+            beyond = hl.RDom([(first - reach, end - first + 2 * reach)], f"{name}_beyond")
+            beyond.where(~inside)
+            for place in (before, after, beyond):
+                func[of_group, place.x, group, y] = hl.cast(kind, zero(this))
+        return Rows(func, columns, size)
+
+    def sample(self, column: Any, this: Any, row: Any) -> Any:
+        """A sample of the picture as the first layer takes it: real in [0, 1], or 0 to 255."""
+        last_channel = self.plan.description.channels - 1
+        given = self.lr[column, hl.clamp(row, 0, self.height - 1), hl.clamp(this, 0, last_channel)]
+        if self.real:
+            return given if self.white == 1 else hl.f32(given) * hl.f32(1 / self.white)
+        if self.samples == "uint8":
+            return given
+        level = hl.f32(given) * hl.f32(255 / self.white) + hl.f32(0.5)
+        return hl.u8(hl.clamp(level, hl.f32(0), hl.f32(255)))
+
+    def convolution(self, index: int, before: Rows) -> Sums:
+        """The sums of a layer over the rows before it."""
+        layer, described = self.plan.layers[index], self.plan.description.layers[index]
+        size, at_once = self.plan.group, layer.outputs_at_once
+        source, gathered = before.func, None
+        if layer.gathered:
+            side = described.kernel
+            tap = hl.clamp(group * size + of_group, 0, layer.inputs - 1)
+            gathered = hl.Func(f"gathered{index}")
+            gathered[of_group, x, group, y] = source[
+                0, x + tap % side - side // 2, tap // side**2, y + tap // side % side - side // 2
+            ]
+            source = gathered
+        taps = hl.RDom([(0, size), (0, layer.groups), (0, layer.kernel), (0, layer.kernel)], f"taps{index}")
+        part, of_input, across, down = taps[0], taps[1], taps[2], taps[3]
+        input = source[part, x + across - layer.kernel // 2, of_input, y + down - layer.kernel // 2]
+        place = channel // at_once
+        for count, position in (
+            (layer.kernel, down),
+            (layer.kernel, across),
+            (layer.groups, of_input),
+            (at_once, channel % at_once),
+            (size, part),
+        ):
+            place = place * count + position
+        weight = self.weights[layer.weights_at + place]
+        sums = hl.Func(f"sums{index}")
+        sums[x, channel, y] = self.offsets[layer.channels_at + channel, BIAS]
+        if self.real:
+            sums[x, channel, y] += input * weight
+        else:
+            factor_type = hl.Int(16) if self.plan.products == "pairs" else hl.UInt(8)
+            sums[x, channel, y] += hl.i32(hl.cast(factor_type, input)) * hl.i32(weight)
+        return Sums(sums, taps, layer, gathered)
+
+    def value(self, sums: Sums, described: Convolution, column: Any, this: Any, row: Any) -> Any:
+        """A sum times its factor and, for PReLU, its slope; float32."""
+        total, place = sums.func[column, this, row], sums.layer.channels_at + this
+        value = total if self.real else hl.f32(total) * self.factors[place, FACTOR]
+        if described.activation == "prelu":
+            slope = hl.select(total >= 0, hl.f32(1), self.factors[place, SLOPE])
+            return value * slope
+        return value
+
+    def level(self, sums: Sums, described: Convolution, column: Any, this: Any, row: Any) -> Any:
+        """A sum as one of the 256 levels that the next layer takes."""
+        value, place = self.value(sums, described, column, this, row), sums.layer.channels_at + this
+        offset = hl.f32(self.offsets[place, ZERO]) + hl.f32(0.5)
+        if described.activation == "tanh":
+            inside = hl.clamp(value, hl.f32(-TANH_LIMIT), hl.f32(TANH_LIMIT))
+            value = inside * _polynomial(TANH_COEFFICIENTS, inside * inside)
+            value = value * self.factors[place, STEPS] + offset
+        else:
+            value = hl.min(value + offset, hl.f32(255))  # beyond 2**31 the conversion to integers would turn
+        return hl.u8_sat(hl.i32(value))  # truncation is floor: what is below zero becomes zero either way
+
+    def result(
+        self, sums: Sums, described: Convolution, picture: Rows, column: Any, this: Any, row: Any
+    ) -> Any:
+        """What the last layer gives, as a sample."""
+        value = _activated(self.value(sums, described, column, this, row), described)
+        description = self.plan.description
+        if description.residual == "nearest":
+            original = hl.min(this // description.scale**2, description.channels - 1)
+            given = picture.func[original % picture.size, column, original // picture.size, row]
+            value += given if self.real else hl.f32(given) * hl.f32(1 / 255)
+        if self.white == 1:
+            return value
+        return hl.i32(hl.clamp(value * hl.f32(self.white) + hl.f32(0.5), hl.f32(0), hl.f32(self.white)))
+
+
+def define(plan: Plan, samples: str) -> Pipeline:
+    """Write a plan's network as Halide functions.
+
+    The parameter ``lr`` is ``[x, y, channel]`` of ``samples``, and so is the output, whose first axis must
+    begin at ``left * scale`` and end at ``right * scale``, and whose rows are those of whole LR rows.
+
+    Args:
+        plan: what to compute, and in which kind of products.
+        samples: "uint8", "uint16" (over their whole ranges) or "float32" (in [0, 1], neither rounded nor
+            clipped on the way out).
+    """
+    build, description = _Builder(plan, samples), plan.description
+    halo, lanes = description.halo_px, plan.machine.lanes
+    reaches = [layer.kernel // 2 for layer in description.layers]
+    picture = build.rows(
+        "picture",
+        build.value_type,
+        1 if plan.layers[0].gathered else plan.group,
+        build.sample,
+        halo=halo,
+        tile=1,
+        reach=reaches[0],
+        zero=lambda this: 0,
+    )
+    layers: list[Rows] = []
+    for index, described in enumerate(description.layers):
+        halo -= reaches[index]
+        sums = build.convolution(index, layers[-1] if layers else picture)
+        tile = sums.layer.vectors * lanes
+
+        def hidden(*place: Any, sums: Sums = sums, described: Convolution = described) -> Any:
+            if build.real:
+                return _activated(build.value(sums, described, *place), described)
+            return build.level(sums, described, *place)
+
+        def zero(this: Any, sums: Sums = sums) -> Any:
+            return 0 if build.real else build.offsets[sums.layer.channels_at + this, ZERO]
+
+        def last(*place: Any, sums: Sums = sums, described: Convolution = described) -> Any:
+            return build.result(sums, described, picture, *place)
+
+        name = f"layer{index}"
+        if index < len(plan.layers) - 1:
+            rows = build.rows(
+                name,
+                build.value_type,
+                plan.group,
+                hidden,
+                halo=halo,
+                tile=tile,
+                reach=reaches[index + 1],
+                zero=zero,
+            )
+        else:
+            rows = build.rows(name, build.sample_type, 1, last, halo=0, tile=tile)
+        rows.sums = sums
+        layers.append(rows)
+
+    scale = description.scale
+    output = hl.Func("hr")
+    phase = (channel * scale + y % scale) * scale + x % scale
+    output[x, y, channel] = layers[-1].func[0, x // scale, phase, y // scale]
+    parameters = [build.lr, build.weights, build.offsets, build.factors, build.left, build.right]
+    return Pipeline(plan, picture, layers, output, parameters)
+
+
+def _activated(value: Any, described: Convolution) -> Any:
+    """An activation in float32; PReLU's slope is applied already."""
+    if described.activation == "relu":
+        return hl.max(value, hl.f32(0))
+    if described.activation == "tanh":
+        inside = hl.clamp(value, hl.f32(-TANH_RATIONAL_LIMIT), hl.f32(TANH_RATIONAL_LIMIT))
+        square = inside * inside
+        return inside * _polynomial(TANH_NUMERATOR, square) / _polynomial(TANH_DENOMINATOR, square)
+    return value
+
+
+def _polynomial(coefficients: tuple[float, ...], argument: Any) -> Any:
+    result = hl.f32(coefficients[-1])
+    for coefficient in coefficients[-2::-1]:
+        result = result * argument + hl.f32(coefficient)
+    return result

@@ -1,0 +1,235 @@
+"""A pipeline as machine code: compiled by Halide, kept as an object file, loaded by LLVM, called by ctypes.
+
+Halide compiles; LLVM, by way of llvmlite, loads. So a process that finds its kernel in the cache needs
+neither Halide nor a linker. The code is one function and keeps no state: any number of threads may call it at
+once.
+"""
+
+import ctypes
+import tempfile
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from subpixel.engines.halide.plan import Plan
+from subpixel.errors import EngineError
+
+FUNCTION = "enlarge"
+
+
+def compile_object(plan: Plan, samples: str) -> bytes:
+    """Compile a plan for one kind of samples; the object file's bytes.
+
+    Raises `EngineError` where Halide is missing or refuses.
+    """
+    try:
+        import halide as hl
+
+        from subpixel.engines.halide.algorithm import define
+        from subpixel.engines.halide.schedule import schedule
+    except ImportError as error:
+        raise EngineError(
+            f"engine halide cannot be imported ({error}); run `pip install halide`, or choose another engine"
+        ) from error
+    with tempfile.TemporaryDirectory(prefix="subpixel-") as folder:
+        path = Path(folder) / "kernel.o"
+        try:
+            pipeline = define(plan, samples)
+            schedule(pipeline)
+            hl.Pipeline(pipeline.output).compile_to(
+                {hl.OutputFileType.object: str(path)},
+                pipeline.parameters,
+                FUNCTION,
+                hl.Target(plan.machine.target),
+            )
+        except hl.HalideError as error:
+            raise EngineError(
+                f"Halide cannot compile this network for {plan.machine.target} ({error})"
+            ) from error
+        return path.read_bytes()
+
+
+class Kernel:
+    """A compiled pipeline, ready to be called.
+
+    Raises `EngineError` when the object file cannot be loaded.
+    """
+
+    def __init__(self, code: bytes) -> None:
+        """Load an object file's bytes."""
+        from llvmlite import binding
+
+        try:
+            # Each kernel has a loader of its own, since each calls its function by the same name; and the
+            # loader takes the machine for its own.
+            _initialise()
+            machine = binding.Target.from_default_triple().create_target_machine(
+                codemodel="jitdefault", jit=True
+            )
+            self._loader = binding.create_mcjit_compiler(binding.parse_assembly(_support()), machine)
+            self._loader.add_object_file(binding.ObjectFileRef.from_data(code))
+            self._loader.finalize_object()
+            address = self._loader.get_function_address(FUNCTION)
+        except (RuntimeError, OSError) as error:
+            raise EngineError(f"a compiled network cannot be loaded ({error})") from error
+        if not address:
+            raise EngineError("a compiled network cannot be loaded (it has no function)")
+        buffers, whole = [ctypes.POINTER(_Buffer)] * 4, [ctypes.c_int32] * 2
+        self._call = ctypes.CFUNCTYPE(ctypes.c_int, *buffers, *whole, ctypes.POINTER(_Buffer))(address)
+
+    def __call__(
+        self,
+        lr: NDArray[Any],
+        parameters: Sequence[NDArray[Any]],
+        hr: NDArray[Any],
+        columns: slice,
+        rows: slice,
+    ) -> None:
+        """Enlarge a rectangle of a picture.
+
+        Args:
+            lr: ``(channels, H, W)``, the whole picture, of the kernel's samples; rows without gaps.
+            parameters: weights, offsets and factors.
+            hr: ``(channels, scale*H, scale*W)``, of the same dtype; the rectangle in it is filled.
+            columns, rows: the rectangle, in LR pixels.
+
+        Raises:
+            EngineError: the kernel reports a failure; out of memory is the only one to be expected.
+        """
+        scale = hr.shape[2] // lr.shape[2]
+        target = hr[:, rows.start * scale : rows.stop * scale, columns.start * scale : columns.stop * scale]
+        output = _buffer(target)
+        output.dim[0].min, output.dim[1].min = columns.start * scale, rows.start * scale
+        inputs = [_buffer(array) for array in (lr, *parameters)]
+        code = self._call(
+            *(ctypes.byref(buffer) for buffer in inputs), columns.start, columns.stop, ctypes.byref(output)
+        )
+        if code:
+            raise EngineError(f"the compiled network failed: {_FAILURES.get(code, f'code {code}')}")
+
+
+_FAILURES = {1: "out of memory", 2: "a buffer does not fit (please report this)"}
+
+
+class _Dimension(ctypes.Structure):
+    """halide_dimension_t of HalideRuntime.h, Halide 21."""
+
+    _fields_ = (
+        ("min", ctypes.c_int32),
+        ("extent", ctypes.c_int32),
+        ("stride", ctypes.c_int32),
+        ("flags", ctypes.c_uint32),
+    )
+
+
+class _Buffer(ctypes.Structure):
+    """halide_buffer_t of HalideRuntime.h, Halide 21."""
+
+    _fields_ = (
+        ("device", ctypes.c_uint64),
+        ("device_interface", ctypes.c_void_p),
+        ("host", ctypes.c_void_p),
+        ("flags", ctypes.c_uint64),
+        ("code", ctypes.c_uint8),
+        ("bits", ctypes.c_uint8),
+        ("lanes", ctypes.c_uint16),
+        ("dimensions", ctypes.c_int32),
+        ("dim", ctypes.POINTER(_Dimension)),
+        ("padding", ctypes.c_void_p),
+    )
+
+
+def _buffer(array: NDArray[Any]) -> Any:
+    """Describe an array to Halide, the last axis first; the array must outlive the description."""
+    dimensions = (_Dimension * array.ndim)(
+        *(
+            _Dimension(0, extent, stride // array.itemsize, 0)
+            for extent, stride in zip(array.shape[::-1], array.strides[::-1], strict=True)
+        )
+    )
+    return _Buffer(
+        host=array.ctypes.data,
+        code={"i": 0, "u": 1, "f": 2}[array.dtype.kind],
+        bits=array.itemsize * 8,
+        lanes=1,
+        dimensions=array.ndim,
+        dim=dimensions,
+    )
+
+
+@cache
+def _initialise() -> None:
+    from llvmlite import binding
+
+    binding.initialize_native_target()
+    binding.initialize_native_asmprinter()
+
+
+_ERRORS = (
+    "access_out_of_bounds",
+    "bad_dimensions",
+    "bad_fold",
+    "bad_type",
+    "buffer_allocation_too_large",
+    "buffer_argument_is_null",
+    "buffer_extents_negative",
+    "buffer_extents_too_large",
+    "buffer_is_null",
+    "constraint_violated",
+    "constraints_make_required_region_smaller",
+    "device_dirty_with_no_device_support",
+    "explicit_bounds_too_small",
+    "fold_factor_too_small",
+    "host_is_null",
+    "param_too_large_i64",
+    "param_too_small_i64",
+    "requirement_failed",
+    "specialize_fail",
+    "storage_bound_too_small",
+    "unaligned_host_ptr",
+)
+
+
+@cache
+def _support() -> str:
+    """What a kernel calls of Halide's runtime, as LLVM assembly: memory, and what checks answer.
+
+    Halide's own runtime would bring its thread pool, and an error handler that ends the process.
+    """
+    import sys
+
+    if sys.platform == "win32":
+        memory = """
+declare ptr @_aligned_malloc(i64, i64)
+declare void @_aligned_free(ptr)
+define ptr @halide_malloc(ptr %context, i64 %size) {
+  %memory = call ptr @_aligned_malloc(i64 %size, i64 128)
+  ret ptr %memory
+}
+define void @halide_free(ptr %context, ptr %memory) {
+  call void @_aligned_free(ptr %memory)
+  ret void
+}
+"""
+    else:
+        memory = """
+declare i32 @posix_memalign(ptr, i64, i64)
+declare void @free(ptr)
+define ptr @halide_malloc(ptr %context, i64 %size) {
+  %place = alloca ptr
+  %failed = call i32 @posix_memalign(ptr %place, i64 128, i64 %size)
+  %bad = icmp ne i32 %failed, 0
+  %memory = load ptr, ptr %place
+  %result = select i1 %bad, ptr null, ptr %memory
+  ret ptr %result
+}
+define void @halide_free(ptr %context, ptr %memory) {
+  call void @free(ptr %memory)
+  ret void
+}
+"""
+    answers = [f"define i32 @halide_error_{name}(...) {{ ret i32 2 }}" for name in _ERRORS]
+    return "\n".join([memory, "define i32 @halide_error_out_of_memory(...) { ret i32 1 }", *answers])

@@ -1,0 +1,108 @@
+"""Run kernels on arrays that touch forbidden pages: `python guarded.py fp32|int8 [overrun]`.
+
+Each array lies so that its end, or its beginning, is the border of a page without any access; so do the row
+buffers that kernels allocate, for which this process puts its own allocator in their place. One access too far
+ends the process (SIGSEGV). With "overrun" one is made on purpose.
+"""
+
+import ctypes
+import mmap
+import sys
+from itertools import product
+
+import numpy as np
+
+from subpixel.engines.halide import kernel as kernel_module
+from subpixel.engines.halide.kernel import Kernel, compile_object
+from subpixel.engines.halide.machine import machine
+from subpixel.engines.halide.pack import pack
+from subpixel.engines.halide.plan import make_plan
+from subpixel.networks import packaged
+
+SIDES = (1, 2, 7, 15, 16, 17, 33, 97)
+PAGE = mmap.PAGESIZE
+libc = ctypes.CDLL(None, use_errno=True)
+kept = []
+
+
+def guarded(size, *, at_end, alignment=1):
+    """The address of ``size`` bytes right before (or after) a page without access."""
+    pages = -(-size // PAGE)
+    memory = mmap.mmap(-1, (pages + 2) * PAGE)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    for page in (0, pages + 1):
+        assert libc.mprotect(ctypes.c_void_p(start + page * PAGE), PAGE, 0) == 0
+    kept.append(memory)
+    if at_end:
+        return start + PAGE + pages * PAGE - -(-size // alignment) * alignment
+    return start + PAGE
+
+
+def array(shape, dtype, *, at_end):
+    dtype = np.dtype(dtype)
+    size = int(np.prod(shape)) * dtype.itemsize
+    raw = (ctypes.c_uint8 * size).from_address(guarded(size, at_end=at_end))
+    return np.frombuffer(raw, dtype).reshape(shape)
+
+
+def copy(values, *, at_end):
+    result = array(values.shape, values.dtype, at_end=at_end)
+    result[...] = values
+    return result
+
+
+@ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64)
+def allocate(context, size):
+    return guarded(size, at_end=True, alignment=64)
+
+
+@ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
+def free(context, memory):
+    pass
+
+
+def own_allocator():
+    """The kernels' support, with memory from here."""
+    before = kernel_module._support()
+    errors = before[before.index("define i32 @halide_error") :]
+    addresses = [ctypes.cast(function, ctypes.c_void_p).value for function in (allocate, free)]
+    return f"""
+define ptr @halide_malloc(ptr %context, i64 %size) {{
+  %function = inttoptr i64 {addresses[0]} to ptr
+  %memory = call ptr %function(ptr %context, i64 %size)
+  ret ptr %memory
+}}
+define void @halide_free(ptr %context, ptr %memory) {{
+  %function = inttoptr i64 {addresses[1]} to ptr
+  call void %function(ptr %context, ptr %memory)
+  ret void
+}}
+{errors}
+"""
+
+
+def main(precision, overrun):
+    model = packaged.find("espcn-t91-x3")
+    dtype = np.float32 if precision == "fp32" else np.uint8
+    plan = make_plan(model.description, machine(), precision)
+    code = compile_object(plan, np.dtype(dtype).name)
+    support = own_allocator()
+    kernel_module._support = lambda: support
+    kernel, parameters, done = Kernel(code), pack(model, plan), 0
+    for at_end in (True, False):
+        kept.clear()
+        given = (parameters.weights, parameters.offsets, parameters.factors)
+        arrays = [copy(values, at_end=at_end) for values in given]
+        for height, width in product(SIDES, SIDES):
+            kept[len(arrays) :] = []
+            lr = array((1, height, width), dtype, at_end=at_end)
+            hr = array((1, 3 * height, 3 * width), dtype, at_end=at_end)
+            lr[...] = 1
+            if overrun:
+                hr.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))[hr.nbytes] = 1
+            kernel(lr, arrays, hr, slice(0, width), slice(0, height))
+            done += 1
+    print("done", done)
+
+
+main(sys.argv[1], "overrun" in sys.argv[2:])
