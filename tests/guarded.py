@@ -1,8 +1,8 @@
 """Run kernels on arrays that touch forbidden pages: `python guarded.py fp32|int8 [overrun]`.
 
 Each array lies so that its end, or its beginning, is the border of a page without any access; so do the row
-buffers that kernels allocate, for which this process puts its own allocator in their place. One access too far
-ends the process (SIGSEGV). With "overrun" one is made on purpose.
+buffers that kernels allocate, for which this process puts its own allocator in their place. One access too
+far ends the process (SIGSEGV). With "overrun" one is made on purpose.
 """
 
 import ctypes

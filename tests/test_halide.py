@@ -1,4 +1,4 @@
-"""The fast engine against the oracle: at awkward sizes, on any network, on every rectangle, within its memory."""
+"""The fast engine against the oracle: at awkward sizes, on any network and rectangle, within its memory."""
 
 import gc
 import os
@@ -84,8 +84,13 @@ def test_agrees_on_odd_networks(seed, precision):
 
 @pytest.mark.parametrize(
     ("precision", "dtype", "tolerance"),
-    [("fp32", np.uint8, 1), ("fp32", np.uint16, 2), ("fp32", np.float64, 1e-4), ("int8", np.float32, 1e-4)]
-    + [("int8", np.uint16, 8)],
+    [
+        ("fp32", np.uint8, 1),
+        ("fp32", np.uint16, 2),
+        ("fp32", np.float64, 1e-4),
+        ("int8", np.float32, 1e-4),
+        ("int8", np.uint16, 8),
+    ],
 )
 def test_agrees_on_every_kind_of_samples(precision, dtype, tolerance):
     model = packaged.find("espcn-relu-t91-x3")
@@ -248,7 +253,7 @@ def run_script(name, *arguments):
 @pytest.mark.skipif(sys.platform != "linux", reason="protects pages with Linux's mmap")
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_no_access_out_of_bounds(precision):
-    """Every array, those that kernels allocate included, ends or begins at a page that must not be touched."""
+    """Every array, also those that kernels allocate, ends or begins at a page that must not be touched."""
     done = run_script("guarded.py", precision)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["done", str(len(SIDES) ** 2 * 2)]

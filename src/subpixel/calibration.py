@@ -10,12 +10,13 @@ turn, on pixels of real pictures:
    up for what rounding did (GPTQ, Frantar et al. 2022, arXiv 2210.17323, section 3). The bias is not rounded,
    and comes last.
 
-Each output channel gets a scale and a zero level of its own: between layers, so that each uses its 256 levels
-for the range that it has; in the weights, the one (of a few) at which rounding does least harm.
+Each output channel gets a scale and a zero level of its own: between layers, so that its 256 levels span the
+range that it has; in the weights, the scale (of a few) at which rounding does least harm.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,15 @@ CROP_SIDE_PX, MAX_CROPS = 96, 120
 
 RIDGE = 1e-6
 """Of the mean squared input: keeps weights of inputs that never vary where they are."""
+
+RANGES = (1.0, 0.9, 0.8, 0.7, 0.6)
+"""Fractions of the way from zero to a channel's extremes that its 256 levels may span."""
+
+RANGE_PIXELS = 20_000
+"""So many values of a channel decide its range."""
+
+LEAST_SCALE = 1e-4
+"""Of a channel's levels: one that hardly ever varies needs no finer ones."""
 
 SHRINKS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)
 """Weight scales tried, as fractions of the one at which the largest weight is 127 steps."""
@@ -80,7 +90,7 @@ def calibrate(
         rounded, step = _round(start.astype(np.float64), inputs, targets)
         exact = [activated(piece, described, model.weights.get(f"layers.{index}.slope")) for piece in sums]
         last = index == len(layers) - 1
-        scales, zeros = _ranges(exact) if not last else (np.ones(len(weight)), np.zeros(len(weight)))
+        scales, zeros = _ranges(exact, rng) if not last else (np.ones(len(weight)), np.zeros(len(weight)))
         quantised.append(
             QuantisedLayer(
                 weight=np.rint(rounded[:, :-1] / step[:, None]).astype(np.int8).reshape(weight.shape),
@@ -179,12 +189,24 @@ def _round_columns(rows: NDArray[Float], factor: NDArray[Float], step: NDArray[F
     return rounded
 
 
-def _ranges(pieces: list[NDArray[Float]]) -> tuple[NDArray[Float], NDArray[Float]]:
-    """Each channel's scale and zero level, from all the values it took, and zero."""
-    lowest = np.minimum(np.min([piece.min(axis=(1, 2)) for piece in pieces], axis=0), 0)
-    highest = np.maximum(np.max([piece.max(axis=(1, 2)) for piece in pieces], axis=0), 0)
-    scales = np.maximum((highest - lowest) / 255, 1e-6).astype(np.float32).astype(np.float64)
-    return scales, np.clip(np.rint(-lowest / scales), 0, 255)
+def _ranges(pieces: list[NDArray[Float]], rng: np.random.Generator) -> tuple[NDArray[Float], NDArray[Float]]:
+    """Each channel's scale and zero level: those, of a few, at which the values that it took lose least.
+
+    A few extreme values are better clipped than all others rounded more coarsely. Zero always has a level.
+    """
+    values = np.concatenate([piece.reshape(len(piece), -1) for piece in pieces], axis=1)
+    lowest, highest = np.minimum(values.min(axis=1), 0), np.maximum(values.max(axis=1), 0)
+    sample = values[:, rng.permutation(values.shape[1])[:RANGE_PIXELS]]
+    best_cost = np.full(len(values), np.inf)
+    best_scale, best_zero = np.ones(len(values)), np.zeros(len(values))
+    for below, above in product(RANGES, RANGES):
+        scale = np.maximum((highest * above - lowest * below) / 255, LEAST_SCALE).astype(np.float32)
+        zero = np.clip(np.rint(-lowest * below / scale), 0, 255)
+        levels = np.clip(np.rint(sample / scale[:, None] + zero[:, None]), 0, 255)
+        cost = np.mean(((levels - zero[:, None]) * scale[:, None] - sample) ** 2, axis=1)
+        better = cost < best_cost
+        best_cost[better], best_scale[better], best_zero[better] = cost[better], scale[better], zero[better]
+    return best_scale, best_zero
 
 
 def _through(

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from subpixel import __version__
+from subpixel.cli.bench import bench
 from subpixel.cli.calibrate import calibrate
 from subpixel.cli.evaluate import evaluate
 from subpixel.cli.export import export
@@ -23,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (upscale, models, evaluate, export, train, calibrate):
+for command in (upscale, models, evaluate, bench, export, train, calibrate):
     app.command()(command)
 
 

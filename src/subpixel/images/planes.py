@@ -59,9 +59,9 @@ def enlarge(
     def work(tile: Tile) -> None:
         piece = _continued(to_float(bands[tile.read]), tile, halo_px)
         inside = slice(halo_px * scale, -halo_px * scale)
-        place = tuple(enlarged(span, scale) for span in tile.keep)
+        rows, columns = (enlarged(span, scale) for span in tile.keep)
         for band, plane in enumerate(_enlarged_planes(piece, engine, alpha, (inside, inside))):
-            result[*place, band] = from_float(np.clip(plane, 0, 1, out=plane), result.dtype)
+            result[rows, columns, band] = from_float(np.clip(plane, 0, 1, out=plane), result.dtype)
 
     pool = ThreadPoolExecutor(min(engine.threads, TILES_AT_ONCE))
     try:
@@ -89,7 +89,7 @@ def _continued(piece: NDArray[np.float32], tile: Tile, halo_px: int) -> NDArray[
 def _enlarged_planes(
     piece: NDArray[np.float32], engine: Engine, alpha: bool, kept: tuple[slice, slice]
 ) -> Iterator[NDArray[np.float32]]:
-    """The bands of a piece, ``(H, W, n)``, each enlarged and cut to what is kept; the caller may change them."""
+    """The bands of a piece, ``(H, W, n)``, each enlarged and cut to what is kept; the caller owns them."""
     colours = piece.shape[2] - alpha
     if colours == 3:
         luma, *chroma = np.moveaxis(rgb_to_ycbcr(piece[..., :3]), -1, 0)

@@ -123,12 +123,12 @@ class _Builder:
         func[of_group, column, group, y] = hl.cast(kind, value(column, this, y))
         if reach:
             assert zero is not None
-            before = hl.RDom([(-reach, reach)], f"{name}_before")
-            after = hl.RDom([(self.width, reach)], f"{name}_after")
+            beside = hl.RDom([(0, 2 * reach)], f"{name}_beside")
+            at = hl.select(beside.x < reach, beside.x - reach, self.width + beside.x - reach)
+            func[of_group, at, group, y] = hl.cast(kind, zero(this))
             beyond = hl.RDom([(first - reach, end - first + 2 * reach)], f"{name}_beyond")
             beyond.where(~inside)
-            for place in (before, after, beyond):
-                func[of_group, place.x, group, y] = hl.cast(kind, zero(this))
+            func[of_group, beyond.x, group, y] = hl.cast(kind, zero(this))
         return Rows(func, columns, size)
 
     def sample(self, column: Any, this: Any, row: Any) -> Any:
@@ -191,9 +191,8 @@ class _Builder:
         value, place = self.value(sums, described, column, this, row), sums.layer.channels_at + this
         offset = hl.f32(self.offsets[place, ZERO]) + hl.f32(0.5)
         if described.activation == "tanh":
-            inside = hl.clamp(value, hl.f32(-TANH_LIMIT), hl.f32(TANH_LIMIT))
-            value = inside * _polynomial(TANH_COEFFICIENTS, inside * inside)
-            value = value * self.factors[place, STEPS] + offset
+            square = hl.min(value * value, hl.f32(TANH_LIMIT**2))
+            value = value * _polynomial(TANH_COEFFICIENTS, square) * self.factors[place, STEPS] + offset
         else:
             value = hl.min(value + offset, hl.f32(255))  # beyond 2**31 the conversion to integers would turn
         return hl.u8_sat(hl.i32(value))  # truncation is floor: what is below zero becomes zero either way

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from subpixel.engines.base import Engine
 from subpixel.engines.halide import cache
 from subpixel.engines.halide.kernel import Kernel, compile_object
-from subpixel.engines.halide.machine import machine
+from subpixel.engines.halide.machine import host_machine
 from subpixel.engines.halide.pack import pack
 from subpixel.engines.halide.plan import make_plan
 from subpixel.errors import EngineError
@@ -47,7 +47,7 @@ class HalideEngine(Engine):
         """See `Engine`; ``target`` is one of `machine.KINDS`, by default the best that the processor is."""
         super().__init__(model, precision=precision, threads=threads, tile_side_px=tile_side_px)
         require()
-        self._plan = make_plan(model.description, machine(target), precision)
+        self._plan = make_plan(model.description, host_machine(target), precision)
         self.target = self._plan.machine.kind
         parameters = pack(model, self._plan)
         self._parameters = (parameters.weights, parameters.offsets, parameters.factors)
@@ -95,11 +95,13 @@ class HalideEngine(Engine):
     def rectangles(self, height: int, width: int) -> Iterator[tuple[slice, slice]]:
         """Cut a picture into pieces, ``(rows, columns)``, for the threads to take in turn.
 
-        Columns are cut so that a kernel's rows stay in the second-level cache, rows so that every thread has
-        something to do.
+        Columns are cut so that a kernel's rows stay in the second-level cache, into a number of strips at
+        which little is computed only to be thrown away; rows so that every thread has something to do.
         """
-        wanted = -(-width * self._plan.bytes_per_column() // WORKING_SET_BYTES)
-        strips = max(1, min(wanted, width // LEAST_COLUMNS))
+        least = -(-width * self._plan.bytes_per_column() // WORKING_SET_BYTES)
+        most = max(1, width // LEAST_COLUMNS)
+        counts = range(min(least, most), min(2 * least, most) + 1)
+        strips = min(counts, key=lambda count: self._plan.work(width, _cut(width, count)))
         bands = max(1, min(self.threads, height // LEAST_ROWS))
         for columns in _cut(width, strips):
             for rows in _cut(height, bands):
@@ -125,4 +127,4 @@ def require() -> None:
     for name in ("halide", "llvmlite"):
         if find_spec(name) is None:
             raise EngineError(f"engine halide needs the package {name}: run `pip install {name}`")
-    machine()
+    host_machine()

@@ -42,9 +42,18 @@ def machine(kind: str | None = None) -> Machine:
     if kind not in KINDS:
         raise EngineError(f"unknown target {kind!r}; known: {', '.join(KINDS)}")
     system = {"linux": "linux", "darwin": "osx", "win32": "windows"}.get(sys.platform, "linux")
-    target = "-".join(["x86-64", system, *KINDS[kind][1], "no_runtime"])
+    target = "-".join(["x86-64", system, *KINDS[kind][1], "no_bounds_query-no_runtime"])
     wide = kind != "avx2"
     return Machine(kind, target, lanes=16 if wide else 8, registers=32 if wide else 16, quads=kind == "vnni")
+
+
+def host_machine(kind: str | None = None) -> Machine:
+    """`machine`, but `EngineError` also for a kind whose code this processor cannot run."""
+    of, host = machine(kind), host_kind()
+    kinds = list(KINDS)
+    if kinds.index(of.kind) < kinds.index(host):
+        raise EngineError(f"this processor is {host}: it cannot run code for {of.kind}")
+    return of
 
 
 @cache

@@ -6,6 +6,7 @@ Both sides use it: the pipeline, to index its parameters, and the packing of a m
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -96,6 +97,19 @@ class Plan:
     def rows_kept(self, index: int) -> int:
         """How many rows of a layer's input are kept: what all layers from it on see of one column."""
         return 1 + 2 * sum(layer.kernel // 2 for layer in self.description.layers[index:])
+
+    def work(self, width: int, strips: Iterable[slice]) -> int:
+        """Multiply-adds for a row of LR pixels in strips, counting what strips share and whole tiles."""
+        total, halo = 0, self.description.halo_px
+        strips = list(strips)
+        for layer, described in zip(self.layers, self.description.layers, strict=True):
+            halo -= described.kernel // 2
+            columns = layer.vectors * self.machine.lanes
+            for strip in strips:
+                needed = min(width, strip.stop + halo) - max(0, strip.start - halo)
+                done = -(-needed // columns) * columns
+                total += done * layer.outputs * layer.groups * self.group * layer.kernel**2
+        return total
 
     def bytes_per_column(self) -> int:
         """Of all row buffers together: the working set is this times the width."""

@@ -91,5 +91,5 @@ def _schedule_layer(plan: Plan, rows: Rows, sums: Sums) -> None:
     if sums.gathered is not None:
         sums.gathered.compute_at(rows.func, y).reorder(of_group, x, group, y)
         sums.gathered.bound_extent(of_group, plan.group).bound_extent(group, layer.groups)
-        sums.gathered.unroll(of_group).unroll(group)
+        sums.gathered.unroll(of_group)
         sums.gathered.vectorize(x, lanes, hl.TailStrategy.RoundUp)

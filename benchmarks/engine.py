@@ -1,0 +1,63 @@
+"""The fast engine beside other runtimes, by scale, threads and size: the tables of `docs/engine.md`.
+
+    python benchmarks/engine.py [--rounds 15]
+
+Writes ``benchmarks/results/engine-KIND.json`` for this kind of processor (vnni, avx512 or avx2), with
+the machine's name, and draws ``docs/figures/engine-KIND.png``. Needs `pip install '.[bench]'`.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from subpixel.benchmark.measure import Benchmark, measure
+from subpixel.benchmark.peak import make_peak
+from subpixel.benchmark.report import draw
+from subpixel.benchmark.runners import PEERS, ours, peers
+from subpixel.engines.halide.machine import host_kind
+from subpixel.networks import packaged
+
+ROOT = Path(__file__).parents[1]
+SIZES = [(32, 32), (64, 64), (160, 90), (320, 180), (640, 360), (960, 540), (1280, 720)]
+"""Of the small plane; x3 makes 96x96 to 3840x2160 of them."""
+
+
+def run(scale: int, size: tuple[int, int], threads: int, against: tuple[str, ...], rounds: int) -> Benchmark:
+    model = packaged.find("espcn-t91", scale=scale)
+    width, height = size
+    plane = np.random.default_rng(0).integers(100, 140, (height, width)).astype(np.uint8)
+    runners = list(ours(model, plane, threads, None))
+    for name in against:
+        runners += peers(name, model, plane, threads)
+    peaks = [make_peak(precision, threads) for precision in ("fp32", "int8")]
+    result = measure(model, plane, runners, peaks, threads=threads, rounds=rounds)
+    times = ", ".join(f"{one.runner} {one.precision} {one.median_ms:.1f}" for one in result.results)
+    print(f"x{scale} {width}x{height}, {threads} threads: {times}", flush=True)
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=15)
+    rounds = parser.parse_args().rounds
+    kind = host_kind()
+    beside = [run(scale, (640, 360), 2, PEERS, rounds) for scale in (2, 3, 4)]
+    alone = [run(3, (640, 360), threads, ("onnxruntime",), rounds) for threads in (1, 2)]
+    sizes = [run(3, size, 2, (), rounds) for size in SIZES]
+    stored: dict[str, Any] = {
+        "beside": [one.to_json() for one in beside],
+        "threads": [one.to_json() for one in alone],
+        "sizes": [one.to_json() for one in sizes],
+    }
+    path = ROOT / "benchmarks" / "results" / f"engine-{kind}.json"
+    path.write_text(json.dumps(stored, indent=2) + "\n")
+    draw(beside[1], ROOT / "docs" / "figures" / f"engine-{kind}.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""A benchmark as a table and as a bar chart."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from subpixel.benchmark.measure import Benchmark, Timing
+from subpixel.errors import OutputError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+OURS, OTHERS = "#0072b2", "#999999"
+"""Of the palette of Okabe and Ito, which people of every colour vision can tell apart."""
+
+
+def table(benchmark: Benchmark) -> "Table":
+    """The fastest first."""
+    from rich.table import Table
+
+    peaks = ", ".join(f"{precision} {rate:,.0f}" for precision, rate in sorted(benchmark.peak_gmacs.items()))
+    versions = ", ".join(dict.fromkeys(f"{timing.runner} {timing.version}" for timing in benchmark.results))
+    result = Table(
+        title=f"{benchmark.model}, {benchmark.size} x{benchmark.scale}, {_threads(benchmark)}",
+        caption=f"{benchmark.machine}; {benchmark.rounds} rounds in turn\n"
+        f"peak, 10^9 multiply-adds/s: {peaks}; off by: levels of 255, mean\n{versions}",
+    )
+    result.add_column("runner", no_wrap=True)
+    result.add_column("precision")
+    for heading in ("median ms", "spread ms", "frames/s", "of peak", "off by"):
+        result.add_column(heading, justify="right", no_wrap=True)
+    for timing in _fastest_first(benchmark):
+        result.add_row(
+            timing.runner,
+            timing.precision,
+            f"{timing.median_ms:.2f}",
+            f"{timing.min_ms:.1f}-{timing.max_ms:.1f}",
+            f"{1000 / timing.median_ms:.0f}",
+            "" if timing.share_of_peak is None else f"{100 * timing.share_of_peak:.0f}%",
+            f"{timing.off_levels:.2f}",
+            style="bold" if timing.runner.startswith("subpixel") else None,
+        )
+    return result
+
+
+def draw(benchmark: Benchmark, path: Path) -> None:
+    """Draw medians as horizontal bars, with lines from the shortest to the longest time.
+
+    Raises `OutputError` when matplotlib is missing or the file cannot be written.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise OutputError(f"{path}: drawing needs matplotlib ({error}): pip install matplotlib") from error
+    timings = _fastest_first(benchmark)[::-1]
+    figure = Figure(figsize=(7, 0.45 * len(timings) + 1.3), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    medians = [timing.median_ms for timing in timings]
+    spread = [
+        [timing.median_ms - timing.min_ms for timing in timings],
+        [timing.max_ms - timing.median_ms for timing in timings],
+    ]
+    bars = axes.barh(
+        [f"{timing.runner} {timing.precision}" for timing in timings],
+        medians,
+        xerr=spread,
+        color=[OURS if timing.runner.startswith("subpixel") else OTHERS for timing in timings],
+        error_kw={"elinewidth": 1, "ecolor": "#333333"},
+    )
+    for bar, value in zip(bars, medians, strict=True):
+        axes.text(value / 50, bar.get_y() + bar.get_height() / 2, f"{value:.1f}", va="center", color="white")
+    axes.set_xlabel("ms for one frame: median, shortest and longest (less is better)")
+    axes.set_title(
+        f"{benchmark.model}, {benchmark.size} x{benchmark.scale}, {_threads(benchmark)}", fontsize=10
+    )
+    axes.spines[["top", "right"]].set_visible(False)
+    try:
+        figure.savefig(path, dpi=150)
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{path}: could not be written ({error})") from error
+
+
+def _fastest_first(benchmark: Benchmark) -> list[Timing]:
+    return sorted(benchmark.results, key=lambda timing: timing.median_ms)
+
+
+def _threads(benchmark: Benchmark) -> str:
+    return "1 thread" if benchmark.threads == 1 else f"{benchmark.threads} threads"

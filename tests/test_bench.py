@@ -1,0 +1,146 @@
+"""The benchmark: all run the same network, and what it says fits together. Times are not judged."""
+
+import json
+import sys
+
+import numpy as np
+import onnxruntime
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from random_models import halide_runs, odd_description, quantised_model, random_model
+from subpixel.benchmark.measure import Benchmark, Timing, compare
+from subpixel.benchmark.peak import make_peak
+from subpixel.benchmark.quantised_graph import build_quantised
+from subpixel.benchmark.report import table
+from subpixel.benchmark.runners import PEERS, Runner, ours, peers
+from subpixel.cli import app
+from subpixel.engines.base import to_float
+from subpixel.engines.numpy_engine import NumpyEngine
+from subpixel.errors import EngineError
+from subpixel.networks import espcn, packaged
+
+pytestmark = pytest.mark.skipif(not halide_runs(), reason="the Halide engine does not run here")
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["bench", "--threads", "1", "--rounds", "2", *map(str, arguments)])
+
+
+def test_json():
+    result = run("--size", "64x48", "--against", "onnxruntime", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert {"machine", "model", "scale", "size", "threads", "rounds", "peak_gmacs", "results"} == found.keys()
+    assert (found["model"], found["scale"], found["size"], found["threads"]) == (
+        "espcn-t91-x3",
+        3,
+        "64x48",
+        1,
+    )
+    runners = {(one["runner"], one["precision"]) for one in found["results"]}
+    assert runners == {
+        (name, kind) for name in ("subpixel-halide", "onnxruntime") for kind in ("fp32", "int8")
+    }
+    for one in found["results"]:
+        assert 0 < one["min_ms"] <= one["median_ms"] <= one["max_ms"]
+        work = packaged.find("espcn-t91-x3").description.macs_per_lr_pixel * 64 * 48
+        share = work / one["median_ms"] / 1e6 / found["peak_gmacs"][one["precision"]]
+        assert one["share_of_peak"] == pytest.approx(share, abs=0.01)
+        assert one["version"]
+
+
+def test_table_and_plot(tmp_path):
+    pytest.importorskip("matplotlib")
+    result = run("--size", "32x32", "-m", "espcn-relu-t91-x3", "--plot", tmp_path / "bars.png")
+    assert result.exit_code == 0, result.output
+    for words in ("espcn-relu-t91-x3, 32x32 x3, 1 thread", "subpixel-halide", "int8", "fp32", "of peak"):
+        assert words in result.stdout
+    with Image.open(tmp_path / "bars.png") as image:
+        assert image.width > image.height > 100
+
+
+def test_a_model_without_8_bit_layers(tmp_path):
+    random_model(espcn(2)).save(tmp_path / "m.safetensors")
+    result = run("--size", "16x16", "-m", tmp_path / "m.safetensors", "--json")
+    assert [one["precision"] for one in json.loads(result.stdout)["results"]] == ["fp32"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--size", "640"], "expected WIDTHxHEIGHT"),
+        (["--size", "0x10"], "expected WIDTHxHEIGHT"),
+        (
+            ["--against", "tensorrt"],
+            "unknown runtime 'tensorrt'; known: onnxruntime, openvino, opencv, torch",
+        ),
+        (["--target", "sse9"], "unknown target 'sse9'"),
+        (["-m", "nonesuch"], "no packaged model"),
+    ],
+)
+def test_wrong_usage(arguments, words):
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert words in " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_a_missing_runtime_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(
+        EngineError, match="pip install opencv-python-headless`, or leave it out of --against"
+    ):
+        list(peers("opencv", random_model(espcn(2)), np.zeros((8, 8), np.uint8), 1))
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_runtimes_run_the_same_network(name):
+    module = {"opencv": "cv2"}.get(name, name)
+    pytest.importorskip(module)
+    model = packaged.find("espcn-t91-x2")
+    plane = np.random.default_rng(0).integers(60, 190, (40, 48)).astype(np.uint8)
+    runners = [*ours(model, plane, 1, None), *peers(name, model, plane, 1)]
+    off = compare(runners, border_px=8)
+    assert off[0] == off[1] == 0
+    assert max(off) < (3 if name == "openvino" else 0.6), "products that saturate have more"
+    assert {runner.name for runner in runners} == {"subpixel-halide", name}
+
+
+def test_another_network_is_noticed():
+    def runner(name, offset):
+        return Runner(name, "fp32", "1", lambda: np.full((40, 40), 0.5 + offset, np.float32), lambda hr: hr)
+
+    assert compare([runner("a", 0), runner("b", 0.2 / 255)], 4) == pytest.approx([0, 0.2], abs=1e-3)
+    with pytest.raises(EngineError, match="b and a disagree in fp32"):
+        compare([runner("a", 0), runner("b", 3 / 255)], 4)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_quantised_graph_has_the_same_integers(seed):
+    model = quantised_model(odd_description(seed), seed)
+    halo = model.description.halo_px
+    side = 2 * halo + 9
+    shape = (model.description.channels, side, side + 3)
+    lr = to_float(np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8))
+    session = onnxruntime.InferenceSession(
+        build_quantised(model).SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    hr = session.run(["hr"], {"lr": lr[None]})[0][0]
+    expected = NumpyEngine(model, precision="int8").run(lr)
+    inside = (slice(None), *(slice(halo * model.scale, -halo * model.scale or None),) * 2)
+    # tanh is exact there, and one step between layers may go the other way.
+    assert np.abs(hr - expected)[inside].mean() < 0.02 * expected.std() + 1e-6
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_the_peak_is_a_rate(precision):
+    peak = make_peak(precision, 1)
+    assert peak.multiply_adds > 1e8
+    assert peak.run() > 1e9
+
+
+def test_the_table_is_sorted():
+    timings = [Timing(f"r{n}", "fp32", float(n), float(n), float(n), "1", 0.0, None) for n in (3, 1, 2)]
+    found = table(Benchmark("m", "n", 2, "8x8", 1, 1, {}, tuple(timings)))
+    assert list(found.columns[0].cells) == ["r1", "r2", "r3"]

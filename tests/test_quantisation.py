@@ -1,0 +1,235 @@
+"""The 8-bit form: its arithmetic, its place in the model file, how it is found, and what it costs."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+from skimage import data
+from typer.testing import CliRunner
+
+from random_models import odd_description, quantised_model, random_model
+from subpixel.calibration import calibrate
+from subpixel.cli import app
+from subpixel.color import luma_8bit
+from subpixel.engines.numpy_engine import NumpyEngine
+from subpixel.errors import EngineError, ModelError
+from subpixel.evaluation.protocol import evaluate_image, lr_plane, mean, pictures, read_picture
+from subpixel.model import Model, QuantisedLayer, load_model
+from subpixel.networks import espcn, packaged
+from subpixel.quantisation import TANH_LIMIT, fused, integer_layers, tanh_8bit
+
+
+def rounded_to_nearest(model):
+    """8-bit layers without any calibration but ranges: what `calibrate` is to beat."""
+    calibrated = calibrate(model, [luma_8bit(data.astronaut())[:60, :60]])
+    layers = []
+    scales = np.full(1, 1 / 255)
+    for index, layer in enumerate(calibrated.quantised):
+        weight = model.weights[f"layers.{index}.weight"] * scales[:, None, None]
+        step = np.abs(weight).max(axis=(1, 2, 3)) / 127
+        layers.append(
+            replace(
+                layer,
+                weight=np.rint(weight / step[:, None, None, None]).astype(np.int8),
+                weight_scale=step.astype(np.float32),
+                bias=model.weights[f"layers.{index}.bias"],
+            )
+        )
+        scales = layer.output_scale
+    return replace(model, quantised=tuple(layers))
+
+
+def test_tanh_is_close():
+    values = np.linspace(-8, 8, 100_001, dtype=np.float32)
+    approximation = tanh_8bit(values)
+    assert approximation.dtype == np.float32
+    clipped = approximation.clip(-1, 1)  # as the range of a channel does
+    assert np.abs(clipped - np.tanh(values.astype(np.float64))).max() < 0.002
+    np.testing.assert_array_equal(approximation, -tanh_8bit(-values))
+    assert tanh_8bit(np.float32([1.001 * TANH_LIMIT, 100, 1e4])).min() > 0.998
+
+
+def test_fused_rounds_once():
+    one = np.float32(1 + 2**-12)
+    assert fused(one, one, np.float32(-1 - 2**-11)) == np.float32(2**-24)
+    assert one * one - np.float32(1 + 2**-11) == 0
+
+
+def test_integers_give_the_real_sums():
+    """bias + Σ weight * level, times factor, is what the real convolution of the levels gives."""
+    model = quantised_model(espcn(2, activation="relu"))
+    rng = np.random.default_rng(0)
+    zeros, scales = np.zeros(1), np.full(1, 1 / 255)
+    for layer, integers in zip(model.quantised, integer_layers(model), strict=True):
+        levels = rng.integers(0, 256, (layer.weight.shape[1], *layer.weight.shape[2:]))
+        total = (layer.weight.astype(np.int64) * levels).sum((1, 2, 3)) + integers.bias
+        steps = ((levels - zeros[:, None, None]) * layer.weight.astype(np.int64)).sum((1, 2, 3))
+        real = layer.weight_scale.astype(np.float64) * steps + layer.bias
+        output_scale = layer.output_scale if layer is not model.quantised[-1] else 1.0
+        np.testing.assert_allclose(
+            total * integers.factor.astype(np.float64) * output_scale, real, rtol=1e-5, atol=1e-5
+        )
+        zeros, scales = layer.output_zero.astype(np.float64), layer.output_scale
+    assert scales.shape == (4,)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_eight_bits_come_close_on_any_network(seed):
+    """On what it was calibrated on, and within what random networks amplify."""
+    description = odd_description(seed)
+    model = random_model(description, seed)
+    rng = np.random.default_rng(seed)
+    planes = [rng.integers(0, 256, (description.channels, 40, 44)).astype(np.uint8) for _ in range(4)]
+    model = calibrate(model, planes)
+    exact, close = NumpyEngine(model), NumpyEngine(model, precision="int8")
+    lr = (planes[0] / np.float32(255)).astype(np.float32)
+    error = np.sqrt(np.mean((close.run(lr) - exact.run(lr)) ** 2))
+    assert error < 0.05 * exact.run(lr).std()
+
+
+def test_calibration_beats_rounding_to_nearest():
+    model = packaged.find("espcn-t91-x3")
+    picture = data.astronaut()
+    calibrated = calibrate(model, [lr_plane(data.chelsea(), 3), lr_plane(data.coffee(), 3)])
+    exact = evaluate_image(picture, NumpyEngine(model), 3).psnr_db
+    ours = evaluate_image(picture, NumpyEngine(calibrated, precision="int8"), 3).psnr_db
+    nearest = evaluate_image(picture, NumpyEngine(rounded_to_nearest(model), precision="int8"), 3).psnr_db
+    assert exact - 0.1 < ours < exact + 0.02
+    assert nearest < exact - 0.3
+
+
+def test_calibration_is_repeatable_and_leaves_the_weights():
+    model = random_model(espcn(2))
+    planes = [np.random.default_rng(1).integers(0, 256, (60, 60)).astype(np.uint8)]
+    one, two = (calibrate(model, planes, source="noise") for _ in range(2))
+    for first, second in zip(one.quantised, two.quantised, strict=True):
+        for name in ("weight", "weight_scale", "bias", "output_scale", "output_zero"):
+            np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
+    assert one.facts.calibration == "noise"
+    for name, array in model.weights.items():
+        np.testing.assert_array_equal(one.weights[name], array)
+
+
+def test_too_few_pixels_are_refused():
+    with pytest.raises(ValueError, match="only 25 pixels to decide 25 weights: give more or larger pictures"):
+        calibrate(random_model(espcn(2)), [np.zeros((5, 5), np.uint8)])
+    with pytest.raises(ValueError, match="give more"):
+        calibrate(random_model(espcn(2)), [])
+    with pytest.raises(ValueError, match="expected uint8 planes of 1 channels"):
+        calibrate(random_model(espcn(2)), [np.zeros((3, 50, 50), np.uint8)])
+
+
+def test_saved_and_loaded(tmp_path):
+    model = quantised_model(espcn(2))
+    model.save(tmp_path / "m.safetensors")
+    loaded = load_model(tmp_path / "m.safetensors")
+    assert loaded.facts == model.facts
+    assert loaded.weights.keys() == model.weights.keys()
+    for saved, read in zip(model.quantised, loaded.quantised, strict=True):
+        for name in ("weight", "weight_scale", "bias", "output_scale", "output_zero"):
+            np.testing.assert_array_equal(getattr(read, name), getattr(saved, name))
+            assert not getattr(read, name).flags.writeable
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "message"),
+    [
+        ("quantised.1.bias", lambda _: None, "quantised layers are incomplete: quantised.1.bias missing"),
+        ("quantised.9.bias", lambda _: np.zeros(1, np.float32), "does not have: quantised.9.bias"),
+        ("quantised.0.weight", lambda a: a.astype(np.int16), "quantised.0.weight is int16, expected int8"),
+        ("quantised.0.weight", lambda a: a[:5], "quantised.0.weight has shape"),
+        ("quantised.0.weight", lambda a: np.full_like(a, -128), "quantised.0.weight goes below -127"),
+        ("quantised.2.weight_scale", lambda a: a * 0, "quantised.2 has a scale that is not positive"),
+        ("quantised.0.output_scale", lambda a: -a, "quantised.0 has a scale that is not positive"),
+        ("quantised.0.bias", lambda a: a * np.float32(np.nan), "quantised.0.bias holds NaN"),
+    ],
+)
+def test_wrong_layers_are_refused(tmp_path, key, change, message):
+    path = tmp_path / "m.safetensors"
+    quantised_model(espcn(2)).save(path)
+    raw = path.read_bytes()
+    metadata = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])["__metadata__"]
+    arrays = load_file(path)
+    array = change(arrays.pop(key, None))
+    if array is not None:
+        arrays[key] = array
+    save_file(arrays, path, metadata)
+    with pytest.raises(ModelError, match=message):
+        load_model(path)
+
+
+def test_a_wrong_count_of_layers_is_refused():
+    model = quantised_model(espcn(2))
+    with pytest.raises(ModelError, match="2 quantised layers for a network of 3"):
+        Model(model.name, model.description, model.weights, model.facts, model.quantised[:2])
+
+
+def test_a_model_without_8_bit_layers_says_what_to_do():
+    with pytest.raises(EngineError, match="has no 8-bit layers: run `subpixel calibrate`"):
+        NumpyEngine(random_model(espcn(2)), precision="int8")
+    with pytest.raises(EngineError, match="numpy does not compute in fp8, only in fp32, int8"):
+        NumpyEngine(random_model(espcn(2)), precision="fp8")
+
+
+@pytest.mark.parametrize("name", packaged.names())
+def test_packaged_models_have_8_bit_layers(name):
+    model = packaged.find(name)
+    assert all(isinstance(layer, QuantisedLayer) for layer in model.quantised)
+    assert len(model.quantised) == len(model.description.layers)
+    assert model.facts.calibration.startswith("T91")
+
+
+@pytest.mark.parametrize("dataset", ["Set5", "Set14"])
+@pytest.mark.parametrize("name", packaged.names())
+def test_packaged_models_lose_at_most_five_hundredths_of_a_db(datasets, name, dataset):
+    """By the fast engine where there is one, since the oracle takes a minute; they are compared elsewhere."""
+    from subpixel.engines.select import choose
+
+    model = packaged.find(name)
+    exact, close = choose(model, precision="fp32").engine, choose(model, precision="int8").engine
+    images = [read_picture(file) for file in pictures(datasets / dataset)]
+    loss = (
+        mean([evaluate_image(image, exact, model.scale) for image in images]).psnr_db
+        - mean([evaluate_image(image, close, model.scale) for image in images]).psnr_db
+    )
+    assert loss <= 0.05
+
+
+class TestCommand:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        from PIL import Image
+
+        (tmp_path / "pictures").mkdir()
+        for name in ("chelsea", "coffee"):
+            Image.fromarray(getattr(data, name)()).save(tmp_path / "pictures" / f"{name}.png")
+        return tmp_path
+
+    @staticmethod
+    def run(*arguments):
+        return CliRunner().invoke(app, ["calibrate", *map(str, arguments)])
+
+    def test_calibrates(self, folder):
+        output = folder / "out.safetensors"
+        random_model(espcn(2)).save(folder / "in.safetensors")
+        result = self.run(folder / "in.safetensors", folder / "pictures", "-o", output)
+        assert result.exit_code == 0, result.output
+        assert result.stdout == ""
+        model = load_model(output)
+        assert model.facts.calibration == "pictures, 2 pictures, seed 0"
+        assert len(model.quantised) == 3
+        again = self.run(folder / "in.safetensors", folder / "pictures", "-o", output)
+        assert again.exit_code == 1
+        assert "exists already" in again.stderr
+
+    def test_wrong_usage(self, folder):
+        assert self.run("espcn-t91-x2", folder, "-o", folder / "out.onnx").exit_code == 2
+        missing = self.run("nonesuch", folder, "-o", folder / "out.safetensors")
+        assert (missing.exit_code, "no packaged model" in missing.stderr) == (2, True)
+
+    def test_no_pictures(self, folder):
+        result = self.run("espcn-t91-x2", folder / "none", "-o", folder / "out.safetensors")
+        assert (result.exit_code, "no such folder" in result.stderr) == (1, True)
+        assert not (folder / "out.safetensors").exists()
