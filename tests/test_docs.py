@@ -59,6 +59,32 @@ def test_the_model_tables_are_the_models_facts() -> None:
                 assert f"{facts.psnr_db[dataset]:.2f}" in numbers, (page.name, name, dataset)
 
 
+def test_the_engines_tables_are_the_measured_ones() -> None:
+    """docs/engine.md and README.md print what `benchmarks/` stored."""
+    results = ROOT / "benchmarks" / "results"
+    page = (ROOT / "docs" / "engine.md").read_text(encoding="utf-8")
+    for name, precisions in json.loads((results / "precision.json").read_text()).items():
+        cells = (
+            f"{precisions['fp32'][dataset]:.2f} / {precisions['int8'][dataset]:.2f}"
+            for dataset in ("Set5", "Set14", "BSD100")
+        )
+        assert f"| `{name}` | {' | '.join(cells)} |" in page
+        assert all(precisions["fp32"][key] - precisions["int8"][key] < 0.04 for key in precisions["fp32"])
+    stored = json.loads((results / "engine-avx2.json").read_text())
+    assert f"{stored['beside'][0]['machine']}: 640x360" in page
+    for one in stored["beside"]:
+        cells = (f"{timing['median_ms']:.1f}" for timing in one["results"])
+        assert f"| x{one['scale']} | {' | '.join(cells)} |" in page
+    for one in stored["sizes"]:
+        width, height = map(int, one["size"].split("x"))
+        int8, fp32 = (timing["median_ms"] for timing in one["results"])
+        sides = f"| {width}x{height} | {3 * width}x{3 * height} |"
+        assert f"{sides} {int8:.1f} | {fp32:.1f} | {int8 * 1e6 / width / height:.0f} |" in page
+    front = (ROOT / "README.md").read_text(encoding="utf-8")
+    for timing in stored["beside"][1]["results"]:
+        assert f"| {timing['runner']} {timing['precision']} | {timing['median_ms']:.1f} |" in front
+
+
 def test_the_recipes_table_is_the_measured_one() -> None:
     stored = json.loads((ROOT / "benchmarks" / "results" / "recipe.json").read_text())
     page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")

@@ -55,7 +55,7 @@ def _schedule_output(pipeline: Pipeline) -> hl.Var:
     )
     output.reorder(across, x, down, channel, row).unroll(across)
     output.vectorize(x, 2 * pipeline.plan.machine.lanes, hl.TailStrategy.GuardWithIf)
-    # Or else rows at the picture's edge get a copy of all the code, and compilation takes thrice as long.
+    # Or else rows at the picture's edges get copies of all the code, which take long to compile.
     output.partition(row, hl.Partition.Never)
     return row
 
