@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from subpixel.cli.errors import exiting, stoppable
 from subpixel.errors import ConfigError, SubpixelError
@@ -13,8 +12,6 @@ from subpixel.errors import ConfigError, SubpixelError
 if TYPE_CHECKING:
     from subpixel.training.config import TrainingConfig
     from subpixel.training.loop import Progress, Run
-
-console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 @stoppable("interrupted; --resume goes on from the last epoch")
@@ -53,37 +50,41 @@ def train(
         from subpixel.training.loop import CHECKPOINT, Run, choose_device
         from subpixel.training.result import finished_model
     except ModuleNotFoundError as error:
-        console.print(f"error: training needs {error.name}: pip install 'subpixel[train]'")
+        _say(f"error: training needs {error.name}: pip install 'subpixel[train]'")
         raise typer.Exit(2) from None
     with exiting(2, ConfigError):
         chosen = load_config(config)
         where = choose_device(device)
     folder = output or Path("runs") / chosen.name
     if (folder / CHECKPOINT).exists() and not resume:
-        console.print(f"error: {folder} holds a run already: pass --resume to go on, or another --output")
+        _say(f"error: {folder} holds a run already: pass --resume to go on, or another --output")
         raise typer.Exit(2)
     if threads:
         torch.set_num_threads(threads)
     with exiting(1, SubpixelError):
-        console.print(f"reading {', '.join(chosen.data.folders)} from {datasets}")
+        _say(f"reading {', '.join(chosen.data.folders)} from {datasets}")
         run = Run(chosen, datasets, folder, where)
         if resume and run.resume():
-            console.print(f"going on after epoch {run.next_epoch}")
+            _say(f"going on after epoch {run.next_epoch}")
         _describe(run)
         run.train(lambda progress: _show(progress, chosen))
-        console.print("measuring the finished model")
+        _say("measuring the finished model")
         model = finished_model(run, config)
         path = folder / f"{model.name}.safetensors"
         model.save(path)
     numbers = ", ".join(f"{name} {value:.2f} dB" for name, value in model.facts.psnr_db.items())
-    console.print(f"{path}: {numbers or 'no test set at hand'}")
+    _say(f"{path}: {numbers or 'no test set at hand'}")
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
 
 
 def _describe(run: "Run") -> None:
     patches = run.patches
     left_out = f" ({patches.skipped} smaller than a patch left out)" if patches.skipped else ""
     batches = f"{patches.batches_per_epoch} batches an epoch"
-    console.print(f"{len(patches.heights)} pictures and copies{left_out}, {batches}, on {run.device.type}")
+    _say(f"{len(patches.heights)} pictures and copies{left_out}, {batches}, on {run.device.type}")
 
 
 def _show(progress: "Progress", config: "TrainingConfig") -> None:
@@ -96,7 +97,7 @@ def _show(progress: "Progress", config: "TrainingConfig") -> None:
         if progress.validation_psnr_db is None
         else f"  {config.validation.folder} {progress.validation_psnr_db:.3f} dB"
     )
-    console.print(
+    _say(
         f"epoch {progress.epoch}/{progress.epochs}  cost {progress.cost:.3e}  rate {progress.rate:.2e}{psnr}"
         f"  {progress.seconds:.0f} s, ETA {hours}:{rest // 60:02d}:{rest % 60:02d}"
     )

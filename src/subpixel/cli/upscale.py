@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from subpixel.cli.display import display
 from subpixel.cli.errors import exiting, stoppable
 from subpixel.errors import SubpixelError
 from subpixel.images.formats import DEFAULT_QUALITY, MAX_OUTPUT_PIXELS
@@ -50,40 +51,26 @@ def upscale(
     Colour profile, EXIF, transparency and 16 bits per sample are kept; the picture is turned upright. A
     picture that cannot be enlarged is named, and the others are done all the same.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
     from subpixel.images.plan import plan
     from subpixel.images.upscale import upscale_image
     from subpixel.upscaler import load
 
-    people = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
     for library in ("imagecodecs", "tifffile", "PIL"):  # what matters of their warnings arrives as errors
         logging.getLogger(library).setLevel(logging.DEBUG if verbose else logging.CRITICAL)
     with exiting(2, ValueError, SubpixelError):
         todo = plan(inputs, output, recursive=recursive)
         upscaler = load(model, scale=scale, engine=engine, precision=precision, threads=threads)
-    if verbose:
-        people.print(f"model {upscaler.model.name}, engine {upscaler.reason}")
-        if todo.skipped:
-            people.print(f"{todo.skipped} files left aside: no pictures by their names")
     failed = 0
-    bar = Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
-        console=people,
-        transient=True,
-        disable=not people.is_terminal,
-    )
-    with bar:
-        task = bar.add_task("", total=len(todo.jobs))
+    with display(len(todo.jobs)) as people:
+        if verbose:
+            people.say(f"model {upscaler.model.name}, engine {upscaler.reason}")
+            if todo.skipped:
+                people.say(f"{todo.skipped} files left aside: no pictures by their names")
         for number, (source, target) in enumerate(todo.jobs):
-            bar.update(task, completed=number, description=source.name)
+            people.show(number, source.name)
 
-            def show(fraction: float, number: int = number) -> None:
-                bar.update(task, completed=number + fraction)
+            def show(fraction: float, number: int = number, name: str = source.name) -> None:
+                people.show(number + fraction, name)
 
             try:
                 report = upscale_image(
@@ -97,16 +84,16 @@ def upscale(
                 )
             except SubpixelError as error:
                 failed += 1
-                people.print(f"error: {error}")
+                people.say(f"error: {error}")
                 if as_json:
                     typer.echo(json.dumps({"input": str(source), "error": str(error)}))
                 continue
             for notice in report.notices:
-                people.print(f"note: {source}: {notice}")
+                people.say(f"note: {source}: {notice}")
             if as_json:
                 typer.echo(json.dumps(asdict(report)))
             if verbose or people.is_terminal:
                 size = f"{report.width} x {report.height}"
-                people.print(f"{source} -> {target}: {size}, {report.model}, {report.seconds:.1f} s")
+                people.say(f"{source} -> {target}: {size}, {report.model}, {report.seconds:.1f} s")
     if failed:
         raise typer.Exit(1)

@@ -1,0 +1,53 @@
+"""What people see of a long command: a bar where there is a terminal, and lines of text."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+
+class Display:
+    """Lines on stderr, and no bar: for pipes and logs, where importing rich would cost 0.06 s for nothing."""
+
+    is_terminal = False
+
+    def say(self, line: str) -> None:
+        """Print a line."""
+        typer.echo(line, err=True)
+
+    def show(self, done: float, name: str) -> None:
+        """Tell how many of the tasks are done, in fractions, and which one is at work."""
+
+
+@contextmanager
+def display(total: int) -> Iterator[Display]:
+    """A display for a run of ``total`` tasks."""
+    if not sys.stderr.isatty():
+        yield Display()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    bar = Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task("", total=total)
+
+        class Terminal(Display):
+            is_terminal = True
+
+            def say(self, line: str) -> None:
+                console.print(line)
+
+            def show(self, done: float, name: str) -> None:
+                bar.update(task, completed=done, description=name)
+
+        yield Terminal()
