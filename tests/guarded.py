@@ -1,8 +1,8 @@
 """Run kernels on arrays that touch forbidden pages: `python guarded.py fp32|int8 [overrun]`.
 
 Each array lies so that its end, or its beginning, is the border of a page without any access; so do the row
-buffers that kernels allocate, for which this process puts its own allocator in their place. One access too
-far ends the process (SIGSEGV). With "overrun" one is made on purpose.
+buffers that kernels allocate (their ends to 64 bytes), for which this process puts its own allocator in
+place. One access too far ends the process (SIGSEGV). With "overrun" one is made on purpose.
 """
 
 import ctypes
@@ -51,9 +51,12 @@ def copy(values, *, at_end):
     return result
 
 
+row_buffers_at_end = True
+
+
 @ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64)
 def allocate(context, size):
-    return guarded(size, at_end=True, alignment=64)
+    return guarded(size, at_end=row_buffers_at_end, alignment=64)
 
 
 @ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)
@@ -82,6 +85,7 @@ define void @halide_free(ptr %context, ptr %memory) {{
 
 
 def main(precision, overrun):
+    global row_buffers_at_end
     model = packaged.find("espcn-t91-x3")
     dtype = np.float32 if precision == "fp32" else np.uint8
     plan = make_plan(model.description, machine(), precision)
@@ -91,6 +95,7 @@ def main(precision, overrun):
     kernel, parameters, done = Kernel(code), pack(model, plan), 0
     for at_end in (True, False):
         kept.clear()
+        row_buffers_at_end = at_end
         given = (parameters.weights, parameters.offsets, parameters.factors)
         arrays = [copy(values, at_end=at_end) for values in given]
         for height, width in product(SIDES, SIDES):

@@ -71,7 +71,8 @@ def test_a_model_without_8_bit_layers(tmp_path):
     ("arguments", "words"),
     [
         (["--size", "640"], "expected WIDTHxHEIGHT"),
-        (["--size", "0x10"], "expected WIDTHxHEIGHT"),
+        (["--size", "00x10"], "expected WIDTHxHEIGHT"),
+        (["--size", "99999x99999"], "of at most 16000000 pixels"),
         (
             ["--against", "tensorrt"],
             "unknown runtime 'tensorrt'; known: onnxruntime, openvino, opencv, torch",
@@ -107,6 +108,12 @@ def test_runtimes_run_the_same_network(name):
     assert {runner.name for runner in runners} == {"subpixel-halide", name}
 
 
+def test_colours_are_refused(tmp_path):
+    random_model(espcn(2, channels=3)).save(tmp_path / "rgb.safetensors")
+    result = run("-m", tmp_path / "rgb.safetensors")
+    assert (result.exit_code, "3 channels; this is for luma" in result.stderr) == (2, True)
+
+
 def test_another_network_is_noticed():
     def runner(name, offset):
         return Runner(name, "fp32", "1", lambda: np.full((40, 40), 0.5 + offset, np.float32), lambda hr: hr)
@@ -114,6 +121,10 @@ def test_another_network_is_noticed():
     assert compare([runner("a", 0), runner("b", 0.2 / 255)], 4) == pytest.approx([0, 0.2], abs=1e-3)
     with pytest.raises(EngineError, match="b and a disagree in fp32"):
         compare([runner("a", 0), runner("b", 3 / 255)], 4)
+    with pytest.raises(EngineError, match="disagree in fp32, by 3"):
+        compare([runner("a", 0), runner("b", 3 / 255)], 0)
+    with pytest.raises(EngineError, match="disagree in fp32, by nan"):
+        compare([runner("a", 0), runner("b", np.nan)], 4)
 
 
 @pytest.mark.parametrize("seed", range(6))

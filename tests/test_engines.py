@@ -12,7 +12,7 @@ import pytest
 from random_models import halide_runs, odd_description, quantised_model, random_model
 from subpixel.engines.base import from_float, to_float
 from subpixel.engines.halide import engine as engine_module
-from subpixel.engines.halide.machine import host_kind
+from subpixel.engines.halide.machine import _host_features
 from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.engines.onnxruntime_engine import OnnxRuntimeEngine
 from subpixel.engines.select import ENGINES, available_cpus, choose
@@ -32,7 +32,10 @@ def hidden(name):
     find = importlib.util.find_spec
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine_module, "find_spec", lambda asked: None if asked == name else find(asked))
+        patch.setitem(sys.modules, name, None)
+        _host_features.cache_clear()
         yield
+    _host_features.cache_clear()
 
 
 def plane(*shape, seed=0):
@@ -262,16 +265,26 @@ def test_auto_falls_back_and_says_so(missing):
     with hidden(missing):
         choice = choose(quantised_model(espcn(2)))
     assert (choice.engine.name, choice.engine.precision) == ("onnxruntime", "fp32")
-    assert f"engine halide needs the package {missing}: run `pip install {missing}`" in choice.reason
+    assert f"engine halide needs the package {missing}" in choice.reason
+    assert f"run `pip install {missing}`" in choice.reason
 
 
 def test_auto_falls_back_on_other_processors(monkeypatch):
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
-    host_kind.cache_clear()
     choice = choose(random_model(espcn(2)))
-    host_kind.cache_clear()
     assert choice.engine.name == "onnxruntime"
-    assert "engine halide is made for x86-64 processors, not for aarch64" in choice.reason
+    assert "engine halide is made for x86-64 under Linux and Windows, not for aarch64" in choice.reason
+
+
+@needs_halide
+def test_auto_falls_back_where_halide_cannot_be_imported(monkeypatch):
+    """Installed, but for another system's libraries; found out before the first picture."""
+    monkeypatch.setattr(engine_module, "find_spec", lambda name: "found")
+    monkeypatch.setitem(sys.modules, "halide", None)
+    monkeypatch.setenv("SUBPIXEL_CACHE", "off")
+    choice = choose(random_model(espcn(2)))
+    assert choice.engine.name == "onnxruntime"
+    assert "engine halide cannot be imported" in choice.reason
 
 
 @pytest.mark.parametrize("missing", ["onnx", "onnxruntime"])

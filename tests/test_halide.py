@@ -100,6 +100,15 @@ def test_agrees_on_every_kind_of_samples(precision, dtype, tolerance):
     assert_agrees(engine(lr), oracle(lr), tolerance)
 
 
+@pytest.mark.parametrize("name", packaged.names())
+def test_eight_bits_are_the_same_integers(name):
+    """One step between layers that went the other way would show in floats, which are not rounded."""
+    model = packaged.find(name)
+    lr = lr_plane((90, 100), np.float32)
+    engine, oracle = HalideEngine(model, precision="int8"), NumpyEngine(model, precision="int8")
+    assert_agrees(engine(lr), oracle(lr), 1e-6)
+
+
 @pytest.mark.parametrize("scale", [2, 3])
 def test_products_by_fours_agree_too(scale):
     """The pipeline for processors with VNNI, compiled for one without."""
@@ -160,25 +169,78 @@ def test_rectangles_equal_the_whole(monkeypatch, precision, working_set):
 def test_rectangles_cover_each_pixel_once(height, width, threads):
     engine = HalideEngine(random_model(espcn(2)), threads=threads)
     seen = np.zeros((height, width), int)
-    for rows, columns in engine.rectangles(height, width):
+    for rows, columns in engine._rectangles(height, width, threads):
         assert rows.stop > rows.start
         assert columns.stop > columns.start
         seen[rows, columns] += 1
     assert (seen == 1).all()
 
 
-def test_neither_input_nor_output_is_copied_or_padded():
+def test_the_input_is_read_where_it_lies(monkeypatch):
     """A plane in the middle of a larger one, read-only, with rows far apart."""
     model = packaged.find("espcn-t91-x2")
     whole = lr_plane((50, 200), np.uint8)
     whole.flags.writeable = False
     view = whole[7:40, 3:90]
     engine = HalideEngine(model, precision="int8")
+    seen = []
+    call = Kernel.__call__
+    monkeypatch.setattr(Kernel, "__call__", lambda self, lr, *rest: (seen.append(lr), call(self, lr, *rest)))
     np.testing.assert_array_equal(engine(view), engine(view.copy()))
-    np.testing.assert_array_equal(engine(view[:, ::-2]), engine(view[:, ::-2].copy()))
+    assert np.shares_memory(seen[0], whole)
 
 
-def test_planes_larger_than_the_picture_that_was_calibrated_saturate():
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda plane: plane[:, ::-2],
+        lambda plane: plane[::-3],
+        lambda plane: plane.T,
+        lambda plane: plane[:, :1],
+        lambda plane: plane[:1, :1].T,
+        lambda plane: np.broadcast_to(plane[3], (30, 200)),
+        lambda plane: np.ndarray((20, 40), np.uint16, plane.tobytes(), strides=(101, 2)),
+    ],
+)
+def test_planes_may_lie_in_memory_however_they_like(view):
+    plane = view(lr_plane((50, 200), np.uint8))
+    engine = HalideEngine(packaged.find("espcn-t91-x2"))
+    np.testing.assert_array_equal(engine(plane), engine(np.array(plane, order="C")))
+
+
+def test_pictures_beyond_32_bit_indices_go_tile_by_tile(monkeypatch):
+    model = packaged.find("espcn-t91-x2")
+    lr = lr_plane((70, 90), np.uint8)
+    whole = HalideEngine(model, precision="int8")(lr)
+    monkeypatch.setattr(engine_module, "MOST_SAMPLES", 70 * 90)
+    tiled = HalideEngine(model, precision="int8", tile_side_px=40)(lr)
+    assert_agrees(tiled, whole, 1)
+    assert (tiled != whole).mean() < 0.001
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_process_may_go_on():
+    """The helpers' threads do not exist there."""
+    script = """
+import os, numpy as np
+from subpixel.engines.halide import HalideEngine
+from subpixel.networks import packaged
+engine = HalideEngine(packaged.find("espcn-t91-x2"), threads=2)
+lr = np.zeros((80, 80), np.uint8)
+engine(lr)
+child = os.fork()
+if not child:
+    engine(lr)
+    os._exit(7)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == "7"
+
+
+def test_black_and_white_agree():
     model = quantised_model(espcn(2))
     for level in (0, 255):
         lr = np.full((20, 30), level, np.uint8)
@@ -220,8 +282,14 @@ def test_threads_are_returned():
 
 
 def test_a_failure_in_a_helper_arrives(monkeypatch):
-    def fail(self, lr, parameters, hr, columns, rows):
-        raise EngineError("out of memory")
+    call, started = Kernel.__call__, threading.Event()
+
+    def fail(self, *arguments):
+        if threading.current_thread().name.startswith("subpixel"):
+            started.set()
+            raise EngineError("out of memory")
+        started.wait(10)
+        call(self, *arguments)
 
     monkeypatch.setattr(Kernel, "__call__", fail)
     with pytest.raises(EngineError, match="out of memory"):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from random_models import halide_runs
+from subpixel import __version__
 from subpixel.engines.halide import cache
 from subpixel.engines.halide.machine import machine
 from subpixel.engines.halide.plan import make_plan
@@ -101,6 +102,19 @@ def test_the_users_cache_by_default(monkeypatch, tmp_path):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
         assert cache.folder() == tmp_path / "subpixel" / "kernels"
     assert cache.folder().name == "kernels"
+
+
+def test_no_home_keeps_nothing(monkeypatch):
+    monkeypatch.delenv("SUBPIXEL_CACHE")
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda *names, **options: Path(".cache/subpixel"))
+    assert cache.folder() is None
+
+
+def test_an_installation_without_sources(monkeypatch):
+    monkeypatch.setattr(cache, "_SOURCES", ("nowhere.py",))
+    cache._versions.cache_clear()
+    assert cache._versions()[1] == __version__
+    cache._versions.cache_clear()
 
 
 BUILD = """

@@ -74,6 +74,7 @@ def calibrate(
 
     Raises:
         ValueError: no planes, or fewer pixels than a layer has weights for each output.
+        EngineError: the network has sums too large for 32 bits.
     """
     rng = np.random.default_rng(seed)
     levels = _crops(planes, model.description.channels, rng)
@@ -130,7 +131,7 @@ def _samples(
 ) -> tuple[NDArray[Float], NDArray[Float]]:
     """Pixels: the inputs that each sees (in steps from zero, and a 1 for the bias), and its targets.
 
-    Those at the pieces' borders are among them: what the network does with its padding is quite unlike
+    Those at the pieces' borders are not left out: what the network does with its padding is quite unlike
     anything inside a picture, and left to chance it costs 0.5 dB.
     """
     pixels = sum(piece[0].size for piece in sums)
@@ -158,7 +159,7 @@ def _round(
 ) -> tuple[NDArray[Float], NDArray[Float]]:
     """Steps 2 and 3: rows of weights, the bias last, that are whole multiples of each row's step."""
     moments = inputs.T @ inputs / len(inputs)
-    moments += RIDGE * moments.diagonal()[:-1].mean() * np.eye(len(moments))
+    moments += RIDGE * max(moments.diagonal()[:-1].mean(), 1.0) * np.eye(len(moments))
     errors = inputs.T @ (targets - inputs @ start.T) / len(inputs)
     solved = start + np.linalg.solve(moments, errors).T
     # Row j of this factor says how the columns after j make up for an error in column j.

@@ -9,14 +9,14 @@ way, and where what lies beyond the picture holds each channel's zero level. A s
 input by
 
     value = factor[o] * sum[o]                 (for PReLU, times its slope where the sum is negative)
-    input = floor(value + zero[o] + 1/2)                            after relu, PReLU and no activation
-    input = floor(tanh_8bit(value) * steps[o] + zero[o] + 1/2)      after tanh
+    input = floor(value + zero[o] + 1/2)                                    after relu, PReLU, no activation
+    input = floor(value * steps[o] * tanh_ratio(value) + zero[o] + 1/2)     after tanh
 
 clipped to 0..255, which is what makes relu a relu. The last layer's ``value`` is the real output.
 
-`tanh_8bit` is a polynomial, and part of the definition. All of this is float32, and each product that is
-added to something is one fused multiply-add: so every engine gives the same integers, and a network in which
-one step more or less between layers matters is the same network everywhere.
+`tanh_ratio` is a polynomial for tanh(v) / v, and part of the definition. All of this is float32, in this
+order, and a product that something is added to is one fused multiply-add: so engines give the same integers,
+and a network in which one step more or less between layers matters is the same network everywhere.
 """
 
 from dataclasses import dataclass
@@ -109,16 +109,16 @@ def integer_layers(model: Model) -> tuple[IntegerLayer, ...]:
     return tuple(result)
 
 
-def tanh_8bit(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The polynomial that stands for tanh between 8-bit layers; any shape.
+def tanh_ratio(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The polynomial that stands for tanh(v) / v between 8-bit layers; any shape.
 
-    What lies beyond 1 is for the caller to clip, to the range that the channel has.
+    Times v it passes 1 beyond the limit: that is for the caller to clip, to the range that the channel has.
     """
     squares = np.minimum(values * values, np.float32(TANH_LIMIT**2))
-    result = np.full_like(squares, TANH_COEFFICIENTS[-1])
+    result: NDArray[np.float32] = np.full_like(squares, TANH_COEFFICIENTS[-1])
     for coefficient in TANH_COEFFICIENTS[-2::-1]:
         result = fused(result, squares, np.float32(coefficient))
-    return np.asarray(values * result, np.float32)
+    return result
 
 
 def fused(factor: Any, other: Any, addend: Any) -> NDArray[np.float32]:

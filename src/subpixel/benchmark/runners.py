@@ -68,6 +68,8 @@ def peers(name: str, model: Model, plane: NDArray[np.uint8], threads: int) -> It
         raise EngineError(
             f"{name} cannot be imported ({error}): run `pip install {package}`, or leave it out of --against"
         ) from error
+    except Exception as error:  # each has its own, without a common root
+        raise EngineError(f"{name} refuses the network ({error}); leave it out of --against") from error
 
 
 def _graphs(model: Model) -> Iterator[tuple[str, bytes]]:

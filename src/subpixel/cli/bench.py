@@ -8,7 +8,10 @@ from typing import Annotated
 import typer
 
 from subpixel.cli.errors import exiting, stoppable
-from subpixel.errors import SubpixelError
+from subpixel.errors import ModelError, SubpixelError
+
+MOST_PIXELS = 16_000_000
+"""Of the small plane: x4, a picture of 256 million."""
 
 
 @stoppable("interrupted")
@@ -53,9 +56,12 @@ def bench(
     from subpixel.networks import packaged
 
     sides = re.fullmatch(r"(\d{1,5})x(\d{1,5})", size)
-    if sides is None or "0" in sides.groups():
-        raise typer.BadParameter(f"{size!r}: expected WIDTHxHEIGHT, such as 640x360", param_hint="--size")
-    width, height = map(int, sides.groups())
+    width, height = map(int, sides.groups()) if sides else (0, 0)
+    if not 0 < width * height <= MOST_PIXELS:
+        raise typer.BadParameter(
+            f"{size!r}: expected WIDTHxHEIGHT, such as 640x360, of at most {MOST_PIXELS} pixels",
+            param_hint="--size",
+        )
     count = threads or available_cpus()
     # Any content does: no arithmetic here takes longer for some numbers than for others. In this one
     # neighbours resemble each other, as in pictures.
@@ -66,6 +72,10 @@ def bench(
     plane = plane.astype(np.uint8)
     with exiting(2, SubpixelError):
         chosen = packaged.find(model, scale=scale or (None if model else 3))
+        if chosen.description.channels != 1:
+            raise ModelError(
+                f"model {chosen.name} has {chosen.description.channels} channels; this is for luma"
+            )
         runners = list(ours(chosen, plane, count, target))
         for name in filter(None, against.split(",")):
             runners += peers(name.strip(), chosen, plane, count)

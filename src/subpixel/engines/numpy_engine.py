@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from subpixel.engines.base import Engine
 from subpixel.model import Convolution, Model
-from subpixel.quantisation import IntegerLayer, fused, integer_layers, tanh_8bit
+from subpixel.quantisation import IntegerLayer, fused, integer_layers, tanh_ratio
 from subpixel.shuffle import pixel_shuffle
 
 Float = np.float64
@@ -96,7 +96,8 @@ def integer_outputs(
         return activated((sums * factor).astype(np.float64), described, layer.slope)
     offset = layer.zero[:, None, None] + np.float32(0.5)
     if described.activation == "tanh":
-        level = fused(tanh_8bit(sums * factor), steps, offset)
+        value = sums * factor
+        level = fused(value * steps, tanh_ratio(value), offset)
     elif described.activation == "prelu":
         slope = np.where(sums >= 0, np.float32(1), layer.slope[:, None, None])
         level = fused(sums * factor, slope, offset)

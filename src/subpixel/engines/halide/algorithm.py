@@ -18,11 +18,8 @@ from subpixel.quantisation import TANH_COEFFICIENTS, TANH_LIMIT
 
 x, y, channel, of_group, group = (hl.Var(name) for name in ("x", "y", "channel", "of_group", "group"))
 
-FUNCTION = "enlarge"
-"""What a compiled pipeline is called."""
-
-SAMPLES = {"uint8": (hl.UInt(8), 255), "uint16": (hl.UInt(16), 65535), "float32": (hl.Float(32), 1)}
-"""Kinds of samples that go in and out, and which value is white."""
+WHITE = {"uint8": (hl.UInt(8), 255), "uint16": (hl.UInt(16), 65535), "float32": (hl.Float(32), 1)}
+"""Halide's type for each of `plan.SAMPLES`, and which value is white."""
 
 TANH_NUMERATOR = (0.9999956881610529, 0.12302179957835653, 0.0022769860645924945, 3.929998213940885e-06)
 TANH_DENOMINATOR = (1.0, 0.45634028580485314, 0.021072166943356382, 0.00014235052369148454)
@@ -83,7 +80,7 @@ class _Builder:
         self.plan = plan
         self.real = plan.products == "float"
         self.samples = samples
-        self.sample_type, self.white = SAMPLES[samples]
+        self.sample_type, self.white = WHITE[samples]
         weight_types = {"float": hl.Float(32), "pairs": hl.Int(16), "quads": hl.Int(8)}
         self.lr = hl.ImageParam(self.sample_type, 3, "lr")
         self.weights = hl.ImageParam(weight_types[plan.products], 1, "weights")
@@ -192,7 +189,7 @@ class _Builder:
         offset = hl.f32(self.offsets[place, ZERO]) + hl.f32(0.5)
         if described.activation == "tanh":
             square = hl.min(value * value, hl.f32(TANH_LIMIT**2))
-            value = value * _polynomial(TANH_COEFFICIENTS, square) * self.factors[place, STEPS] + offset
+            value = value * self.factors[place, STEPS] * _polynomial(TANH_COEFFICIENTS, square) + offset
         else:
             value = hl.min(value + offset, hl.f32(255))  # beyond 2**31 the conversion to integers would turn
         return hl.u8_sat(hl.i32(value))  # truncation is floor: what is below zero becomes zero either way
@@ -220,8 +217,8 @@ def define(plan: Plan, samples: str) -> Pipeline:
 
     Args:
         plan: what to compute, and in which kind of products.
-        samples: "uint8", "uint16" (over their whole ranges) or "float32" (in [0, 1], neither rounded nor
-            clipped on the way out).
+        samples: one of `plan.SAMPLES`: "uint8", "uint16" (over their whole ranges) or "float32" (in [0, 1],
+            neither rounded nor clipped on the way out).
     """
     build, description = _Builder(plan, samples), plan.description
     halo, lanes = description.halo_px, plan.machine.lanes

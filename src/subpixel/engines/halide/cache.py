@@ -3,7 +3,7 @@
 An entry's name is a digest of everything that decides the code, and its content begins with a digest of the
 rest. So an entry is never stale, and a damaged one is noticed, and built anew. Entries appear whole (they are
 renamed into place), so any number of processes may build the same one at once: the last one wins, and all are
-equal.
+equal. The digest guards against damage, not against malice: who may write to the folder may run code.
 """
 
 import hashlib
@@ -15,6 +15,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from subpixel import __version__
 from subpixel.engines.halide.plan import Plan
 from subpixel.errors import OutputError
 from subpixel.files import write_atomically
@@ -44,6 +45,12 @@ def kept(plan: Plan, samples: str, build: Callable[[], bytes]) -> bytes:
     return code
 
 
+def holds(plan: Plan, samples: str) -> bool:
+    """Whether there is an entry for a plan, though perhaps a damaged one."""
+    place = path(plan, samples)
+    return place is not None and place.exists()
+
+
 def path(plan: Plan, samples: str) -> Path | None:
     """Where a plan's object file is or would be kept; None where none is."""
     place = folder()
@@ -59,7 +66,9 @@ def folder() -> Path | None:
         return Path(given)
     from platformdirs import user_cache_path
 
-    return user_cache_path("subpixel", appauthor=False) / "kernels"
+    place = user_cache_path("subpixel", appauthor=False) / "kernels"
+    # A user without a home gets a relative path. Code from whatever folder this runs in is not to be trusted.
+    return place if place.is_absolute() else None
 
 
 def _read(place: Path) -> bytes | None:
@@ -87,5 +96,8 @@ def _versions() -> tuple[str, ...]:
     except PackageNotFoundError:
         halide = "missing"
     here = Path(__file__).parent
-    sources = hashlib.sha256(b"".join((here / name).read_bytes() for name in _SOURCES)).hexdigest()
+    try:
+        sources = hashlib.sha256(b"".join((here / name).read_bytes() for name in _SOURCES)).hexdigest()
+    except OSError:  # an installation without sources
+        sources = __version__
     return halide, sources

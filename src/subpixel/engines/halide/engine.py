@@ -1,7 +1,7 @@
 """The engine: a picture cut into rectangles, each enlarged by one call of a kernel on one thread."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from typing import Any
@@ -11,15 +11,18 @@ from numpy.typing import NDArray
 
 from subpixel.engines.base import Engine
 from subpixel.engines.halide import cache
-from subpixel.engines.halide.kernel import Kernel, compile_object
+from subpixel.engines.halide.kernel import Kernel, compile_object, import_halide
 from subpixel.engines.halide.machine import host_machine
 from subpixel.engines.halide.pack import pack
-from subpixel.engines.halide.plan import make_plan
+from subpixel.engines.halide.plan import SAMPLES, make_plan
 from subpixel.errors import EngineError
 from subpixel.model import Model
 
 WORKING_SET_BYTES = 384 * 1024
 """Of the rows that a kernel keeps: three quarters of the smallest second-level cache that is common."""
+
+MOST_SAMPLES = 2**31 - 1
+"""Of an array that a kernel reads or writes: its indices have 32 bits."""
 
 LEAST_ROWS, LEAST_COLUMNS = 24, 64
 """Lower bands, and narrower strips, spend too much time on what they share with their neighbours."""
@@ -45,35 +48,42 @@ class HalideEngine(Engine):
         target: str | None = None,
     ) -> None:
         """See `Engine`; ``target`` is one of `machine.KINDS`, by default the best that the processor is."""
-        super().__init__(model, precision=precision, threads=threads, tile_side_px=tile_side_px)
         require()
+        super().__init__(model, precision=precision, threads=threads, tile_side_px=tile_side_px)
         self._plan = make_plan(model.description, host_machine(target), precision)
         self.target = self._plan.machine.kind
         parameters = pack(model, self._plan)
         self._parameters = (parameters.weights, parameters.offsets, parameters.factors)
         self._kernels: dict[str, Kernel] = {}
+        self._strips: dict[int, int] = {}
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(threads - 1, "subpixel") if threads > 1 else None
+        if not any(cache.holds(self._plan, samples) for samples in SAMPLES):
+            import_halide()  # better now, when another engine can still be chosen, than at the first picture
 
     def run(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
-        """See `Engine.run`."""
+        """See `Engine.run`. On the calling thread alone: who works tile by tile has threads of their own."""
         channels, height, width = tensor.shape
         scale = self.model.scale
         result = np.empty((channels, height * scale, width * scale), np.float32)
-        self._enlarge(tensor, result)
+        kernel = self._kernel("float32")
+        for rows, columns in self._rectangles(height, width, 1):
+            kernel(tensor, self._parameters, result, columns, rows)
         return result
 
     def _enlarge(self, tensor: NDArray[Any], result: NDArray[Any]) -> None:
-        """See `Engine._enlarge`: here the samples go in and out as they are, the whole picture at once."""
-        if tensor.dtype == np.float64:
-            exact = np.empty(result.shape, np.float32)
-            self._enlarge(tensor.astype(np.float32), exact)
-            result[...] = exact
+        """See `Engine._enlarge`: here the samples go in and out as they are, the whole picture at once.
+
+        Only float64, which no kernel takes, and pictures beyond 32-bit indices go tile by tile.
+        """
+        if tensor.dtype == np.float64 or max(tensor.size, result.size) > MOST_SAMPLES:
+            super()._enlarge(tensor, result)
             return
-        if tensor.strides[2] != tensor.itemsize:
-            tensor = np.ascontiguousarray(tensor)
+        if not _addressable(tensor):
+            tensor = tensor.copy(order="C")
         kernel = self._kernel(tensor.dtype.name)
-        todo = self.rectangles(*tensor.shape[1:])
+        _, height, width = tensor.shape
+        todo = self._rectangles(height, width, self.threads)
         lock = threading.Lock()
 
         def work() -> None:
@@ -89,23 +99,33 @@ class HalideEngine(Engine):
         try:
             work()
         finally:
+            with lock:
+                todo.close()  # after a failure nobody begins another one
             for helper in helpers:
-                helper.result()
+                # One that has not begun is not needed: its thread may be busy with another picture, or be
+                # missing, in a process that was forked.
+                if not helper.cancel():
+                    helper.result()
 
-    def rectangles(self, height: int, width: int) -> Iterator[tuple[slice, slice]]:
-        """Cut a picture into pieces, ``(rows, columns)``, for the threads to take in turn.
+    def _rectangles(self, height: int, width: int, threads: int) -> Generator[tuple[slice, slice]]:
+        """Cut a picture into pieces, ``(rows, columns)``, for threads to take in turn.
 
         Columns are cut so that a kernel's rows stay in the second-level cache, into a number of strips at
         which little is computed only to be thrown away; rows so that every thread has something to do.
         """
-        least = -(-width * self._plan.bytes_per_column() // WORKING_SET_BYTES)
-        most = max(1, width // LEAST_COLUMNS)
-        counts = range(min(least, most), min(2 * least, most) + 1)
-        strips = min(counts, key=lambda count: self._plan.work(width, _cut(width, count)))
-        bands = max(1, min(self.threads, height // LEAST_ROWS))
-        for columns in _cut(width, strips):
+        bands = max(1, min(threads, height // LEAST_ROWS))
+        for columns in _cut(width, self._strip_count(width)):
             for rows in _cut(height, bands):
                 yield rows, columns
+
+    def _strip_count(self, width: int) -> int:
+        if width not in self._strips:
+            least = -(-width * self._plan.bytes_per_column() // WORKING_SET_BYTES)
+            most = max(1, width // LEAST_COLUMNS)
+            counts = range(min(least, most), min(2 * least, least + 8, most) + 1)
+            best = min(counts, key=lambda count: self._plan.work(width, _cut(width, count)))
+            self._strips[width] = best
+        return self._strips[width]
 
     def _kernel(self, samples: str) -> Kernel:
         with self._lock:
@@ -117,6 +137,16 @@ class HalideEngine(Engine):
             return self._kernels[samples]
 
 
+def _addressable(tensor: NDArray[Any]) -> bool:
+    """Whether a kernel can read an array where it lies: a row's samples side by side, indices of 32 bits."""
+    steps = [stride // tensor.itemsize for stride in tensor.strides]
+    return (
+        steps[2] == 1
+        and all(stride % tensor.itemsize == 0 for stride in tensor.strides)
+        and all(abs(step) * length <= MOST_SAMPLES for step, length in zip(steps, tensor.shape, strict=True))
+    )
+
+
 def _cut(length: int, count: int) -> Iterator[slice]:
     for number in range(count):
         yield slice(length * number // count, length * (number + 1) // count)
@@ -124,7 +154,6 @@ def _cut(length: int, count: int) -> Iterator[slice]:
 
 def require() -> None:
     """Raise `EngineError`, with the cure, where this engine cannot run."""
-    for name in ("halide", "llvmlite"):
-        if find_spec(name) is None:
-            raise EngineError(f"engine halide needs the package {name}: run `pip install {name}`")
     host_machine()
+    if find_spec("halide") is None:
+        raise EngineError("engine halide needs the package halide: run `pip install halide`")

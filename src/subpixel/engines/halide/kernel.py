@@ -1,8 +1,8 @@
 """A pipeline as machine code: compiled by Halide, kept as an object file, loaded by LLVM, called by ctypes.
 
-Halide compiles; LLVM, by way of llvmlite, loads. So a process that finds its kernel in the cache needs
-neither Halide nor a linker. The code is one function and keeps no state: any number of threads may call it at
-once.
+Halide compiles; LLVM, by way of llvmlite, loads. So a process that finds its kernel in the cache has to
+import no Halide and run no linker. The code is one function and keeps no state: any number of threads may
+call it at once.
 """
 
 import ctypes
@@ -25,18 +25,13 @@ def compile_object(plan: Plan, samples: str) -> bytes:
 
     Raises `EngineError` where Halide is missing or refuses.
     """
-    try:
-        import halide as hl
+    hl = import_halide()
+    from subpixel.engines.halide.algorithm import define
+    from subpixel.engines.halide.schedule import schedule
 
-        from subpixel.engines.halide.algorithm import define
-        from subpixel.engines.halide.schedule import schedule
-    except ImportError as error:
-        raise EngineError(
-            f"engine halide cannot be imported ({error}); run `pip install halide`, or choose another engine"
-        ) from error
-    with tempfile.TemporaryDirectory(prefix="subpixel-") as folder:
-        path = Path(folder) / "kernel.o"
-        try:
+    try:
+        with tempfile.TemporaryDirectory(prefix="subpixel-") as folder:
+            path = Path(folder) / "kernel.o"
             pipeline = define(plan, samples)
             schedule(pipeline)
             hl.Pipeline(pipeline.output).compile_to(
@@ -45,17 +40,29 @@ def compile_object(plan: Plan, samples: str) -> bytes:
                 FUNCTION,
                 hl.Target(plan.machine.target),
             )
-        except hl.HalideError as error:
-            raise EngineError(
-                f"Halide cannot compile this network for {plan.machine.target} ({error})"
-            ) from error
-        return path.read_bytes()
+            return path.read_bytes()
+    except hl.HalideError as error:
+        raise EngineError(f"Halide cannot compile this network ({error})") from error
+    except OSError as error:
+        raise EngineError(f"a compiled network cannot be written to a temporary file ({error})") from error
+
+
+def import_halide() -> Any:
+    """The module ``halide``; `EngineError` with the cure where it cannot be imported."""
+    try:
+        import halide
+    except (ImportError, OSError) as error:
+        raise EngineError(
+            f"engine halide cannot be imported ({error}); run `pip install halide`, or choose another engine"
+        ) from error
+    return halide
 
 
 class Kernel:
     """A compiled pipeline, ready to be called.
 
-    Raises `EngineError` when the object file cannot be loaded.
+    The object file must be one that `compile_object` gave: LLVM trusts it. Raises `EngineError` where LLVM
+    refuses to load it.
     """
 
     def __init__(self, code: bytes) -> None:
@@ -111,7 +118,7 @@ class Kernel:
             raise EngineError(f"the compiled network failed: {_FAILURES.get(code, f'code {code}')}")
 
 
-_FAILURES = {1: "out of memory", 2: "a buffer does not fit (please report this)"}
+_FAILURES = {1: "out of memory", 2: "a buffer does not fit"}
 
 
 class _Dimension(ctypes.Structure):

@@ -12,6 +12,9 @@ from typing import Literal
 
 from subpixel.model import Convolution, Description
 
+SAMPLES = ("uint8", "uint16", "float32")
+"""Kinds of samples that kernels take and give."""
+
 Products = Literal["float", "pairs", "quads"]
 """What one multiply-add of a vector lane takes in: one float32 product (FMA), two of 16-bit integers (as
 x86's ``vpmaddwd``), or four of an unsigned and a signed byte (VNNI's ``vpdpbusd``)."""
