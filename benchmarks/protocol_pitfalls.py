@@ -207,7 +207,7 @@ def similarities(scale: int) -> dict[str, Callable[[Plane, Plane], float]]:
 
 def network(name: str) -> tuple[int, Enlarge]:
     """A model's scale, and how it enlarges."""
-    engine = choose(packaged.find(name)).engine
+    engine = choose(packaged.find(name), precision="fp32").engine
 
     def enlarge(plane: Plane, _: int) -> Plane:
         if plane.ndim == 2:

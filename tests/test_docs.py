@@ -69,7 +69,7 @@ def test_the_engines_tables_are_the_measured_ones() -> None:
             for dataset in ("Set5", "Set14", "BSD100")
         )
         assert f"| `{name}` | {' | '.join(cells)} |" in page
-        assert all(precisions["fp32"][key] - precisions["int8"][key] < 0.04 for key in precisions["fp32"])
+        assert all(precisions["fp32"][key] - precisions["int8"][key] <= 0.05 for key in precisions["fp32"])
     stored = json.loads((results / "engine-avx2.json").read_text())
     assert f"{stored['beside'][0]['machine']}: 640x360" in page
     for one in stored["beside"]:

@@ -182,6 +182,19 @@ def test_packaged_models_have_8_bit_layers(name):
     assert model.facts.calibration.startswith("T91")
 
 
+@pytest.mark.parametrize("name", packaged.names())
+def test_packaged_models_do_not_break_on_text(name):
+    """Black and white is nothing that the calibration pictures contain."""
+    model = packaged.find(name)
+    exact, close = NumpyEngine(model), NumpyEngine(model, precision="int8")
+    page = np.where(data.page()[:96, 100:260] > 128, 255, 0).astype(np.uint8)
+    board = (np.indices((30, 40)).sum(0) // 3 % 2 * 219 + 16).astype(np.uint8)
+    for lr in (page, 255 - page, board):
+        off = np.abs(exact(lr).astype(int) - close(lr))
+        assert off.mean() < 2.5
+        assert off.max() < 60
+
+
 @pytest.mark.parametrize("dataset", ["Set5", "Set14"])
 @pytest.mark.parametrize("name", packaged.names())
 def test_packaged_models_lose_at_most_five_hundredths_of_a_db(datasets, name, dataset):

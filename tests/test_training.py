@@ -24,7 +24,7 @@ from subpixel.evaluation.protocol import Degradation  # noqa: E402
 from subpixel.training.config import PatchConfig, ScheduleConfig, TrainingConfig, load_config  # noqa: E402
 from subpixel.training.data import Batch, Pair, Patches, make_pair, turned  # noqa: E402
 from subpixel.training.loop import Run, mean_squared_error  # noqa: E402
-from subpixel.training.network import Network, fit_last_layer, initialise  # noqa: E402
+from subpixel.training.network import Network, fit_last_layer, initialise, rounded  # noqa: E402
 from subpixel.training.schedule import make_schedule  # noqa: E402
 from subpixel.training.soap import SOAP  # noqa: E402
 
@@ -285,6 +285,39 @@ def test_initial_weights_have_the_stated_spread(method: str) -> None:
     expected = 0.001 if method == "gaussian-0.001" else math.sqrt(2 / (64 * 9))
     assert float(hidden.weight.detach().std()) == pytest.approx(expected, rel=0.02)
     assert not hidden.bias.any()
+
+
+def test_rounding_leaves_so_many_levels_and_lets_the_gradient_pass() -> None:
+    values = torch.linspace(-0.7, 1.3, 2 * 3 * 50 * 40).reshape(2, 3, 50, 40).requires_grad_()
+    result = rounded(values, 16)
+    for channel in range(3):
+        given, found = values[:, channel].detach(), result[:, channel].detach()
+        lowest, highest = min(float(given.min()), 0.0), max(float(given.max()), 0.0)
+        step = (highest - lowest) / 15
+        assert (found - given).abs().max() <= step / 2 + 1e-6
+        assert len(found.unique()) <= 17
+        np.testing.assert_allclose(found / step, (found / step).round(), atol=1e-4)
+    result.square().sum().backward()
+    np.testing.assert_allclose(values.grad, 2 * result.detach(), rtol=1e-6)
+
+
+def test_a_second_stage_starts_from_a_model(small: TrainingConfig, pictures: Path, tmp_path: Path) -> None:
+    first = trained(small, pictures, tmp_path / "first")
+    first.model(Facts()).save(tmp_path / "first.safetensors")
+    start = replace(small.network, start=str(tmp_path / "first.safetensors"))
+    second = replace(small, network=start, quantisation=replace(small.quantisation, levels=64, from_epoch=1))
+    run = Run(second, pictures, tmp_path / "second", CPU)
+    for name, array in first.model(Facts()).weights.items():
+        np.testing.assert_array_equal(run.model(Facts()).weights[name], array)
+    before = run.validate()
+    levels = []
+    run.train(lambda progress: levels.append(run.network.levels))
+    assert levels == [0, 64, 64, 64]
+    assert run.average.levels == 0
+    assert run.validate() > before - 1, "at this rate three epochs move it, but it does not begin anew"
+    other = replace(second, network=replace(start, activation="relu"))
+    with pytest.raises(ConfigError, match=r"first\.safetensors is another network"):
+        Run(other, pictures, tmp_path / "other", CPU)
 
 
 def test_soap_beats_plain_steps_on_a_badly_conditioned_problem() -> None:

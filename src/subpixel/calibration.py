@@ -38,7 +38,11 @@ CROP_SIDE_PX, MAX_CROPS = 96, 120
 RIDGE = 1e-6
 """Of the mean squared input: keeps weights of inputs that never vary where they are."""
 
-RANGES = (1.0, 0.9, 0.8, 0.7, 0.6)
+CONTRAST_SHARE = 0.03
+"""How much black and white in random blocks counts beside pictures. Text and drawings look like that, and
+pictures never do: layers whose levels end where those of pictures do made garbage of it, 255 levels off."""
+
+RANGES = (1.0, 0.85, 0.7, 0.55, 0.4, 0.3, 0.2)
 """Fractions of the way from zero to a channel's extremes that its 256 levels may span."""
 
 RANGE_PIXELS = 20_000
@@ -78,6 +82,8 @@ def calibrate(
     """
     rng = np.random.default_rng(seed)
     levels = _crops(planes, model.description.channels, rng)
+    pictures = len(levels)
+    levels += _black_and_white(model.description.channels, rng)
     exact = [piece / 255 for piece in levels]
     zeros = np.zeros(model.description.channels)
     scales = np.full(model.description.channels, 1 / 255)
@@ -86,12 +92,14 @@ def calibrate(
     for index, described in enumerate(layers):
         weight, bias = weights_of(model, index)
         sums = [convolve(piece, weight, bias) for piece in exact]
-        inputs, targets = _samples(levels, zeros, sums, described, rng)
+        inputs, targets = _samples(levels, zeros, sums, described, pictures, rng)
         start = np.concatenate([(weight * scales[:, None, None]).reshape(len(weight), -1), bias[:, None]], 1)
         rounded, step = _round(start.astype(np.float64), inputs, targets)
         exact = [activated(piece, described, model.weights.get(f"layers.{index}.slope")) for piece in sums]
         last = index == len(layers) - 1
-        scales, zeros = _ranges(exact, rng) if not last else (np.ones(len(weight)), np.zeros(len(weight)))
+        scales, zeros = (
+            _ranges(exact, pictures, rng) if not last else (np.ones(len(weight)), np.zeros(len(weight)))
+        )
         quantised.append(
             QuantisedLayer(
                 weight=np.rint(rounded[:, :-1] / step[:, None]).astype(np.int8).reshape(weight.shape),
@@ -122,11 +130,22 @@ def _crops(
     return pieces
 
 
+def _black_and_white(channels: int, rng: np.random.Generator) -> list[NDArray[Float]]:
+    """Random blocks of 1 to 5 pixels, in the range of video's luma and in the full one."""
+    pieces = []
+    for (black, white), side in product(((16, 235), (0, 255)), (1, 2, 3, 5)):
+        blocks = rng.integers(0, 2, (channels, 64 // side + 1, 64 // side + 1))
+        white_here = blocks.repeat(side, axis=1).repeat(side, axis=2)[:, :64, :64]
+        pieces.append(np.where(white_here, white, black).astype(np.float64))
+    return pieces
+
+
 def _samples(
     levels: list[NDArray[Float]],
     zeros: NDArray[Float],
     sums: list[NDArray[Float]],
     described: Convolution,
+    pictures: int,
     rng: np.random.Generator,
 ) -> tuple[NDArray[Float], NDArray[Float]]:
     """Pixels: the inputs that each sees (in steps from zero, and a 1 for the bias), and its targets.
@@ -134,22 +153,24 @@ def _samples(
     Those at the pieces' borders are not left out: what the network does with its padding is quite unlike
     anything inside a picture, and left to chance it costs 0.5 dB.
     """
-    pixels = sum(piece[0].size for piece in sums)
+    sizes = [piece[0].size for piece in sums]
+    shares = [1 / sum(sizes[:pictures])] * pictures if pictures else []
+    shares += [CONTRAST_SHARE / sum(sizes[pictures:])] * (len(sizes) - pictures)
     inputs, targets = [], []
-    for piece, target in zip(levels, sums, strict=True):
+    for piece, target, share in zip(levels, sums, shares, strict=True):
         windows = sliding_window_view(
             bordered(piece, described.kernel // 2, zeros) - zeros[:, None, None],
             (described.kernel, described.kernel),
             axis=(1, 2),
         )
-        kept = rng.random(target.shape[1:]) < MAX_PIXELS / pixels
+        kept = rng.random(target.shape[1:]) < MAX_PIXELS * share
         taken = windows[:, kept]
         inputs.append(taken.transpose(1, 0, 2, 3).reshape(taken.shape[1], -1))
         targets.append(target[:, kept].T)
-    features = np.concatenate(inputs) if inputs else np.empty((0, 0))
-    if len(features) <= features.shape[1]:
+    seen, features = sum(map(len, inputs[:pictures])), np.concatenate(inputs)
+    if seen <= features.shape[1]:
         raise ValueError(
-            f"only {len(features)} pixels to decide {features.shape[1]} weights: give more or larger pictures"
+            f"only {seen} pixels to decide {features.shape[1]} weights: give more or larger pictures"
         )
     return np.hstack([features, np.ones((len(features), 1))]), np.concatenate(targets)
 
@@ -190,21 +211,28 @@ def _round_columns(rows: NDArray[Float], factor: NDArray[Float], step: NDArray[F
     return rounded
 
 
-def _ranges(pieces: list[NDArray[Float]], rng: np.random.Generator) -> tuple[NDArray[Float], NDArray[Float]]:
+def _ranges(
+    pieces: list[NDArray[Float]], pictures: int, rng: np.random.Generator
+) -> tuple[NDArray[Float], NDArray[Float]]:
     """Each channel's scale and zero level: those, of a few, at which the values that it took lose least.
 
     A few extreme values are better clipped than all others rounded more coarsely. Zero always has a level.
     """
-    values = np.concatenate([piece.reshape(len(piece), -1) for piece in pieces], axis=1)
-    lowest, highest = np.minimum(values.min(axis=1), 0), np.maximum(values.max(axis=1), 0)
-    sample = values[:, rng.permutation(values.shape[1])[:RANGE_PIXELS]]
-    best_cost = np.full(len(values), np.inf)
-    best_scale, best_zero = np.ones(len(values)), np.zeros(len(values))
+    lowest = np.minimum(np.min([piece.min(axis=(1, 2)) for piece in pieces], axis=0), 0)
+    highest = np.maximum(np.max([piece.max(axis=(1, 2)) for piece in pieces], axis=0), 0)
+    samples = []
+    for part, share in ((pieces[:pictures], 1.0), (pieces[pictures:], CONTRAST_SHARE)):
+        values = np.concatenate([piece.reshape(len(piece), -1) for piece in part], axis=1)
+        samples.append((values[:, rng.permutation(values.shape[1])[:RANGE_PIXELS]], share))
+    best_cost = np.full(len(lowest), np.inf)
+    best_scale, best_zero = np.ones(len(lowest)), np.zeros(len(lowest))
     for below, above in product(RANGES, RANGES):
         scale = np.maximum((highest * above - lowest * below) / 255, LEAST_SCALE).astype(np.float32)
         zero = np.clip(np.rint(-lowest * below / scale), 0, 255)
-        levels = np.clip(np.rint(sample / scale[:, None] + zero[:, None]), 0, 255)
-        cost = np.mean(((levels - zero[:, None]) * scale[:, None] - sample) ** 2, axis=1)
+        cost = np.zeros(len(lowest))
+        for sample, share in samples:
+            levels = np.clip(np.rint(sample / scale[:, None] + zero[:, None]), 0, 255)
+            cost += share * np.mean(((levels - zero[:, None]) * scale[:, None] - sample) ** 2, axis=1)
         better = cost < best_cost
         best_cost[better], best_scale[better], best_zero[better] = cost[better], scale[better], zero[better]
     return best_scale, best_zero
