@@ -88,6 +88,7 @@ def measure(
             times.append(time.perf_counter() - started)
         for peak, found in zip(peaks, rates, strict=True):
             time.sleep(SETTLE_SECONDS)
+            peak.run()  # as with runners: some threads of theirs wait busily for longer than that
             found.append(peak.run())
         progress((turn + 1) / rounds)
     best = {peak.precision: max(found) for peak, found in zip(peaks, rates, strict=True)}
