@@ -106,8 +106,7 @@ class Engine(ABC):
             raise EngineError(
                 f"engine {self.name} does not compute in {precision}, only in {', '.join(self.precisions)}"
             )
-        if precision == "int8":
-            integer_layers(model)
+        self._integers = integer_layers(model) if precision == "int8" else ()
         self.model = model
         self.precision = precision
         self.threads = threads

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from subpixel.engines.base import Engine
 from subpixel.model import Convolution, Model
-from subpixel.quantisation import IntegerLayer, fused, integer_layers, tanh_ratio
+from subpixel.quantisation import IntegerLayer, fused, tanh_ratio
 from subpixel.shuffle import pixel_shuffle
 
 Float = np.float64
@@ -50,9 +50,8 @@ class NumpyEngine(Engine):
         """The input as 8 bits make it, and the last layer's values."""
         levels = np.clip(np.floor(tensor * np.float32(255) + np.float32(0.5)), 0, 255)
         values, zeros = levels.astype(np.float64), np.zeros(len(levels))
-        layers = integer_layers(self.model)
-        for described, layer in zip(self.model.description.layers, layers, strict=True):
-            values = integer_outputs(values, zeros, described, layer, last=layer is layers[-1])
+        for described, layer in zip(self.model.description.layers, self._integers, strict=True):
+            values = integer_outputs(values, zeros, described, layer, last=layer is self._integers[-1])
             zeros = layer.zero.astype(np.float64)
         return levels / np.float32(255), values
 

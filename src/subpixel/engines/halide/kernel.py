@@ -6,6 +6,7 @@ call it at once.
 """
 
 import ctypes
+import sys
 import tempfile
 from collections.abc import Sequence
 from functools import cache
@@ -206,8 +207,6 @@ def _support() -> str:
 
     Halide's own runtime would bring its thread pool, and an error handler that ends the process.
     """
-    import sys
-
     if sys.platform == "win32":
         memory = """
 declare ptr @_aligned_malloc(i64, i64)
