@@ -354,3 +354,51 @@ def test_threads_default_to_the_cpus_of_this_process():
         assert available_cpus() == 1
     finally:
         os.sched_setaffinity(0, allowed)
+
+
+def engines_of(model):
+    """Each engine that runs here, with tiles or rectangles that the test's planes are cut into."""
+    yield NumpyEngine(model, tile_side_px=9)
+    yield OnnxRuntimeEngine(model, tile_side_px=9)
+    if halide_runs():
+        yield engine_module.HalideEngine(model, threads=2)
+
+
+@pytest.mark.parametrize("margin", [1, 4, 7])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
+def test_a_margin_is_looked_at_and_left_out(dtype, margin):
+    model = random_model(espcn(2))
+    pixels = plane(30 + 2 * margin, 61 + 2 * margin)
+    lr = pixels.astype(dtype) if np.dtype(dtype).kind == "f" else (pixels * np.iinfo(dtype).max).astype(dtype)
+    inside = (slice(2 * margin, -2 * margin),) * 2
+    for engine in engines_of(model):
+        wide = np.zeros((60, 140), dtype)
+        out = wide[:, 7:129]
+        assert engine(lr, margin_px=margin, out=out) is out
+        expected = engine(lr)[inside]
+        assert_agree(out, expected, tolerance=1e-5 if np.dtype(dtype).kind == "f" else 0)
+        assert not wide[:, :7].any() and not wide[:, 129:].any()
+
+
+def test_results_go_where_they_are_wanted_however_that_lies():
+    model = random_model(espcn(2))
+    lr = (plane(9, 12) * 255).astype(np.uint8)
+    for engine in engines_of(model):
+        for out in (np.empty((24, 18), np.uint8).T, np.empty((18, 48), np.uint8)[:, ::2]):
+            engine(lr, out=out)
+            np.testing.assert_array_equal(out, engine(lr))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"margin_px": 5}, "nothing inside a margin of 5"),
+        ({"margin_px": -1}, "nothing inside a margin of -1"),
+        ({"out": np.empty((20, 24), np.uint16)}, r"out is uint16 \(20, 24\), which does not fit uint8"),
+        ({"out": np.empty((18, 24), np.uint8)}, r"out is uint8 \(18, 24\)"),
+    ],
+)
+def test_margins_and_places_that_do_not_fit(arguments, words):
+    engine = NumpyEngine(random_model(espcn(2)))
+    with pytest.raises(ValueError, match=words):
+        engine(np.zeros((10, 12), np.uint8), **arguments)

@@ -128,3 +128,18 @@ def test_memory_is_bounded_by_the_tile(engine):
     tile = 64**2 * 64 * 8  # one layer's values, at most float64
     assert peak_bytes(64) < output + 5 * tile
     assert peak_bytes(500) > output + 10 * tile, "so the test can fail"
+
+
+@pytest.mark.parametrize("margin", [1, 4, 6])
+@pytest.mark.parametrize("side", [2, 5, 8])
+def test_what_lies_in_the_margin_is_only_looked_at(side, margin):
+    pixels = np.arange(20 * 23).reshape(20, 23)
+    inside = pixels[margin:-margin, margin:-margin]
+    stitched = np.full(inside.shape, -1)
+    for tile in tiles(*pixels.shape, 4, side, margin):
+        assert (stitched[tile.keep] == -1).all()
+        stitched[tile.keep] = pixels[tile.read][tile.crop]
+        for read, keep, length in zip(tile.read, tile.keep, pixels.shape, strict=True):
+            assert read.start == max(0, keep.start + margin - 4)
+            assert read.stop == min(length, keep.stop + margin + 4)
+    np.testing.assert_array_equal(stitched, inside)

@@ -27,7 +27,8 @@ values between ESPCN's layers fit in about 100 MB."""
 class Tile:
     """A piece of an image: what must be read, and which part of the result is kept.
 
-    All slices count LR pixels of the whole image, except ``crop``, which counts within the piece read.
+    ``read`` counts LR pixels of the whole image, ``keep`` those inside its margin, ``crop`` those of the
+    piece read.
     """
 
     read: tuple[slice, slice]
@@ -35,7 +36,9 @@ class Tile:
     crop: tuple[slice, slice]
 
 
-def tiles(height: int, width: int, halo_px: int, side_px: int = TILE_SIDE_PX) -> Iterator[Tile]:
+def tiles(
+    height: int, width: int, halo_px: int, side_px: int = TILE_SIDE_PX, margin_px: int = 0
+) -> Iterator[Tile]:
     """Cut a ``height`` x ``width`` image into nearly equal tiles of at most ``side_px**2`` pixels.
 
     It is the area that costs memory: an image with a side shorter than ``side_px`` gets longer tiles, and
@@ -45,25 +48,29 @@ def tiles(height: int, width: int, halo_px: int, side_px: int = TILE_SIDE_PX) ->
     working tile by tile equals working on the whole: at the image's own border a tile reads nothing more,
     so the network's zero padding falls where it falls on the whole image, and elsewhere the wrong values
     that padding causes are cropped away.
+
+    The outermost ``margin_px`` pixels of the image are only read: what is kept counts from inside them.
     """
     area = side_px**2
-    rows = _spans(height, max(side_px, area // width), halo_px)
+    rows = _spans(height, max(side_px, area // width), halo_px, margin_px)
     tallest = max(keep.stop - keep.start for _, keep, _ in rows)
-    columns = _spans(width, area // tallest, halo_px)
+    columns = _spans(width, area // tallest, halo_px, margin_px)
     for row in rows:
         for column in columns:
             read, keep, crop = zip(row, column, strict=True)
             yield Tile(read, keep, crop)
 
 
-def _spans(length: int, longest: int, halo_px: int) -> list[tuple[slice, slice, slice]]:
+def _spans(length: int, longest: int, halo_px: int, margin_px: int) -> list[tuple[slice, slice, slice]]:
     """Cut one axis; for each piece, what to read, what to keep, and where in the read that is."""
-    count = -(-length // longest)
-    edges = [length * index // count for index in range(count + 1)]
+    inside = length - 2 * margin_px
+    count = -(-inside // longest)
+    edges = [margin_px + inside * index // count for index in range(count + 1)]
     spans = []
     for start, stop in pairwise(edges):
         first, last = max(start - halo_px, 0), min(stop + halo_px, length)
-        spans.append((slice(first, last), slice(start, stop), slice(start - first, stop - first)))
+        keep = slice(start - margin_px, stop - margin_px)
+        spans.append((slice(first, last), keep, slice(start - first, stop - first)))
     return spans
 
 
@@ -120,36 +127,52 @@ class Engine(ABC):
         The result is ``(channels, scale*H, scale*W)`` and not clipped. Any H and W from 1 up.
         """
 
-    def __call__(self, plane: NDArray[Any]) -> NDArray[Any]:
+    def __call__(
+        self, plane: NDArray[Any], *, margin_px: int = 0, out: NDArray[Any] | None = None
+    ) -> NDArray[Any]:
         """Enlarge a plane, tile by tile, so that memory beyond input and output is bounded by the tile.
 
         Args:
             plane: ``(H, W)``, or ``(channels, H, W)`` for a network over several channels. uint8 and uint16
                 span their whole range (0..255, 0..65535); floats are in [0, 1]. Floats may overshoot, as a
                 resampled picture does, by at most 1 to each side.
+            margin_px: how many of the outermost pixels are there only to be looked at: the result is that of
+                the pixels inside them. A network takes what lies beyond its input for black; who puts a
+                margin of the network's halo around a picture decides what lies there instead.
+            out: where the result goes, of its shape and dtype; rows may lie apart.
 
         Returns:
-            ``(scale*H, scale*W)`` or ``(channels, scale*H, scale*W)`` with the input's dtype: integers
-            rounded half up and clipped; floats (float32 stays, float64 is computed in float32 and returned
-            as float64) neither rounded nor clipped.
+            ``(scale*H, scale*W)`` or ``(channels, scale*H, scale*W)``, H and W counted without the margin,
+            with the input's dtype: integers rounded half up and clipped; floats (float32 stays, float64 is
+            computed in float32 and returned as float64) neither rounded nor clipped. It is ``out`` where that
+            is given.
 
         Raises:
-            ValueError: the shape does not fit the network, the dtype is none of these, or a float is NaN,
-                infinite or far outside [0, 1]. (What a network makes of a NaN depends on the engine.)
+            ValueError: the shape does not fit the network, the margin or ``out``, the dtype is none of these,
+                or a float is NaN, infinite or far outside [0, 1]. (What a network makes of a NaN depends on
+                the engine.)
             EngineError: the engine failed.
         """
         tensor = self._checked(plane)
-        channels, height, width = tensor.shape
+        if not 0 <= 2 * margin_px < min(tensor.shape[1:]):
+            raise ValueError(f"a plane of shape {plane.shape} has nothing inside a margin of {margin_px}")
         scale = self.model.scale
-        result = np.empty((channels, height * scale, width * scale), plane.dtype)
-        self._enlarge(tensor, result)
-        return result[0] if plane.ndim == 2 else result
+        sides = [(side - 2 * margin_px) * scale for side in plane.shape[-2:]]
+        if out is None:
+            out = np.empty((*plane.shape[:-2], *sides), plane.dtype)
+        elif out.shape != (*plane.shape[:-2], *sides) or out.dtype != plane.dtype:
+            raise ValueError(
+                f"out is {out.dtype} {out.shape}, which does not fit {plane.dtype} {plane.shape}"
+            )
+        self._enlarge(tensor, out[None] if out.ndim == 2 else out, margin_px)
+        return out
 
-    def _enlarge(self, tensor: NDArray[Any], result: NDArray[Any]) -> None:
-        """Fill ``result``, ``(channels, scale*H, scale*W)``, from ``tensor``, both of a dtype as above."""
+    def _enlarge(self, tensor: NDArray[Any], result: NDArray[Any], margin_px: int) -> None:
+        """Fill ``result`` from ``tensor``, both ``(channels, H, W)`` and as `__call__` has checked them."""
         scale = self.model.scale
         _, height, width = tensor.shape
-        for tile in tiles(height, width, self.model.description.halo_px, self.tile_side_px):
+        halo_px = self.model.description.halo_px
+        for tile in tiles(height, width, halo_px, self.tile_side_px, margin_px):
             piece = self.run(to_float(tensor[:, *tile.read]))
             kept = piece[:, *(enlarged(span, scale) for span in tile.crop)]
             result[:, *(enlarged(span, scale) for span in tile.keep)] = from_float(kept, result.dtype)

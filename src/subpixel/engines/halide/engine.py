@@ -71,18 +71,23 @@ class HalideEngine(Engine):
             kernel(tensor, self._parameters, result, columns, rows)
         return result
 
-    def _enlarge(self, tensor: NDArray[Any], result: NDArray[Any]) -> None:
+    def _enlarge(self, tensor: NDArray[Any], result: NDArray[Any], margin_px: int) -> None:
         """See `Engine._enlarge`: here the samples go in and out as they are, the whole picture at once.
 
         Only float64, which no kernel takes, and pictures beyond 32-bit indices go tile by tile.
         """
         if tensor.dtype == np.float64 or max(tensor.size, result.size) > MOST_SAMPLES:
-            super()._enlarge(tensor, result)
+            super()._enlarge(tensor, result, margin_px)
             return
         if not _addressable(tensor):
             tensor = tensor.copy(order="C")
+        if not _addressable(result):
+            apart = np.empty_like(result, order="C")
+            self._enlarge(tensor, apart, margin_px)
+            result[...] = apart
+            return
         kernel = self._kernel(tensor.dtype.name)
-        _, height, width = tensor.shape
+        height, width = (side - 2 * margin_px for side in tensor.shape[1:])
         todo = self._rectangles(height, width, self.threads)
         lock = threading.Lock()
 
@@ -93,7 +98,7 @@ class HalideEngine(Engine):
                 if rectangle is None:
                     return
                 rows, columns = rectangle
-                kernel(tensor, self._parameters, result, columns, rows)
+                kernel(tensor, self._parameters, result, columns, rows, margin_px)
 
         helpers = [self._pool.submit(work) for _ in range(self.threads - 1)] if self._pool else []
         try:
@@ -138,7 +143,7 @@ class HalideEngine(Engine):
 
 
 def _addressable(tensor: NDArray[Any]) -> bool:
-    """Whether a kernel can read an array where it lies: a row's samples side by side, indices of 32 bits."""
+    """Whether a kernel can use an array where it lies: a row's samples side by side, indices of 32 bits."""
     steps = [stride // tensor.itemsize for stride in tensor.strides]
     return (
         steps[2] == 1

@@ -95,26 +95,27 @@ class Kernel:
         hr: NDArray[Any],
         columns: slice,
         rows: slice,
+        margin_px: int = 0,
     ) -> None:
         """Enlarge a rectangle of a picture.
 
         Args:
-            lr: ``(channels, H, W)``, the whole picture, of the kernel's samples; rows without gaps.
-            parameters: weights, offsets and factors.
-            hr: ``(channels, scale*H, scale*W)``, of the same dtype; the rectangle in it is filled.
-            columns, rows: the rectangle, in LR pixels.
+            lr: ``(channels, H, W)``, the whole picture, of the kernel's samples; a row's samples side by
+            side. parameters: weights, offsets and factors.
+            hr: the enlarged picture without its margin, likewise; the rectangle in it is filled.
+            columns, rows: the rectangle, in LR pixels inside the margin.
+            margin_px: how many of the outermost pixels of ``lr`` are only looked at.
 
         Raises:
             EngineError: the kernel reports a failure; out of memory is the only one to be expected.
         """
-        scale = hr.shape[2] // lr.shape[2]
+        scale = hr.shape[2] // (lr.shape[2] - 2 * margin_px)
         target = hr[:, rows.start * scale : rows.stop * scale, columns.start * scale : columns.stop * scale]
         output = _buffer(target)
-        output.dim[0].min, output.dim[1].min = columns.start * scale, rows.start * scale
+        left, right = columns.start + margin_px, columns.stop + margin_px
+        output.dim[0].min, output.dim[1].min = left * scale, (rows.start + margin_px) * scale
         inputs = [_buffer(array) for array in (lr, *parameters)]
-        code = self._call(
-            *(ctypes.byref(buffer) for buffer in inputs), columns.start, columns.stop, ctypes.byref(output)
-        )
+        code = self._call(*(ctypes.byref(buffer) for buffer in inputs), left, right, ctypes.byref(output))
         if code:
             raise EngineError(f"the compiled network failed: {_FAILURES.get(code, f'code {code}')}")
 
