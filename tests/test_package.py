@@ -13,6 +13,7 @@ PUBLIC = [
     "Convolution",
     "DatasetError",
     "Description",
+    "EncoderError",
     "EngineError",
     "Facts",
     "ImageTooLarge",
@@ -24,11 +25,14 @@ PUBLIC = [
     "OutputIsInput",
     "SubpixelError",
     "UnreadableImage",
+    "UnreadableVideo",
     "UnsupportedImage",
+    "UnsupportedVideo",
     "Upscaler",
     "load",
     "load_model",
     "upscale_image",
+    "upscale_video",
 ]
 
 HEAVY = ("torch", "av", "onnxruntime", "onnx", "PIL", "numpy", "matplotlib", "skimage", "rich", "typer")
@@ -65,5 +69,5 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 def test_the_errors_are_one_tree() -> None:
     errors = [getattr(subpixel, name) for name in PUBLIC if isinstance(getattr(subpixel, name), type)]
     errors = [kind for kind in errors if issubclass(kind, Exception)]
-    assert len(errors) == 12
+    assert len(errors) == 15
     assert all(issubclass(kind, subpixel.SubpixelError) for kind in errors)

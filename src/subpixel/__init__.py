@@ -4,6 +4,7 @@
 >>> upscaler = subpixel.load(scale=3)
 >>> large = upscaler(image)                                    # a PIL image or an array  # doctest: +SKIP
 >>> subpixel.upscale_image("in.png", "out.png", scale=3)       # doctest: +SKIP
+>>> subpixel.upscale_video("in.mp4", "out.mkv", scale=2)       # doctest: +SKIP
 
 Importing this module is cheap: each public name is loaded at its first use.
 """
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from subpixel.errors import (
         ConfigError,
         DatasetError,
+        EncoderError,
         EngineError,
         ImageTooLarge,
         InputError,
@@ -26,16 +28,20 @@ if TYPE_CHECKING:
         OutputIsInput,
         SubpixelError,
         UnreadableImage,
+        UnreadableVideo,
         UnsupportedImage,
+        UnsupportedVideo,
     )
     from subpixel.images.upscale import upscale_image
     from subpixel.model import Convolution, Description, Facts, Model, load_model
     from subpixel.upscaler import Upscaler, load
+    from subpixel.video.upscale import upscale_video
 
 _HOMES = {
     "subpixel.errors": (
         "ConfigError",
         "DatasetError",
+        "EncoderError",
         "EngineError",
         "ImageTooLarge",
         "InputError",
@@ -45,11 +51,14 @@ _HOMES = {
         "OutputIsInput",
         "SubpixelError",
         "UnreadableImage",
+        "UnreadableVideo",
         "UnsupportedImage",
+        "UnsupportedVideo",
     ),
     "subpixel.images.upscale": ("upscale_image",),
     "subpixel.model": ("Convolution", "Description", "Facts", "Model", "load_model"),
     "subpixel.upscaler": ("Upscaler", "load"),
+    "subpixel.video.upscale": ("upscale_video",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -58,6 +67,7 @@ __all__ = [
     "Convolution",
     "DatasetError",
     "Description",
+    "EncoderError",
     "EngineError",
     "Facts",
     "ImageTooLarge",
@@ -69,11 +79,14 @@ __all__ = [
     "OutputIsInput",
     "SubpixelError",
     "UnreadableImage",
+    "UnreadableVideo",
     "UnsupportedImage",
+    "UnsupportedVideo",
     "Upscaler",
     "load",
     "load_model",
     "upscale_image",
+    "upscale_video",
 ]
 
 

@@ -1,13 +1,16 @@
 """Every error that Subpixel raises on purpose, as one tree.
 
     SubpixelError
-    ├── InputError              the picture or array given cannot be used
+    ├── InputError              the picture, video or array given cannot be used
     │   ├── UnreadableImage     not a picture, or damaged
     │   ├── UnsupportedImage    a picture, of a kind that is refused (animated, exotic samples)
+    │   ├── UnreadableVideo     not a video, or too damaged to give a frame
+    │   ├── UnsupportedVideo    a video of a kind that is refused
     │   └── ImageTooLarge       its enlargement would exceed the limit on pixels
     ├── OutputError             the result cannot be written where it was asked to go
     │   ├── OutputExists        something stands there already
-    │   └── OutputIsInput       the output is the input itself, perhaps through a link
+    │   ├── OutputIsInput       the output is the input itself, perhaps through a link
+    │   └── EncoderError        an encoder or a container refuses what it is asked to hold
     ├── ModelError              a model file is damaged, unknown, or not what it claims to be
     ├── EngineError             an engine is missing, cannot run this model, or failed
     ├── ConfigError             a training configuration is wrong
@@ -23,7 +26,7 @@ class SubpixelError(Exception):
 
 
 class InputError(SubpixelError):
-    """The picture or array given cannot be used."""
+    """The picture, video or array given cannot be used."""
 
 
 class UnreadableImage(InputError):  # noqa: N818 - the name says what is wrong, as PIL.UnidentifiedImageError does not
@@ -32,6 +35,14 @@ class UnreadableImage(InputError):  # noqa: N818 - the name says what is wrong, 
 
 class UnsupportedImage(InputError):  # noqa: N818
     """The file is a picture of a kind that is refused, such as an animation."""
+
+
+class UnreadableVideo(InputError):  # noqa: N818
+    """The file is not a video, or too damaged to give a frame."""
+
+
+class UnsupportedVideo(InputError):  # noqa: N818
+    """The file is a video of a kind that is refused."""
 
 
 class ImageTooLarge(InputError):  # noqa: N818
@@ -48,6 +59,10 @@ class OutputExists(OutputError):  # noqa: N818
 
 class OutputIsInput(OutputError):  # noqa: N818
     """The output is the input itself, perhaps through a link."""
+
+
+class EncoderError(OutputError):
+    """An encoder or a container refuses what it is asked to hold."""
 
 
 class ModelError(SubpixelError):

@@ -59,7 +59,7 @@ def write_atomically(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
             part.replace(target)
         else:
             _rename_to_new(part, target)
-        _flush_folder(target.parent)
+        flush_folder(target.parent)
     except FileExistsError:
         raise OutputExists(f"{path}: appeared while it was being written; left alone") from None
     except OSError as error:
@@ -69,6 +69,26 @@ def write_atomically(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
             part.unlink()
         if handle is not None:
             os.close(handle)  # ends the lock that says a process is still at work on the file
+
+
+def lock(path: Path) -> int | None:
+    """Take a file, made where it is missing, for this process alone.
+
+    The lock ends when the handle that is returned is closed, or with the process, however it ends.
+
+    Returns:
+        The handle, or None where another process has the lock.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    if fcntl is not None:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            return None
+        except OSError:  # a file system without locks
+            pass
+    return handle
 
 
 def _part_prefix(target: Path) -> str:
@@ -119,7 +139,7 @@ def _rename_to_new(part: Path, target: Path) -> None:
         part.replace(target)
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
     """Flush the folder's entry too, without which a power cut may undo the rename."""
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)

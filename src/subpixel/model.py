@@ -11,6 +11,7 @@ The file is ``.safetensors``: named arrays behind a JSON header. It holds no cod
 a stranger is safe. Description and facts travel in the header as JSON.
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -274,6 +275,20 @@ class Model:
         """How many times larger each side becomes."""
         return self.description.scale
 
+    def digest(self) -> str:
+        """A fingerprint of what the model computes: of its description and all its arrays, in hexadecimal."""
+        digest = hashlib.sha256(json.dumps(self.description.to_json(), sort_keys=True).encode())
+        for key, array in sorted(self._arrays().items()):
+            digest.update(key.encode() + array.tobytes())
+        return digest.hexdigest()
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        """Every array, by the name that it has in a file."""
+        arrays: dict[str, NDArray[Any]] = dict(self.weights)
+        for index, layer in enumerate(self.quantised):
+            arrays |= {f"quantised.{index}.{key}": getattr(layer, key) for key in QUANTISED_DTYPES}
+        return arrays
+
     def save(self, path: str | Path, *, overwrite: bool = True) -> None:
         """Write the model as one ``.safetensors`` file, whole or not at all.
 
@@ -290,10 +305,7 @@ class Model:
             "description": json.dumps(self.description.to_json()),
             "facts": json.dumps(asdict(self.facts)),
         }
-        arrays = {key: np.asarray(value) for key, value in self.weights.items()}
-        for index, layer in enumerate(self.quantised):
-            arrays |= {f"quantised.{index}.{key}": getattr(layer, key) for key in QUANTISED_DTYPES}
-        data = save(arrays, metadata)
+        data = save(self._arrays(), metadata)
         with write_atomically(Path(path), overwrite=overwrite) as temporary:
             temporary.write_bytes(data)
 

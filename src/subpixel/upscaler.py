@@ -1,5 +1,6 @@
 """The library's front door: a model and an engine, to be called on images."""
 
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -17,6 +18,7 @@ DEFAULT_SCALE = 2
 """The scale where neither a scale nor a model is asked for."""
 
 Samples = TypeVar("Samples", bound=np.generic)
+Frame = TypeVar("Frame")
 
 
 class Upscaler:
@@ -115,6 +117,52 @@ class Upscaler:
         if image.mode in ("CMYK", "LAB"):
             result.info.pop("icc_profile", None)
         return result
+
+    def frames(self, frames: "Iterable[Frame]") -> "Iterator[Frame]":
+        """Enlarge frames as they come: from a decoder, a camera, or anywhere else.
+
+        Reading the next frames, enlarging, and whatever the caller does with the results overlap: ``frames``
+        is iterated over in another thread, and a few frames are worked on ahead. Closing the iterator, or
+        letting go of it, stops that.
+
+        >>> for large in upscaler.frames(frames): ...  # doctest: +SKIP
+
+        Args:
+            frames: PyAV's ``VideoFrame`` of any pixel format, or whatever a call takes; they may differ in
+                size and kind.
+
+        Yields:
+            One result for each, in order. A ``VideoFrame`` becomes one of planar Y'CbCr or grey, of the same
+            depth, subsampling, times and tags, its luma enlarged by the network, its chroma by FFmpeg's
+            bicubic.
+
+        Raises:
+            UnsupportedVideo: a ``VideoFrame`` that FFmpeg cannot turn into planes.
+            ValueError, TypeError: see `__call__`. What the iterable raises is raised behind its last frame.
+        """
+        from subpixel.video.stages import Line
+
+        line = Line()
+        try:
+            read = line.add("read", lambda: frames)
+            yield from line.add("upscale", lambda read: map(self._frame_enlarger(), read), read)
+        finally:
+            line.close()
+
+    def _frame_enlarger(self) -> "Callable[[Any], Any]":
+        enlarge_frame: Callable[[Any], Any] | None = None
+
+        def enlarge(frame: Any) -> Any:
+            nonlocal enlarge_frame
+            if isinstance(frame, np.ndarray) or not hasattr(frame, "planes"):
+                return self(frame)
+            if enlarge_frame is None:
+                from subpixel.video.frames import FrameUpscaler
+
+                enlarge_frame = FrameUpscaler(self)
+            return enlarge_frame(frame)
+
+        return enlarge
 
 
 def load(

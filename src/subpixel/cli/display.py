@@ -21,16 +21,16 @@ class Display:
 
 
 @contextmanager
-def display(total: int) -> Iterator[Display]:
-    """A display for a run of ``total`` tasks."""
-    if not sys.stderr.isatty():
+def display(total: int, *, bar: bool = True) -> Iterator[Display]:
+    """A display for a run of ``total`` tasks, with a bar where that is wanted and there is a terminal."""
+    if not bar or not sys.stderr.isatty():
         yield Display()
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
-    bar = Progress(
+    progress = Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
@@ -38,8 +38,8 @@ def display(total: int) -> Iterator[Display]:
         console=console,
         transient=True,
     )
-    with bar:
-        task = bar.add_task("", total=total)
+    with progress:
+        task = progress.add_task("", total=total)
 
         class Terminal(Display):
             is_terminal = True
@@ -48,6 +48,6 @@ def display(total: int) -> Iterator[Display]:
                 console.print(line)
 
             def show(self, done: float, name: str) -> None:
-                bar.update(task, completed=done, description=name)
+                progress.update(task, completed=done, description=name)
 
         yield Terminal()

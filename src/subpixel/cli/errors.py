@@ -1,5 +1,6 @@
 """How errors and interruptions reach people: one line on stderr, and an exit code."""
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,9 +25,17 @@ def exiting(code: int, *kinds: type[Exception]) -> Iterator[None]:
 
 @contextmanager
 def stoppable(message: str) -> Iterator[None]:
-    """End with ``message`` and exit code 130 at Ctrl-C, 143 at SIGTERM, after everything was cleaned up."""
+    """End with ``message`` and exit code 130 at Ctrl-C, 143 at SIGTERM, after everything was cleaned up.
+
+    A second signal ends the process at once, as a kill would.
+    """
+    signals = 0
 
     def stop(signum: int, frame: FrameType | None) -> Never:
+        nonlocal signals
+        signals += 1
+        if signals > 1:
+            os._exit(128 + signum)
         raise _Stopped(128 + signum)
 
     before = {signum: signal.signal(signum, stop) for signum in (signal.SIGINT, signal.SIGTERM)}

@@ -1,25 +1,46 @@
-"""`subpixel upscale`: make pictures larger."""
+"""`subpixel upscale`: make pictures and videos larger."""
 
 import json
 import logging
+import os
+import re
+import sys
+from collections.abc import Callable
 from dataclasses import asdict
+from fractions import Fraction
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from subpixel.cli.display import display
+from subpixel.cli.display import Display, display
 from subpixel.cli.errors import exiting, stoppable
 from subpixel.errors import SubpixelError
 from subpixel.images.formats import DEFAULT_QUALITY, MAX_OUTPUT_PIXELS
+from subpixel.jobs import PIPE, Job
+
+PICTURES = "Pictures"
+VIDEOS = "Videos"
+
+MAX_DAMAGE = 0.1
+"""The share of damaged frames above which a video counts as failed."""
 
 
-@stoppable("interrupted; nothing unfinished was left behind")
+@stoppable("interrupted; what is finished of a video is kept, and the same command goes on from there")
 def upscale(
-    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Pictures, or folders of them.")],
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="INPUT...", help="Pictures, videos, or folders of them; - is a video on stdin."
+        ),
+    ],
     output: Annotated[
         str,
-        typer.Option("--output", "-o", help="A file, whose extension decides the format; or a folder."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="A file, whose extension decides the format; or a folder; - is stdout, for a video.",
+        ),
     ],
     scale: Annotated[
         int | None, typer.Option("--scale", "-s", min=1, max=8, help="Factor for each side; 2 by default.")
@@ -33,67 +54,238 @@ def upscale(
     engine: Annotated[str, typer.Option(help="auto, halide, onnxruntime or numpy.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32 or int8.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; by default all.")] = None,
-    quality: Annotated[
-        int, typer.Option(min=1, max=100, help="Of JPEG and WebP; 100 makes WebP lossless.")
-    ] = DEFAULT_QUALITY,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = False,
     recursive: Annotated[
         bool, typer.Option("--recursive", help="Look into folders inside folders, and keep their tree.")
     ] = False,
-    max_output_pixels: Annotated[
-        int, typer.Option(min=1, help="Refuse what would become larger, before it is decoded.")
-    ] = MAX_OUTPUT_PIXELS,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each picture.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each file.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell what is done, and why.")] = False,
+    progress: Annotated[
+        str, typer.Option(help="On stderr: auto (a bar on a terminal), json (lines, for programs) or none.")
+    ] = "auto",
+    quality: Annotated[
+        int,
+        typer.Option(
+            min=1, max=100, help="Of JPEG and WebP; 100 makes WebP lossless.", rich_help_panel=PICTURES
+        ),
+    ] = DEFAULT_QUALITY,
+    max_output_pixels: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Refuse what would become larger, before it is decoded.", rich_help_panel=PICTURES
+        ),
+    ] = MAX_OUTPUT_PIXELS,
+    codec: Annotated[
+        str,
+        typer.Option(
+            help="FFmpeg's encoder, such as libx264, libx265, libsvtav1 or ffv1.", rich_help_panel=VIDEOS
+        ),
+    ] = "auto",
+    crf: Annotated[
+        float | None,
+        typer.Option(
+            help="Quality, smaller is better, on the codec's scale; 18 for libx264.", rich_help_panel=VIDEOS
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="The codec's own word for its speed; veryfast for libx264.", rich_help_panel=VIDEOS
+        ),
+    ] = None,
+    codec_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="Any other option of the codec; may be repeated.",
+            rich_help_panel=VIDEOS,
+        ),
+    ] = None,
+    container: Annotated[
+        str | None,
+        typer.Option(help="mp4, mkv, mov, webm or y4m, for stdout; y4m by default.", rich_help_panel=VIDEOS),
+    ] = None,
+    start: Annotated[
+        str, typer.Option(metavar="TIME", help="Begin there: seconds, or H:MM:SS.", rich_help_panel=VIDEOS)
+    ] = "0",
+    end: Annotated[
+        str | None, typer.Option(metavar="TIME", help="End there, likewise.", rich_help_panel=VIDEOS)
+    ] = None,
+    drop_unsupported: Annotated[
+        bool,
+        typer.Option(
+            "--drop-unsupported", help="Leave out what the container cannot hold.", rich_help_panel=VIDEOS
+        ),
+    ] = False,
+    max_damage: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="A larger share of damaged frames makes the exit code 1.",
+            rich_help_panel=VIDEOS,
+        ),
+    ] = MAX_DAMAGE,
 ) -> None:
-    """Make pictures larger: PNG, JPEG, WebP, TIFF and BMP.
+    """Make pictures and videos larger.
 
-    Colour profile, EXIF, transparency and 16 bits per sample are kept; the picture is turned upright. A
-    picture that cannot be enlarged is named, and the others are done all the same.
+    Pictures are PNG, JPEG, WebP, TIFF and BMP: colour profile, EXIF, transparency and 16 bits per sample are
+    kept; the picture is turned upright. Videos are what FFmpeg reads, and become MP4, Matroska, QuickTime,
+    WebM or YUV4MPEG2: sound, subtitles, chapters and all else are kept. A file that cannot be enlarged is
+    named, and the others are done all the same.
     """
-    from subpixel.images.plan import plan
-    from subpixel.images.upscale import upscale_image
+    from subpixel.jobs import plan
     from subpixel.upscaler import load
 
     for library in ("imagecodecs", "tifffile", "PIL"):  # what matters of their warnings arrives as errors
         logging.getLogger(library).setLevel(logging.DEBUG if verbose else logging.CRITICAL)
     with exiting(2, ValueError, SubpixelError):
+        if as_json and output == PIPE:
+            raise ValueError("--json and -o - both want stdout")
+        if progress not in ("auto", "json", "none"):
+            raise ValueError(f"unknown --progress {progress!r}; known: auto, json, none")
         todo = plan(inputs, output, recursive=recursive)
+        video_options: dict[str, Any] = {}
+        if any(job.is_video for job in todo.jobs):
+            video_options = _video_options(codec, crf, preset, codec_option or [], container, start, end)
+            video_options["drop_unsupported"] = drop_unsupported
         upscaler = load(model, scale=scale, engine=engine, precision=precision, threads=threads)
     failed = 0
-    with display(len(todo.jobs)) as people:
+    with display(len(todo.jobs), bar=progress == "auto") as people:
         if verbose:
             people.say(f"model {upscaler.model.name}, engine {upscaler.reason}")
             if todo.skipped:
-                people.say(f"{todo.skipped} files left aside: no pictures by their names")
-        for number, (source, target) in enumerate(todo.jobs):
-            people.show(number, source.name)
-
-            def show(fraction: float, number: int = number, name: str = source.name) -> None:
-                people.show(number + fraction, name)
-
+                people.say(f"{todo.skipped} files left aside: neither pictures nor videos by their names")
+        for number, job in enumerate(todo.jobs):
+            people.show(number, job.source.name)
             try:
-                report = upscale_image(
-                    source,
-                    target,
-                    upscaler=upscaler,
-                    quality=quality,
-                    overwrite=overwrite,
-                    max_output_pixels=max_output_pixels,
-                    progress=show,
-                )
+                report: Any
+                if job.is_video:
+                    from subpixel.video.upscale import upscale_video
+
+                    report = upscale_video(
+                        *job,
+                        upscaler=upscaler,
+                        overwrite=overwrite,
+                        progress=_video_progress(people, number, job, lines=progress == "json"),
+                        **video_options,
+                    )
+                else:
+                    from subpixel.images.upscale import upscale_image
+
+                    report = upscale_image(
+                        *job,
+                        upscaler=upscaler,
+                        quality=quality,
+                        overwrite=overwrite,
+                        max_output_pixels=max_output_pixels,
+                        progress=_picture_progress(people, number, job, lines=progress == "json"),
+                    )
+            except BrokenPipeError:
+                # Whoever read our stdout has seen enough. What Python still holds for it has nowhere to go.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                raise typer.Exit(failed > 0) from None
             except SubpixelError as error:
                 failed += 1
                 people.say(f"error: {error}")
                 if as_json:
-                    typer.echo(json.dumps({"input": str(source), "error": str(error)}))
+                    typer.echo(json.dumps({"input": str(job.source), "error": str(error)}))
                 continue
+            except ValueError as error:
+                # What a codec does not know is seen only when a video is there to be encoded.
+                people.say(f"error: {error}")
+                raise typer.Exit(2) from None
             for notice in report.notices:
-                people.say(f"note: {source}: {notice}")
+                people.say(f"note: {job.source}: {notice}")
             if as_json:
                 typer.echo(json.dumps(asdict(report)))
             if verbose or people.is_terminal:
-                size = f"{report.width} x {report.height}"
-                people.say(f"{source} -> {target}: {size}, {report.model}, {report.seconds:.1f} s")
+                people.say(_summary(job, report))
+            if job.is_video and report.damaged_share > max_damage:
+                failed += 1
+                people.say(
+                    f"error: {job.source}: {report.damaged_share:.0%} of it is damaged, more than "
+                    f"{max_damage:.0%}; {job.output} holds what could be made of it"
+                )
     if failed:
         raise typer.Exit(1)
+
+
+def _video_options(
+    codec: str,
+    crf: float | None,
+    preset: str | None,
+    codec_options: list[str],
+    container: str | None,
+    start: str,
+    end: str | None,
+) -> dict[str, Any]:
+    """Arguments of `upscale_video`. Raises ValueError for what can be seen to be wrong without the input."""
+    from subpixel.video.codecs import Encoding, find_codec, options_for
+    from subpixel.video.containers import container_named
+    from subpixel.video.source import Cut
+
+    options = {}
+    for option in codec_options:
+        name, equals, value = option.partition("=")
+        if not equals:
+            raise ValueError(f"--codec-option {option!r}: write NAME=VALUE")
+        options[name] = value
+    if codec != "auto":
+        options_for(find_codec(codec), Encoding(codec, crf, preset, options))
+    if container is not None:
+        container_named(container)
+    part = {"start": _seconds(start), "end": None if end is None else _seconds(end)}
+    Cut(part["start"] or Fraction(0), part["end"])
+    encoding = {"codec": codec, "crf": crf, "preset": preset, "codec_options": options}
+    return {**encoding, "container": container, **part}
+
+
+_TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?)")
+
+
+def _seconds(time: str) -> Fraction:
+    """A time as people write it: 90, 1:30 or 0:01:30.5."""
+    if (found := _TIME.fullmatch(time.strip())) is None:
+        raise ValueError(f"{time!r} is not a time; write seconds, or H:MM:SS")
+    hours, minutes, seconds = found.groups()
+    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + Fraction(seconds)
+
+
+def _picture_progress(people: Display, number: int, job: Job, *, lines: bool) -> Callable[[float], None]:
+    def show(fraction: float) -> None:
+        people.show(number + fraction, job.source.name)
+        if lines:
+            people.say(json.dumps({"input": str(job.source), "progress": round(fraction, 4)}))
+
+    return show
+
+
+def _video_progress(people: Display, number: int, job: Job, *, lines: bool) -> Callable[[Any], None]:
+    def show(progress: Any) -> None:
+        fraction = progress.frames / progress.total if progress.total else 0.0
+        if lines:
+            facts = {"progress": round(fraction, 4), **asdict(progress)}
+            people.say(json.dumps({"input": str(job.source), **facts}))
+            return
+        of = f"/{progress.total}" if progress.total else ""
+        detail = (
+            f"{progress.frames}{of} frames  {progress.frames_per_second:.1f} fps  "
+            f"{progress.speed:.2f}x real time  slowest: {progress.bottleneck}"
+        )
+        people.show(number + fraction, f"{job.source.name}  {detail}")
+
+    return show
+
+
+def _summary(job: Job, report: Any) -> str:
+    size = f"{report.width} x {report.height}"
+    summary = f"{job.source} -> {job.output}: {size}, {report.model}, {report.seconds:.1f} s"
+    if not job.is_video:
+        return summary
+    stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in report.stages.items())
+    resumed = f", {report.resumed_frames} of them from an earlier run" if report.resumed_frames else ""
+    return (
+        f"{summary}, {report.frames} frames{resumed}, {report.frames_per_second:.1f} fps; "
+        f"seconds of work: {stages}; slowest: {report.bottleneck}"
+    )

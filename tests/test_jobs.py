@@ -1,7 +1,7 @@
 import pytest
 
 from subpixel.errors import OutputError
-from subpixel.images.plan import plan
+from subpixel.jobs import plan
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_unknown_extension(pictures):
     ("inputs", "output", "words"),
     [
         (["."], "b.png", "is a file"),
-        (["a.JPG", "b.png"], "new.png", "several pictures need a folder"),
+        (["a.JPG", "b.png"], "new.png", "several inputs need a folder"),
         (["."], ".", "is the input folder itself"),
         (["b.png", "b.png"], "out", "would both become"),
         (["b.png", "deep/b.png"], "out", "would both become"),
@@ -91,5 +91,5 @@ def test_an_output_that_is_another_input_through_a_link(pictures, tmp_path):
 
 def test_no_pictures(tmp_path):
     (tmp_path / "in" / "deeper").mkdir(parents=True)
-    with pytest.raises(ValueError, match=r"holds no pictures \(\.png.*--recursive"):
+    with pytest.raises(ValueError, match=r"holds no pictures or videos \(\.png.*--recursive"):
         plan([tmp_path / "in"], "out")

@@ -1,0 +1,1 @@
+"""Video: read, upscaled frame by frame, encoded and written, in overlapping stages."""

@@ -1,0 +1,118 @@
+"""Frames become packets: in one go, or in segments that each stand on their own."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Union
+
+import numpy as np
+
+from subpixel.video.codecs import Encoder
+from subpixel.video.journal import Journal
+
+if TYPE_CHECKING:
+    from av import Packet, VideoFrame
+    from av.video.codeccontext import VideoCodecContext
+
+SEGMENT_FRAMES = 240
+"""How many frames a segment has: what a kill costs at most. It begins with a key frame, which x264 would put
+after 250 anyway."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One encoded picture. Times are in the encoder's time base."""
+
+    data: bytes
+    pts: int
+    dts: int
+    duration: int
+    key: bool
+
+
+@dataclass(frozen=True)
+class Begin:
+    """A segment begins."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class End:
+    """A segment is whole."""
+
+    frames: int
+
+
+def encode(
+    items: Iterable[Union["Packet", tuple[int, "VideoFrame"]]], codec: "VideoCodecContext"
+) -> Iterator[Union["Packet", Encoded]]:
+    """Encode numbered frames as they come; packets of other streams pass."""
+    for item in items:
+        if isinstance(item, tuple):
+            yield from map(_taken, codec.encode(item[1]))
+        else:
+            yield item
+    yield from map(_taken, codec.encode(None))
+
+
+def encode_segments(
+    frames: Iterable[tuple[int, "VideoFrame"]], encoder: Encoder
+) -> Iterator[Begin | Encoded | End]:
+    """Encode numbered frames, `SEGMENT_FRAMES` by `SEGMENT_FRAMES`, each segment with an encoder of its own.
+
+    So a segment is the same whether those before it were made in the same run or not.
+    """
+    codec = None
+    current, count = -1, 0
+    for number, frame in frames:
+        if number // SEGMENT_FRAMES != current:
+            if codec is not None:
+                yield from map(_taken, codec.encode(None))
+                yield End(count)
+            current, count = number // SEGMENT_FRAMES, 0
+            codec = encoder.open()
+            yield Begin(current)
+        assert codec is not None
+        yield from map(_taken, codec.encode(frame))
+        count += 1
+    if codec is not None:
+        yield from map(_taken, codec.encode(None))
+        yield End(count)
+
+
+def _taken(packet: "Packet") -> Encoded:
+    assert packet.pts is not None and packet.dts is not None
+    return Encoded(bytes(packet), packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe)
+
+
+def joined(journal: Journal) -> Iterator[Encoded]:
+    """All pictures of a journal's segments, with times of decoding as if one encoder had made them.
+
+    Each encoder counted those from its own start. They are laid out anew: in decoding order, the times of
+    presentation in rising order, so much earlier that no picture is shown before it is decoded.
+    """
+    times = np.array(
+        [packet.pts for number in sorted(journal.segments) for packet in journal.segments[number].packets],
+        np.int64,
+    )
+    decoding = decoding_times(times)
+    for index, (packet, data) in enumerate(journal.packets()):
+        yield Encoded(data, packet.pts, int(decoding[index]), packet.duration, packet.key)
+
+
+def decoding_times(
+    times: "np.ndarray[tuple[int], np.dtype[np.int64]]",
+) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+    """Times of decoding, strictly rising and never behind those of presentation.
+
+    Args:
+        times: of presentation, in the order of decoding; no two are equal.
+    """
+    if not len(times):
+        return times
+    shown = np.sort(times)
+    place = np.searchsorted(shown, times)
+    delay = int(np.max(np.arange(len(times)) - place))
+    step = int(shown[1] - shown[0]) if len(shown) > 1 else 1
+    before = shown[0] - step * np.arange(delay, 0, -1)
+    return np.concatenate([before, shown])[: len(times)]

@@ -1,0 +1,83 @@
+"""How far a job is, how fast it goes, and which stage sets the pace."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from subpixel.video.stages import Line
+
+_REPORT_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is."""
+
+    frames: int
+    """Done, those of an earlier run included."""
+    total: int | None
+    """About how many there are; None where nothing tells."""
+    seconds: float
+    """Since the job began."""
+    frames_per_second: float
+    """Of this run."""
+    speed: float
+    """Seconds of film made in a second."""
+    bottleneck: str
+    """The stage that sets the pace."""
+
+
+class Meter:
+    """Counts frames and seconds, and tells of them now and then."""
+
+    def __init__(self, listener: Callable[[Progress], None]) -> None:
+        self.line = Line()
+        self.resumed = 0
+        """Frames that an earlier run made."""
+        self.made = 0
+        """Frames that this run made."""
+        self.rate = 25.0
+        """Frames in a second of film."""
+        self.total: int | None = None
+        self._listener = listener
+        self._started = time.perf_counter()
+        self._told = 0.0
+        self._writing = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Since the job began."""
+        return time.perf_counter() - self._started
+
+    @property
+    def frames_per_second(self) -> float:
+        """Of this run."""
+        return self.made / self.seconds
+
+    def writing(self, write: Callable[..., object], *arguments: object) -> None:
+        """Call ``write``, and count its time as that of the last stage."""
+        started = time.perf_counter()
+        write(*arguments)
+        self._writing += time.perf_counter() - started
+
+    def stages(self) -> dict[str, float]:
+        """For how many seconds each stage worked; they overlap."""
+        seconds = {**self.line.seconds(), "write": self._writing}
+        return {name: round(spent, 3) for name, spent in seconds.items()}
+
+    @property
+    def bottleneck(self) -> str:
+        """The stage that worked longest."""
+        stages = self.stages()
+        return max(stages, key=stages.__getitem__)
+
+    def tell(self, *, last: bool = False) -> None:
+        """Tell the listener, unless that was done just before."""
+        now = self.seconds
+        if now - self._told < _REPORT_SECONDS and not last:
+            return
+        self._told = now
+        done = self.resumed + self.made
+        rate = self.frames_per_second
+        total = done if last else self.total and max(self.total, done)
+        self._listener(Progress(done, total, now, rate, rate / self.rate, self.bottleneck))

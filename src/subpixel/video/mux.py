@@ -1,0 +1,313 @@
+"""The output file: the large picture, and everything else of the input as it was."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from subpixel.errors import EncoderError
+from subpixel.video.codecs import Encoder
+from subpixel.video.containers import CONTAINERS, MKV, MOV, MP4, WEBM, Y4M, Container
+from subpixel.video.hdr import Hdr, carrier
+from subpixel.video.source import Source, is_attached_picture
+
+if TYPE_CHECKING:
+    from av import Packet
+    from av.container import OutputContainer
+    from av.stream import Stream
+
+    from subpixel.video.encode import Encoded
+
+_REWRITTEN = ("major_brand", "minor_version", "compatible_brands", "encoder")
+"""Metadata that says how the input was written, not what it is."""
+
+_STATISTICS = ("BPS", "DURATION", "NUMBER_OF_", "_STATISTICS_", "encoder", "ENCODER", "vendor_id")
+"""The beginnings of a video stream's metadata that hold for its old packets only."""
+
+
+_NO_TEXT = bytes(2)
+"""A packet of MP4's subtitles for when nothing is shown."""
+
+
+@dataclass(frozen=True)
+class Track:
+    """What the container says of the large picture."""
+
+    encoder: Encoder
+    extradata: bytes | None
+    """What a decoder needs before the first packet."""
+    hdr: Hdr
+    matrix: Sequence[int] | None
+    """How a player turns the picture; see `display_matrix`."""
+
+
+class Muxer:
+    """Writes a file of FFmpeg's. Packets may come in any order between streams, by time within each."""
+
+    def __init__(
+        self, target: Path | BinaryIO | str, container: Container, source: Source, track: Track
+    ) -> None:
+        """Open ``target``, a file, an open one, or an URL of FFmpeg's, and write its header.
+
+        Raises `EncoderError` where the container cannot hold something; `refusals` tells what before.
+        """
+        import av
+
+        self._output = av.open(
+            str(target) if isinstance(target, Path) else target,
+            "w",
+            format=container.muxer,
+            container_options=dict(container.options),
+            metadata_errors="surrogateescape",
+        )
+        try:
+            self._output.metadata.update(
+                {key: value for key, value in source.container.metadata.items() if key not in _REWRITTEN}
+            )
+            self._output.set_chapters(_chapters(source))
+            self._video = _add_video(self._output, container, source, track)
+            copies = {
+                stream.index: _add_copy(self._output, container, source, stream) for stream in source.others
+            }
+            # What is attached was given whole to the header, and has no packets.
+            self._copies = {
+                index: copy
+                for index, copy in copies.items()
+                if copy is not None and copy.type != "attachment"
+            }
+            self._output.start_encoding()
+            # Its muxer puts an empty text between two others; copied ones would come on top.
+            self._gaps = {
+                index
+                for index, copy in self._copies.items()
+                if container in (MP4, MOV) and copy.codec_context.name == "mov_text"
+            }
+            self._clocks = {
+                copy.index: source.clock(copy, Fraction(copy.time_base)) for copy in self._copies.values()
+            }
+        except (av.FFmpegError, ValueError) as error:
+            raise EncoderError(
+                f"{container.name} cannot be written ({getattr(error, 'strerror', error)})"
+            ) from error
+        self._time_base = track.encoder.time_base
+
+    def video(self, encoded: "Encoded") -> None:
+        """Write one picture."""
+        import av
+
+        packet = av.Packet(encoded.data)
+        packet.pts, packet.dts, packet.duration = encoded.pts, encoded.dts, encoded.duration
+        packet.is_keyframe = encoded.key
+        packet.time_base = self._time_base
+        packet.stream = self._video
+        self._output.mux_one(packet)
+
+    def copy(self, packet: "Packet") -> None:
+        """Write a packet of one of the input's other streams, if that is kept.
+
+        Its times stay, unless damage has put it behind one that was to be decoded later: no container takes
+        that.
+        """
+        if (stream := self._copies.get(packet.stream_index)) is None or not packet.size:
+            return
+        if packet.stream_index in self._gaps and bytes(packet) == _NO_TEXT:
+            return
+        from av.rational import AVRational
+
+        packet.stream = stream
+        packet.rescale_ts(AVRational(stream.time_base))
+        clock = self._clocks[stream.index]
+        clock.step = packet.duration or clock.step
+        dts = clock.mend(packet.dts)
+        if dts != packet.dts:
+            packet.pts = dts if packet.pts is None or packet.dts is None else packet.pts - packet.dts + dts
+            packet.dts = dts
+        self._output.mux_one(packet)
+
+    def close(self) -> None:
+        """Write what belongs at the end."""
+        self._output.close()
+
+
+class Y4mWriter:
+    """Writes raw frames as YUV4MPEG2, which holds nothing else. FFmpeg makes the header."""
+
+    def __init__(self, target: BinaryIO, track: Track) -> None:
+        """Write the header to ``target``."""
+        self._target = target
+        target.write(_y4m_header(track.encoder))
+
+    def video(self, encoded: "Encoded") -> None:
+        """Write one frame."""
+        self._target.write(b"FRAME\n")
+        self._target.write(encoded.data)
+
+    def copy(self, packet: "Packet") -> None:
+        """Leave a packet out."""
+
+    def close(self) -> None:
+        """Write what is still in memory."""
+        self._target.flush()
+
+
+def _y4m_header(encoder: Encoder) -> bytes:
+    import av
+
+    sink = io.BytesIO()
+    with av.open(sink, "w", format=Y4M.muxer) as output:
+        stream = output.add_stream("wrapped_avframe", encoder.rate)
+        stream.width, stream.height, stream.pix_fmt = encoder.width, encoder.height, encoder.format
+        stream.codec_context.color_range = encoder.colour[3]
+        if encoder.aspect:
+            stream.codec_context.sample_aspect_ratio = encoder.aspect
+        # FFmpeg writes deep samples and grey only to those who know that it is an extension.
+        stream.codec_context.options = {"strict": "-1", **encoder.options}
+        frame = av.VideoFrame(encoder.width, encoder.height, encoder.format)
+        frame.pts = 0
+        try:
+            output.mux(stream.encode(frame))
+        except av.FFmpegError as error:
+            raise EncoderError(f"YUV4MPEG2 does not hold {encoder.format}; write Matroska instead") from error
+    return sink.getvalue().split(b"\n", 1)[0] + b"\n"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A stream that a container does not hold."""
+
+    stream: "Stream"
+    what: str
+    """For people."""
+    holders: tuple[Container, ...]
+    """The containers that would hold it."""
+
+
+def refusals(container: Container, source: Source) -> list[Refusal]:
+    """The streams of the input that the container cannot hold, found by trying each in memory."""
+    return [
+        Refusal(
+            stream,
+            describe(stream),
+            tuple(other for other in CONTAINERS if other is not Y4M and _holds(other, source, stream)),
+        )
+        for stream in source.others
+        if not _is_remade(source, stream) and not _holds(container, source, stream)
+    ]
+
+
+def check_picture(container: Container, source: Source, track: Track) -> None:
+    """Raise `EncoderError` where a container cannot hold the picture, with those that can."""
+    if container is Y4M:
+        _y4m_header(track.encoder)
+    elif not _holds_picture(container, source, track):
+        holders = [other for other in CONTAINERS if other is not Y4M and _holds_picture(other, source, track)]
+        extensions = " or ".join(holder.extensions[0] for holder in holders)
+        cure = f"; write {extensions}" if extensions else "; choose another codec"
+        raise EncoderError(f"{container.name} does not hold what {track.encoder.codec.name} writes{cure}")
+
+
+def _holds_picture(container: Container, source: Source, track: Track) -> bool:
+    import av
+
+    try:
+        with av.open(io.BytesIO(), "w", format=container.muxer, metadata_errors="surrogateescape") as output:
+            _add_video(output, container, source, track)
+            output.start_encoding()
+    except (av.FFmpegError, ValueError):
+        return False
+    return True
+
+
+def describe(stream: "Stream") -> str:
+    """A stream in words for people."""
+    kind = "cover" if is_attached_picture(stream) else {"subtitle": "subtitles"}.get(stream.type, stream.type)
+    codec = stream.codec_context.name if stream.codec_context is not None else getattr(stream, "name", None)
+    return f"stream {stream.index} ({kind}{f', {codec}' if codec else ''})"
+
+
+def _holds(container: Container, source: Source, stream: "Stream") -> bool:
+    import av
+
+    if container is Y4M:
+        return False
+    if is_attached_picture(stream) and container is WEBM:
+        return False
+    try:
+        with av.open(io.BytesIO(), "w", format=container.muxer, metadata_errors="surrogateescape") as output:
+            if _add_copy(output, container, source, stream) is None:
+                return False
+            output.start_encoding()
+    except (av.FFmpegError, ValueError):
+        return False
+    return True
+
+
+def _is_remade(source: Source, stream: "Stream") -> bool:
+    """Whether a stream comes into being again without being copied: timecode, and QuickTime's chapter
+    titles.
+    """
+    if stream.type != "data":
+        return False
+    return "timecode" in stream.metadata or (
+        getattr(stream, "name", None) == "bin_data" and bool(source.container.chapters())
+    )
+
+
+def _add_video(output: "OutputContainer", container: Container, source: Source, track: Track) -> Any:
+    encoder = track.encoder
+    template = carrier(encoder.codec.matroska_id, track.hdr)
+    stream = output.add_stream_from_template(template.streams.video[0], opaque=True)
+    context = stream.codec_context
+    context.width, context.height, context.pix_fmt = encoder.width, encoder.height, encoder.format
+    context.framerate = encoder.rate
+    if encoder.aspect:
+        context.sample_aspect_ratio = encoder.aspect
+    context.color_primaries, context.color_trc, context.colorspace, context.color_range = encoder.colour
+    context.extradata = track.extradata
+    if encoder.codec.matroska_id == "V_MPEGH/ISO/HEVC" and container in (MP4, MOV):
+        context.codec_tag = "hvc1"  # the one of two names that Apple's players know
+    stream.time_base = encoder.time_base
+    stream.set_display_matrix(track.matrix)
+    stream.disposition = source.stream.disposition
+    stream.metadata.update(
+        {key: value for key, value in source.stream.metadata.items() if not key.startswith(_STATISTICS)}
+    )
+    return stream
+
+
+def _add_copy(output: "OutputContainer", container: Container, source: Source, stream: "Stream") -> Any:
+    """Add a stream that is copied; None where its packets are not wanted."""
+    if _is_remade(source, stream):
+        return None
+    if is_attached_picture(stream) and container is MKV:
+        # Matroska keeps covers as attachments.
+        codec = stream.codec_context.name if stream.codec_context is not None else "jpeg"
+        kind = {"mjpeg": "jpeg"}.get(codec, codec)
+        name = stream.metadata.get("filename") or f"cover.{'jpg' if kind == 'jpeg' else kind}"
+        mime = stream.metadata.get("mimetype") or f"image/{kind}"
+        copy: Any = output.add_attachment(name, mime, source.pictures.get(stream.index, b""))
+        copy.metadata.update(stream.metadata)
+        copy.metadata.update(filename=name, mimetype=mime)
+        return copy
+    copy = output.add_stream_from_template(stream, opaque=True)
+    copy.disposition = stream.disposition
+    copy.metadata.update(stream.metadata)
+    return copy
+
+
+def _chapters(source: Source) -> Any:
+    chapters = source.container.chapters()
+    if not source.cut:
+        return chapters
+    kept = []
+    for chapter in chapters:
+        base = Fraction(chapter["time_base"] or 1)
+        start, end = (chapter[edge] * base - source.shift for edge in ("start", "end"))
+        last = None if source.cut.end is None else source.cut.end - source.cut.start
+        if end <= 0 or (last is not None and start >= last):
+            continue
+        edges = {"start": max(start, Fraction(0)), "end": end if last is None else min(end, last)}
+        kept.append({**chapter, **{edge: round(time / base) for edge, time in edges.items()}})
+    return kept

@@ -1,0 +1,169 @@
+"""What will be made of a video, decided from its streams and its first frame before any work starts."""
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from subpixel.engines.base import Engine
+from subpixel.errors import EncoderError
+from subpixel.video.codecs import Codec, Encoder, Encoding, find_codec, options_for, pixel_format
+from subpixel.video.containers import MKV, WEBM, Y4M, Container
+from subpixel.video.frames import FrameUpscaler, bits, chroma_location, is_full_range, planar
+from subpixel.video.hdr import Hdr, attached, display_matrix, encoder_options, hdr, with_parameters
+from subpixel.video.mux import Track, refusals
+from subpixel.video.source import Source
+
+if TYPE_CHECKING:
+    from subpixel.upscaler import Upscaler
+
+_DEEPEST_X264 = 10
+"""Bits; deeper sources go to libx265, which takes 12, where no codec is asked for."""
+
+
+@dataclass
+class Plan:
+    """How one video becomes another."""
+
+    source: Source
+    upscaler: "Upscaler"
+    container: Container
+    encoder: Encoder
+    hdr: Hdr
+    notices: list[str] = field(default_factory=list)
+    """What had to be changed or left out, in words for people."""
+
+    @property
+    def engine(self) -> Engine:
+        """What runs the model on the video's samples."""
+        return self.upscaler.engine_for(np.uint8 if bits(self.source.first.format) <= 8 else np.uint16)
+
+    def frame_upscaler(self) -> FrameUpscaler:
+        """What makes the encoder's frames of the decoder's."""
+        return FrameUpscaler(
+            self.upscaler, self.encoder.format, even=_even(self.encoder.codec, self.encoder.format)
+        )
+
+    def track(self, extradata: bytes | None) -> Track:
+        """What the container is told of the picture; ``extradata`` comes from the encoder, once it is
+        open.
+        """
+        return Track(self.encoder, extradata, self.hdr, display_matrix(self.source.first))
+
+
+def make_plan(
+    source: Source,
+    upscaler: "Upscaler",
+    container: Container,
+    encoding: Encoding,
+    *,
+    threads: int,
+    drop_unsupported: bool = False,
+) -> Plan:
+    """Decide.
+
+    Args:
+        source: the input. Streams that are left out are taken off its ``others``.
+        upscaler: the model and its engines.
+        container: of the output.
+        encoding: what is asked of the encoder.
+        threads: of the encoder.
+        drop_unsupported: whether streams that the container cannot hold are left out, instead of refused.
+
+    Raises:
+        EncoderError: the container cannot hold a stream.
+        ValueError: the encoder is unknown, or does not know what is asked of it, or not fit for the
+        container.
+    """
+    notices = [*_left_out(source, container, drop_unsupported), *_about_input(source, container)]
+    first = source.first
+    codec = _codec(encoding.codec, container, bits(first.format))
+    wanted = planar(first.format)
+    format = pixel_format(codec, wanted)
+    if format != wanted:
+        notices.append(f"{wanted} becomes {format}, the nearest that {codec.name} takes")
+    sides = FrameUpscaler(upscaler, format, even=_even(codec, format)).size(first.width, first.height)
+    if sides != (first.width * upscaler.scale, first.height * upscaler.scale):
+        notices.append(
+            f"made even for {codec.name}, {sides[0]}x{sides[1]}: the last row or column is repeated"
+        )
+    light = hdr(first)
+    options = with_parameters(options_for(codec, encoding), encoder_options(light, codec.name))
+    if (location := chroma_location(first)) is not None:
+        options.setdefault("chroma_sample_location", location)
+    encoder = Encoder(
+        codec=codec,
+        width=sides[0],
+        height=sides[1],
+        format=format,
+        time_base=source.time_base,
+        rate=source.rate,
+        aspect=Fraction(source.stream.sample_aspect_ratio or 0),
+        colour=(
+            int(first.color_primaries),
+            int(first.color_trc),
+            int(first.colorspace),
+            2 if is_full_range(first) else int(first.color_range),
+        ),
+        threads=threads,
+        options=options,
+    )
+    return Plan(source, upscaler, container, encoder, light, notices)
+
+
+def _codec(name: str, container: Container, depth: int) -> Codec:
+    if name == "auto":
+        name = "libx265" if container.codec == "libx264" and depth > _DEEPEST_X264 else container.codec
+    codec = find_codec(name)
+    if container.codecs and codec.name not in container.codecs:
+        raise ValueError(
+            f"{container.name} is not written with {codec.name}, only with {', '.join(container.codecs)}"
+        )
+    return codec
+
+
+def _even(codec: Codec, format: str) -> bool:
+    subsampled = not format.startswith(("gray", "yuv444"))
+    return subsampled and not codec.odd_sides
+
+
+def _left_out(source: Source, container: Container, drop: bool) -> list[str]:
+    """Refuse streams that the container cannot hold, or leave them out and say so."""
+    if container is Y4M:
+        source.others = []
+        return []
+    refused = refusals(container, source)
+    if not refused:
+        return []
+    what = ", ".join(refusal.what for refusal in refused)
+    if drop:
+        gone = {refusal.stream.index for refusal in refused}
+        source.others = [stream for stream in source.others if stream.index not in gone]
+        return [f"left out, as {container.name} cannot hold it: {what}"]
+    holders = [kind for kind in refused[0].holders if all(kind in refusal.holders for refusal in refused)]
+    cure = f"write {' or '.join(kind.extensions[0] for kind in holders)}, or " if holders else ""
+    raise EncoderError(
+        f"{source.name}: {container.name} cannot hold {what}; "
+        f"{cure}pass --drop-unsupported (drop_unsupported=True) to leave that out"
+    )
+
+
+def _about_input(source: Source, container: Container) -> list[str]:
+    from av.sidedata.sidedata import Type
+
+    notices = []
+    first = source.first
+    kinds = {side.type for side in attached(first)}
+    if container is Y4M and len(source.container.streams) > 1:
+        notices.append("YUV4MPEG2 holds the picture alone: sound and all else are left out")
+    if first.interlaced_frame:
+        notices.append("interlaced: its lines belong to two moments; deinterlace it first for a good result")
+    if Type.DOVI_METADATA in kinds or Type.DOVI_RPU_BUFFER in kinds:
+        notices.append("Dolby Vision's data is left out: it belongs to the small picture")
+    per_millisecond = source.time_base * 1000
+    if container in (MKV, WEBM) and per_millisecond.denominator != 1:
+        notices.append(f"{container.name} keeps times to the millisecond")
+    if container is WEBM and source.stream.sample_aspect_ratio not in (None, 0, 1):
+        notices.append("WebM does not keep the shape of samples that are not square")
+    return notices

@@ -1,0 +1,139 @@
+"""Work in stages that overlap: each runs in a thread of its own, so that the slowest alone sets the pace."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+DEPTH = 6
+"""How many items wait between two stages at most; a 1080p frame has 3 MB."""
+
+_POLL_SECONDS = 0.1
+
+
+class Closed(Exception):  # noqa: N818 - no error: somebody wanted the work to stop
+    """Raised to who waits for a stage that was closed, lest it takes that for the end of the input."""
+
+
+class Overlapped(Generic[T], Iterator[T]):
+    """Iterates over something ahead of its consumer, in a thread.
+
+    An error of the source is raised to the consumer, behind the items before it. `close` stops the thread, at
+    the latest when the item that it is at is done.
+    """
+
+    def __init__(self, source: Iterable[T], depth: int = DEPTH) -> None:
+        """Start iterating over ``source``, at most ``depth`` items ahead."""
+        self._source = source
+        self._queue: queue.Queue[tuple[T] | None] = queue.Queue(depth)
+        self._stopped = threading.Event()
+        self._error: BaseException | None = None
+        self._ended = False
+        self.working_seconds = 0.0
+        """For which the thread was in the source, whatever that waited for included."""
+        self.waiting_seconds = 0.0
+        """For which the consumer waited for an item."""
+        self._thread = threading.Thread(target=self._work, name="subpixel-stage", daemon=True)
+        self._thread.start()
+
+    def __next__(self) -> T:
+        """The next item; what the source raised where it failed."""
+        if self._stopped.is_set():
+            raise Closed
+        if self._ended:
+            raise StopIteration
+        started = time.perf_counter()
+        item = self._next()
+        self.waiting_seconds += time.perf_counter() - started
+        if item is not None:
+            return item[0]
+        if self._stopped.is_set():
+            raise Closed
+        self._ended = True
+        if self._error is not None:
+            raise self._error
+        raise StopIteration
+
+    def stop(self) -> None:
+        """Have the thread stop. The rest of the source is not worked on."""
+        self._stopped.set()
+
+    def close(self) -> None:
+        """Stop, and wait for the thread to end."""
+        self.stop()
+        self._thread.join()
+
+    def _next(self) -> tuple[T] | None:
+        while not self._stopped.is_set():
+            try:
+                return self._queue.get(timeout=_POLL_SECONDS)
+            except queue.Empty:
+                continue
+        return None
+
+    def _work(self) -> None:
+        iterator = iter(self._source)
+        try:
+            while not self._stopped.is_set():
+                started = time.perf_counter()
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    break
+                finally:
+                    self.working_seconds += time.perf_counter() - started
+                self._put((item,))
+                del item  # or the thread would hold a frame while it waits for the next
+        except BaseException as error:
+            self._error = error
+        finally:
+            if hasattr(iterator, "close"):
+                iterator.close()
+            self._put(None)
+
+    def _put(self, item: tuple[T] | None) -> None:
+        while not self._stopped.is_set():
+            try:
+                self._queue.put(item, timeout=_POLL_SECONDS)
+                return
+            except queue.Full:
+                continue
+
+
+class Line:
+    """Several stages in a row, with the time that each one worked."""
+
+    def __init__(self) -> None:
+        self._stages: dict[str, Overlapped[Any]] = {}
+
+    def add(
+        self, name: str, stage: Callable[..., Iterable[T]], source: "Iterator[object] | None" = None
+    ) -> "Overlapped[T]":
+        """Start a stage: a function from an iterator over its input to one over its output."""
+        overlapped = Overlapped(stage() if source is None else stage(source))
+        self._stages[name] = overlapped
+        return overlapped
+
+    def seconds(self) -> dict[str, float]:
+        """For how long each stage worked so far, waiting for others left out."""
+        result = {}
+        waited = 0.0
+        for name, stage in self._stages.items():
+            result[name] = max(0.0, stage.working_seconds - waited)
+            waited = stage.waiting_seconds
+        return result
+
+    @property
+    def waiting_seconds(self) -> float:
+        """For how long the consumer waited for the last stage."""
+        return [*self._stages.values()][-1].waiting_seconds if self._stages else 0.0
+
+    def close(self) -> None:
+        """Stop all stages, and wait for their threads to end."""
+        for stage in self._stages.values():
+            stage.stop()
+        for stage in self._stages.values():
+            stage.close()

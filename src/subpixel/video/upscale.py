@@ -1,0 +1,182 @@
+"""One video file, enlarged into another."""
+
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from subpixel.engines.select import available_cpus
+from subpixel.errors import OutputError, OutputExists, OutputIsInput
+from subpixel.jobs import PIPE
+from subpixel.video.codecs import Encoding
+from subpixel.video.containers import Y4M, Container, container_named, container_of
+from subpixel.video.journal import Journal
+from subpixel.video.meter import Meter, Progress
+from subpixel.video.mux import check_picture
+from subpixel.video.plan import Plan, make_plan
+from subpixel.video.source import Cut, Damage, open_source
+from subpixel.video.work import earlier_threads, folder_beside, run_in_segments, run_through
+
+if TYPE_CHECKING:
+    from subpixel.upscaler import Upscaler
+
+
+@dataclass(frozen=True)
+class VideoReport:
+    """What was done to one video."""
+
+    input: str
+    output: str
+    scale: int
+    model: str
+    engine: str
+    precision: str
+    target: str
+    """The processor that the engine was compiled for, in words for people."""
+    threads: int
+    reason: str
+    """Why this engine, in words for people."""
+    codec: str
+    width: int
+    """Of the output in pixels, as `height`."""
+    height: int
+    frames: int
+    resumed_frames: int
+    """How many of them an earlier run had made."""
+    seconds: float
+    frames_per_second: float
+    """Of the frames that this run made."""
+    stages: Mapping[str, float]
+    """For how many seconds each stage worked; they overlap."""
+    bottleneck: str
+    """The stage that worked longest, and so set the pace."""
+    damaged_frames: int
+    damaged_share: float
+    """0 to 1."""
+    notices: tuple[str, ...]
+    """What had to be changed or left out, in words for people."""
+
+
+def upscale_video(
+    input: str | Path,
+    output: str | Path,
+    *,
+    scale: int | None = None,
+    model: str | None = None,
+    upscaler: "Upscaler | None" = None,
+    codec: str = "auto",
+    crf: float | None = None,
+    preset: str | None = None,
+    codec_options: Mapping[str, str] | None = None,
+    container: str | None = None,
+    start: float | Fraction = 0,
+    end: float | Fraction | None = None,
+    overwrite: bool = False,
+    drop_unsupported: bool = False,
+    progress: Callable[[Progress], None] = lambda progress: None,
+) -> VideoReport:
+    """Enlarge a video; sound, subtitles, chapters and all else stay as they are.
+
+    The output appears under its name only when it is whole. A job that was killed and is started again with
+    the same arguments goes on from what it had done, which lies in a folder beside the output until then;
+    not so where one end is a pipe.
+
+    Args:
+        input: the file, or "-" for stdin.
+        output: the file to write, whose extension decides the container, or "-" for stdout.
+        scale: how many times larger each side becomes; x2 when no model is named either.
+        model: the name of a packaged model or the path of a ``.safetensors`` file.
+        upscaler: one from `load`, for many videos or another engine; instead of scale and model.
+        codec: FFmpeg's name of the encoder, such as "libx264"; "auto" takes what suits container and depth.
+        crf: the quality, smaller is better, on the codec's own scale; 18 by default for libx264.
+        preset: the codec's own word for how much time it takes; "veryfast" by default for libx264.
+        codec_options: any other of the encoder's options, such as ``{"tune": "film"}``.
+        container: "mp4", "mkv", "mov", "webm" or "y4m", where the output's name does not say; y4m for stdout.
+        start, end: the part that is wanted, in seconds from the beginning; its times then start at 0.
+        overwrite: whether an existing output is replaced.
+        drop_unsupported: whether streams that the container cannot hold are left out, instead of refused.
+        progress: called now and then.
+
+    Raises:
+        InputError: the input cannot be read, or gives no frame.
+        OutputError: the output exists, is the input, or cannot hold or be given the result.
+        ModelError, EngineError: see `load`.
+        ValueError: the codec does not know what is asked of it, or there is no such codec, container or part.
+        BrokenPipeError: whoever read from stdout has closed it.
+    """
+    from subpixel.upscaler import load
+
+    if upscaler is not None and not (scale is None and model is None):
+        raise ValueError("give an upscaler, or a scale and a model, not both")
+    encoding = Encoding(codec, crf, preset, codec_options or {})
+    input, output = str(input), str(output)
+    kind = _container(output, container)
+    cut = Cut(Fraction(start), None if end is None else Fraction(end))
+    check_paths(input, output, overwrite)
+    piped = PIPE in (input, output)
+    meter = Meter(progress)
+    with contextlib.closing(open_source(input, cut)) as source:
+        upscaler = upscaler or load(model, scale=scale)
+        threads = (None if piped else earlier_threads(Path(output))) or available_cpus()
+        plan = make_plan(source, upscaler, kind, encoding, threads=threads, drop_unsupported=drop_unsupported)
+        check_picture(kind, source, plan.track(plan.encoder.open().extradata))
+        meter.rate, meter.total = float(source.rate), source.expected_frames
+        try:
+            if piped:
+                damage = run_through(plan, output, overwrite, meter)
+            else:
+                damage = run_in_segments(plan, Path(output), overwrite, meter)
+        finally:
+            meter.line.close()
+        meter.tell(last=True)
+        return _report(plan, input, output, meter, damage)
+
+
+def check_paths(input: str, output: str, overwrite: bool) -> None:
+    """Refuse, before anything is read, what could only fail at the end; make the output's folder."""
+    if output == PIPE:
+        return
+    path = Path(output)
+    if input != PIPE and path.exists() and Path(input).exists() and path.samefile(input):
+        raise OutputIsInput(f"{path}: is the input itself; name another output")
+    if path.exists() and not overwrite and not Journal.has_written(folder_beside(path), path):
+        raise OutputExists(f"{path}: exists already; pass --overwrite (overwrite=True) to replace it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot write there ({error.strerror or error})") from error
+
+
+def _container(output: str, name: str | None) -> Container:
+    if name is not None:
+        return container_named(name)
+    return Y4M if output == PIPE else container_of(Path(output))
+
+
+def _report(plan: Plan, input: str, output: str, meter: Meter, damage: Damage) -> VideoReport:
+    engine = plan.engine
+    return VideoReport(
+        input=input,
+        output=output,
+        scale=plan.upscaler.scale,
+        model=plan.upscaler.model.name,
+        engine=engine.name,
+        precision=engine.precision,
+        target=engine.target,
+        threads=engine.threads,
+        reason=plan.upscaler.reason,
+        codec=plan.encoder.codec.name,
+        width=plan.encoder.width,
+        height=plan.encoder.height,
+        frames=damage.frames,
+        resumed_frames=meter.resumed,
+        seconds=round(meter.seconds, 3),
+        frames_per_second=round(meter.frames_per_second, 2),
+        stages=meter.stages(),
+        bottleneck=meter.bottleneck,
+        damaged_frames=damage.damaged,
+        damaged_share=round(damage.share, 4),
+        notices=(*plan.notices, *damage.notices),
+    )

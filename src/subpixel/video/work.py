@@ -1,0 +1,251 @@
+"""A plan carried out: all written as it comes, or in segments that outlive a kill and are joined at the
+end.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import heapq
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Union
+
+from subpixel.errors import OutputError
+from subpixel.files import write_atomically
+from subpixel.jobs import PIPE
+from subpixel.video.containers import Y4M
+from subpixel.video.encode import (
+    SEGMENT_FRAMES,
+    Begin,
+    Encoded,
+    encode,
+    encode_segments,
+    joined,
+)
+from subpixel.video.journal import Journal
+from subpixel.video.meter import Meter
+from subpixel.video.mux import Muxer, Y4mWriter
+from subpixel.video.plan import Plan
+from subpixel.video.source import Damage, is_packet, open_source
+
+if TYPE_CHECKING:
+    from av import Packet, VideoFrame
+
+
+_LONGEST_NAME = 100
+"""Characters of the output's name in that of the folder beside it."""
+
+
+def run_through(plan: Plan, output: str, overwrite: bool, meter: Meter) -> Damage:
+    """Write all as it comes: for pipes, whose input cannot be read twice.
+
+    Raises:
+        BrokenPipeError: whoever read from stdout has closed it.
+        OutputError: the output cannot be written.
+    """
+    codec = plan.encoder.open()
+    track = plan.track(codec.extradata)
+    with _target(output, overwrite) as target, _telling(output):
+        muxer: Muxer | Y4mWriter
+        if plan.container is Y4M:
+            muxer = Y4mWriter(target, track)
+        else:
+            muxer = Muxer(
+                "pipe:1" if output == PIPE else Path(target.name), plan.container, plan.source, track
+            )
+        read = meter.line.add("decode", plan.source.events)
+        large = meter.line.add("upscale", lambda events: _enlarged(events, plan, meter), read)
+        for item in meter.line.add("encode", lambda items: encode(items, codec), large):
+            if isinstance(item, Encoded):
+                meter.writing(muxer.video, item)
+            else:
+                meter.writing(muxer.copy, item)
+            meter.tell()
+        meter.writing(muxer.close)
+    return plan.source.damage
+
+
+def run_in_segments(plan: Plan, output: Path, overwrite: bool, meter: Meter) -> Damage:
+    """Encode in segments that are kept on disk, those of an earlier run included; join them at the end.
+
+    Raises `OutputError` where the output or the segments cannot be written; what is done is kept.
+    """
+    folder = folder_beside(output)
+    was_written = Journal.has_written(folder, output)
+    journal = Journal(folder, _facts(plan))
+    try:
+        if journal.discarded:
+            plan.notices.append(f"{journal.discarded}; that part is made again")
+        meter.resumed = sum(segment.frames for segment in journal.segments.values())
+        if journal.outcome is None:
+            _make_segments(plan, journal, meter)
+            journal.finish(dataclasses.asdict(plan.source.damage))
+        assert journal.outcome is not None
+        damage = Damage(**journal.outcome)
+        if not was_written or journal.discarded:
+            meter.writing(_join, plan, journal, output, overwrite)
+    except BaseException:
+        meter.line.close()
+        if journal.segments:
+            journal.close()
+        else:
+            journal.remove()
+        raise
+    journal.remove()
+    return damage
+
+
+def folder_beside(output: Path) -> Path:
+    """Where the segments of an output lie until it is whole."""
+    name = output.name
+    if len(name) > _LONGEST_NAME:
+        name = f"{name[:60]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    return output.parent / f".{name}.subpixel"
+
+
+def earlier_threads(output: Path) -> int | None:
+    """How many threads the encoder of an earlier, unfinished run had: another number makes other packets."""
+    threads = Journal.facts(folder_beside(output)).get("threads")
+    return threads if isinstance(threads, int) and threads > 0 else None
+
+
+def _make_segments(plan: Plan, journal: Journal, meter: Meter) -> None:
+    source = plan.source
+    source.only_video()
+    done = frozenset(journal.segments)
+    read = meter.line.add("decode", lambda: (event for event in source.events() if not is_packet(event)))
+    large = meter.line.add("upscale", lambda frames: _enlarged(frames, plan, meter, done), read)
+    pieces = meter.line.add("encode", lambda frames: encode_segments(frames, plan.encoder), large)
+    writer = None
+    try:
+        for piece in pieces:
+            if isinstance(piece, Begin):
+                writer = journal.start(piece.number)
+                continue
+            assert writer is not None
+            if isinstance(piece, Encoded):
+                meter.writing(writer.write, piece.data, piece.pts, piece.duration, piece.key)
+            else:
+                meter.writing(writer.keep, piece.frames)
+                writer = None
+            meter.tell()
+    finally:
+        if writer is not None:
+            writer.drop()
+
+
+def _enlarged(
+    events: Iterable[Union["Packet", "VideoFrame"]],
+    plan: Plan,
+    meter: Meter,
+    done: frozenset[int] = frozenset(),
+) -> Iterator[Union["Packet", tuple[int, "VideoFrame"]]]:
+    """Frames made large, with their numbers; packets pass. Segments that are done are passed over."""
+    enlarge = plan.frame_upscaler()
+    first = plan.source.first
+    width, height = first.width, first.height
+    number = -1
+    for event in events:
+        if is_packet(event):
+            yield event  # type: ignore[misc]
+            continue
+        frame: Any = event
+        number += 1
+        if number // SEGMENT_FRAMES in done:
+            continue
+        if (frame.width, frame.height) != (width, height):
+            plan.source.damage.resized += 1
+            frame = frame.reformat(width, height, interpolation="BICUBIC")
+        yield number, enlarge(frame)
+        meter.made += 1
+
+
+def _join(plan: Plan, journal: Journal, output: Path, overwrite: bool) -> None:
+    """Write the output: the segments' pictures, and all else of the input, which is read once more."""
+    # An encoder as those of the segments, for what decoders need before the first packet.
+    track = plan.track(plan.encoder.open().extradata)
+    pictures = joined(journal)
+    with write_atomically(output, overwrite=overwrite) as part, _telling(str(output)):
+        if plan.container is Y4M:
+            with part.open("wb") as file:
+                writer = Y4mWriter(file, track)
+                for picture in pictures:
+                    writer.video(picture)
+                writer.close()
+            journal.write(part)
+            return
+        with contextlib.closing(open_source(plan.source.name, plan.source.cut)) as source:
+            kept = {stream.index for stream in plan.source.others}
+            source.others = [stream for stream in source.others if stream.index in kept]
+            muxer = Muxer(part, plan.container, source, track)
+            for item in _by_time(pictures, source.copies(), plan):
+                if isinstance(item, Encoded):
+                    muxer.video(item)
+                else:
+                    muxer.copy(item)
+            muxer.close()
+        journal.write(part)
+
+
+def _by_time(
+    pictures: Iterable[Encoded], packets: Iterable["Packet"], plan: Plan
+) -> Iterator[Union[Encoded, "Packet"]]:
+    """Both, by time of decoding, so that the container's interleaving has little to wait for."""
+    base = plan.encoder.time_base
+
+    def seconds(packet: "Packet") -> float:
+        return float((packet.dts or 0) * (packet.time_base or 0))
+
+    timed_pictures: Iterator[tuple[float, Any]] = (
+        (float(picture.dts * base), picture) for picture in pictures
+    )
+    timed_packets: Iterator[tuple[float, Any]] = ((seconds(packet), packet) for packet in packets)
+    for _, item in heapq.merge(timed_pictures, timed_packets, key=lambda timed: timed[0]):
+        yield item
+
+
+def _facts(plan: Plan) -> dict[str, Any]:
+    """What decides the picture, for the journal."""
+    encoder = dataclasses.asdict(plan.encoder)
+    engine = plan.engine
+    return {
+        "input": _digest_of_file(Path(plan.source.name)),
+        "part": [str(plan.source.cut.start), str(plan.source.cut.end)],
+        "model": plan.upscaler.model.digest(),
+        "engine": [engine.name, engine.precision, engine.target],
+        "threads": encoder.pop("threads"),
+        "encoder": {key: str(value) for key, value in encoder.items()},
+        "segment": SEGMENT_FRAMES,
+    }
+
+
+def _digest_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def _target(output: str, overwrite: bool) -> Iterator[Any]:
+    """An open file for the output: stdout, or one that takes its name when it is whole."""
+    if output == PIPE:
+        with open(1, "wb", closefd=False) as stdout:
+            yield stdout
+    else:
+        with write_atomically(Path(output), overwrite=overwrite) as part, part.open("wb") as file:
+            yield file
+
+
+@contextlib.contextmanager
+def _telling(output: str) -> Iterator[None]:
+    """Turn a failure to write into our error; a pipe that was closed stays what it is."""
+    import av
+
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except (OSError, av.FFmpegError) as error:
+        name = "stdout" if output == PIPE else output
+        raise OutputError(
+            f"{name}: could not be written ({getattr(error, 'strerror', None) or error})"
+        ) from error

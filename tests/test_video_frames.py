@@ -1,0 +1,232 @@
+"""One frame made larger: luma by the network, all else by FFmpeg, at every depth and subsampling."""
+
+import io
+
+import av
+import numpy as np
+import pytest
+from av.video.reformatter import Interpolation, VideoReformatter
+
+import video_files
+from interpolating import bicubic_model
+from subpixel.engines.numpy_engine import NumpyEngine
+from subpixel.resample import imresize
+from subpixel.upscaler import Upscaler
+from subpixel.video.frames import FrameUpscaler, bits, chroma_location, planar, plane, rounded
+from video_files import chroma, luma, pictures
+
+PLANAR = [f"yuv{chroma}p{depth}" for chroma in (420, 422, 444) for depth in ("", "10le", "12le", "16le")]
+SCALE = 3
+
+
+@pytest.fixture(scope="module")
+def upscaler():
+    return Upscaler(bicubic_model(SCALE), "numpy")
+
+
+def first(format, width=32, height=24):
+    """A frame of any format, by FFmpeg's conversion from a planar one of 4:4:4."""
+    deep = av.VideoFormat(format, 8, 8).components[0].bits > 8
+    frame = next(pictures(1, width, height, "yuv444p16le" if deep else "yuv444p"))
+    return VideoReformatter().reformat(frame, format=format)
+
+
+def expected_luma(small, depth):
+    """MATLAB's bicubic, rounded once: what the model computes, its borders continued by the edge."""
+    large = imresize(small / (2**depth - 1), SCALE)
+    return np.floor(np.clip(large, 0, 1) * (2**depth - 1) + 0.5)
+
+
+def assert_within(result, expected, levels):
+    assert result.shape == expected.shape
+    difference = np.abs(result.astype(float) - expected).max()
+    assert difference <= levels, f"differs by {difference}"
+
+
+def test_the_comparison_can_fail():
+    with pytest.raises(AssertionError, match=r"differs by 2\.0"):
+        assert_within(np.array([3], np.uint8), np.array([5.0]), 1)
+
+
+@pytest.mark.parametrize("format", [*PLANAR, "gray", "gray10le", "gray12le"])
+def test_luma_by_the_network_chroma_by_ffmpeg(upscaler, format):
+    small = first(format)
+    large = FrameUpscaler(upscaler)(small)
+    depth = bits(small.format)
+    assert (large.format.name, large.width, large.height) == (format, 96, 72)
+    assert_within(luma(large), expected_luma(luma(small), depth), 1 + 2 ** (depth - 8) // 64)
+    reference = VideoReformatter().reformat(small, 96, 72, format, interpolation=Interpolation.BICUBIC)
+    for index in range(1, len(small.planes)):
+        np.testing.assert_array_equal(chroma(large, index), chroma(reference, index))
+
+
+@pytest.mark.parametrize(
+    ("format", "becomes"),
+    [
+        ("nv12", "yuv420p"),
+        ("nv21", "yuv420p"),
+        ("p010le", "yuv420p10le"),
+        ("yuyv422", "yuv422p"),
+        ("uyvy422", "yuv422p"),
+        ("yuva420p", "yuv420p"),
+        ("yuvj420p", "yuv420p"),
+        ("yuvj444p", "yuv444p"),
+        ("gray16be", "gray16le"),
+        ("yuv420p10be", "yuv420p10le"),
+        ("rgb24", "yuv444p"),
+        ("bgra", "yuv444p"),
+        ("gbrp", "yuv444p"),
+        ("gbrp10le", "yuv444p10le"),
+        ("rgb48le", "yuv444p16le"),
+        ("yuv411p", "yuv411p"),
+        ("yuv440p", "yuv440p"),
+    ],
+)
+def test_other_formats_become_planes(upscaler, format, becomes):
+    small = first(format)
+    assert planar(small.format) == becomes
+    large = FrameUpscaler(upscaler)(small)
+    assert large.format.name == becomes
+    # The same planes, by FFmpeg, enlarged.
+    if format.startswith("yuvj"):
+        source, depth = luma(small), 8
+    else:
+        source = luma(VideoReformatter().reformat(small, format=becomes))
+        depth = bits(large.format)
+    assert_within(luma(large), expected_luma(source, depth), 1 + 2 ** (depth - 8) // 64)
+
+
+def test_the_full_range_stays_full(upscaler):
+    small = next(pictures(1, 32, 24))
+    small.color_range = 2
+    for index, level in enumerate((255, 3, 250)):
+        plane(small, index)[:] = level
+    large = FrameUpscaler(upscaler)(small)
+    assert large.color_range == 2
+    assert [np.unique(plane(large, index)).tolist() for index in range(3)] == [[255], [3], [250]]
+
+
+def test_no_dark_rim(upscaler):
+    """A network takes what lies beyond its input for black; a white picture must stay white to its edge."""
+    small = next(pictures(1, 32, 24))
+    plane(small, 0)[:] = 235
+    assert (luma(FrameUpscaler(upscaler)(small)) == 235).all()
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (2, 2), (33, 17), (15, 97)])
+def test_awkward_sizes(upscaler, width, height):
+    small = next(pictures(1, width, height, "yuv444p"))
+    large = FrameUpscaler(upscaler)(small)
+    assert_within(luma(large), expected_luma(luma(small), 8), 1)
+
+
+def test_even_sides(upscaler):
+    small = next(pictures(1, 33, 17, "yuv420p"))
+    enlarge = FrameUpscaler(upscaler, even=True)
+    assert enlarge.size(33, 17) == (100, 52)
+    large = enlarge(small)
+    whole = luma(FrameUpscaler(upscaler)(small))
+    np.testing.assert_array_equal(luma(large), np.pad(whole, ((0, 1), (0, 1)), mode="edge"))
+
+
+def test_the_same_as_the_engine_alone():
+    from subpixel.networks import packaged
+
+    model = packaged.find("espcn-t91-x3")
+    engine = NumpyEngine(model, precision="int8")
+    small = next(pictures(1, 40, 30))
+    large = FrameUpscaler(Upscaler(model, engine))(small)
+    halo = model.description.halo_px
+    expected = engine(np.pad(luma(small), halo, mode="edge"))[3 * halo : -3 * halo, 3 * halo : -3 * halo]
+    np.testing.assert_array_equal(luma(large), expected)
+
+
+def test_what_is_attached_stays(upscaler):
+    small = next(pictures(1))
+    small.pts, small.duration = 1234, 77
+    small.color_primaries, small.color_trc, small.colorspace = 9, 16, 9
+    large = FrameUpscaler(upscaler)(small)
+    assert (large.pts, large.duration, large.time_base) == (1234, 77, small.time_base)
+    assert (large.color_primaries, large.color_trc, large.colorspace) == (9, 16, 9)
+
+
+@pytest.mark.parametrize("depth", [8, 9, 10, 12, 14])
+def test_rounding_to_fewer_bits(depth):
+    samples = np.arange(65536, dtype=np.uint16)
+    expected = np.minimum(np.floor(samples / 2 ** (16 - depth) + 0.5), 2**depth - 1)
+    np.testing.assert_array_equal(rounded(samples.copy(), depth), expected)
+
+
+def test_rounding_keeps_what_fits():
+    eight, sixteen = np.arange(256, dtype=np.uint8), np.arange(65536, dtype=np.uint16)
+    np.testing.assert_array_equal(rounded(eight, 8), eight)
+    np.testing.assert_array_equal(rounded(sixteen, 16), sixteen)
+    np.testing.assert_array_equal(rounded(eight, 10), eight.astype(np.uint16) * 4)
+
+
+@pytest.mark.parametrize("location", ["left", "center", "topleft", "top"])
+@pytest.mark.parametrize("format", ["yuv420p", "yuv420p10le"])
+def test_where_chroma_lies(location, format):
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as output:
+        options = {"chroma_sample_location": location}
+        stream = output.add_stream("libx264", 25, width=64, height=48, pix_fmt=format, options=options)
+        output.mux(stream.encode(next(pictures(1, format=format))))
+        output.mux(stream.encode())
+    file.seek(0)
+    with av.open(file) as source:
+        assert chroma_location(next(source.decode(video=0))) == location
+
+
+@pytest.mark.parametrize("format", ["yuv422p", "yuv444p", "gray", "yuv420p"])
+def test_where_chroma_lies_without_being_said(format):
+    expected = "center" if format == "yuv420p" else None
+    assert chroma_location(first(format)) == expected
+
+
+def test_frames_of_any_kind(upscaler):
+    frames = list(pictures(5))
+    large = list(upscaler.frames(iter(frames)))
+    assert [frame.pts for frame in large] == [0, 1, 2, 3, 4]
+    assert_within(luma(large[3]), expected_luma(luma(frames[3]), 8), 1)
+    arrays = [np.random.default_rng(seed).integers(0, 256, (9, 11, 3), np.uint8) for seed in range(3)]
+    for small, result in zip(arrays, upscaler.frames(arrays), strict=True):
+        np.testing.assert_array_equal(result, upscaler(small))
+
+
+def test_frames_whose_source_fails(upscaler):
+    def camera():
+        yield np.zeros((4, 4), np.uint8)
+        raise OSError("unplugged")
+
+    results = upscaler.frames(camera())
+    assert next(results).shape == (12, 12)
+    with pytest.raises(OSError, match="unplugged"):
+        next(results)
+
+
+def test_frames_may_be_let_go_of(upscaler):
+    import threading
+
+    ended = threading.Event()
+
+    def endless():
+        try:
+            while True:
+                yield np.zeros((4, 4), np.uint8)
+        finally:
+            ended.set()
+
+    before = threading.active_count()
+    results = upscaler.frames(endless())
+    next(results)
+    results.close()
+    assert ended.wait(5)
+    assert threading.active_count() == before
+
+
+def test_a_file_of_the_test_reads_back(tmp_path):
+    path = video_files.write(tmp_path / "a.mkv", pictures(3), codec="ffv1")
+    frames = video_files.decoded(path)
+    for frame, original in zip(frames, pictures(3), strict=True):
+        np.testing.assert_array_equal(luma(frame), luma(original))

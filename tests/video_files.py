@@ -1,0 +1,171 @@
+"""Small videos for tests, made with PyAV, and what is in a video file, packet by packet."""
+
+from fractions import Fraction
+
+import av
+import numpy as np
+
+RATE = 25
+FONT = b"not really a font, but an attachment all the same"
+SUBTITLES = [(200, 300, b"Hello"), (700, 250, b"World")]
+CHAPTERS = [
+    {"id": 1, "start": 0, "end": 500, "time_base": Fraction(1, 1000), "metadata": {"title": "One"}},
+    {"id": 2, "start": 500, "end": 1000, "time_base": Fraction(1, 1000), "metadata": {"title": "Two"}},
+]
+
+
+def pictures(count, width=64, height=48, format="yuv420p"):
+    """Frames of a pattern that moves."""
+    kind = av.VideoFormat(format, width, height)
+    bits = kind.components[0].bits
+    for number in range(count):
+        frame = av.VideoFrame(width, height, format)
+        for index, plane in enumerate(frame.planes):
+            dtype = np.uint8 if bits <= 8 else np.uint16
+            rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size).view(dtype)
+            y, x = np.mgrid[: rows.shape[0], : rows.shape[1]]
+            wave = 0.5 + 0.3 * np.sin((x + 2 * number) / (3 + index)) + 0.15 * np.cos(y / 2.5)
+            rows[...] = (np.clip(wave, 0, 1) * (219 if index == 0 else 224) + 16) * 2 ** (bits - 8)
+        frame.pts = number
+        frame.time_base = Fraction(1, RATE)
+        yield frame
+
+
+def write(
+    path,
+    frames,
+    *,
+    codec="libx264",
+    options=None,
+    times=None,
+    time_base=Fraction(1, 12800),
+    sound=None,
+    sound_start=0,
+    subtitles=None,
+    chapters=None,
+    attachment=False,
+    cover=None,
+    rotation=None,
+    metadata=None,
+    container_options=None,
+    **properties,
+):
+    """Write a video.
+
+    Args:
+        path: its extension decides the container.
+        frames: of one size and format.
+        codec, options: of the picture.
+        times: of the frames in ``time_base``; evenly spaced if left out.
+        sound: the name of a codec, for a tone as long as the picture.
+        sound_start: in seconds.
+        subtitles: the name of a codec.
+        chapters: whether there are some.
+        attachment: whether there is one.
+        cover: the name of a codec, for an attached picture.
+        rotation: counter-clockwise, in degrees.
+        properties: of the encoder, such as ``color_trc``.
+    """
+    frames = list(frames)
+    first = frames[0]
+    with av.open(str(path), "w", container_options=container_options or {}) as output:
+        output.metadata.update(metadata or {})
+        if chapters:
+            output.set_chapters(CHAPTERS)
+        video = output.add_stream(codec, RATE, options={"threads": "1", **(options or {})})
+        video.width, video.height, video.pix_fmt = first.width, first.height, first.format.name
+        video.codec_context.time_base = time_base
+        for name, value in properties.items():
+            setattr(video.codec_context, name, value)
+        if rotation is not None:
+            video.set_display_rotation(rotation)
+        rate = 48000 if sound == "libopus" else 44100
+        voice = output.add_stream(sound, rate, layout="mono") if sound else None
+        if voice is not None:
+            voice.metadata["language"] = "fra"
+        words = output.add_mux_stream(subtitles, time_base=Fraction(1, 1000)) if subtitles else None
+        picture = None
+        if cover is not None:
+            picture = output.add_stream(cover, 1, width=16, height=16, pix_fmt="rgb24")
+            picture.disposition = 1 << 10
+        if attachment:
+            output.add_attachment("font.ttf", "font/ttf", FONT)
+        output.start_encoding()
+        if picture is not None:
+            still = av.VideoFrame(16, 16, "rgb24")
+            still.planes[0].update(bytes(range(256)) * 3)
+            still.pts = 0
+            output.mux(picture.encode(still))
+            output.mux(picture.encode())
+        for number, frame in enumerate(frames):
+            frame.time_base = time_base
+            frame.pts = round(number / RATE / time_base) if times is None else times[number]
+            frame.duration = round(1 / RATE / time_base)
+            output.mux(video.encode(frame))
+        output.mux(video.encode())
+        if voice is not None:
+            last = len(frames) / RATE if times is None else times[-1] * time_base
+            samples = np.sin(np.arange(int(rate * last)) * 0.06).astype(np.float32)
+            for start in range(0, len(samples), 1024):
+                piece = np.resize(samples[start : start + 1024], 1024)
+                frame = av.AudioFrame.from_ndarray(piece[None], "fltp", "mono")
+                frame.sample_rate, frame.time_base = rate, Fraction(1, rate)
+                frame.pts = start + int(sound_start * rate)
+                output.mux(voice.encode(frame))
+            output.mux(voice.encode())
+        if words is not None:
+            for start, lasts, text in SUBTITLES:
+                data = len(text).to_bytes(2, "big") + text if subtitles == "mov_text" else text
+                packet = av.Packet(data)
+                packet.stream, packet.time_base = words, Fraction(1, 1000)
+                packet.pts = packet.dts = start
+                packet.duration = lasts
+                packet.is_keyframe = True
+                output.mux(packet)
+    return path
+
+
+def streams(path):
+    """What a file says of each stream, in words: its type and codec."""
+    with av.open(str(path)) as file:
+        return [
+            (stream.type, stream.codec_context.name if stream.codec_context else stream.name)
+            for stream in file.streams
+        ]
+
+
+def packets(path):
+    """The packets of each stream but the picture: data, and times in seconds."""
+    found = {}
+    with av.open(str(path)) as file:
+        for packet in file.demux():
+            stream = packet.stream
+            if packet.size and (stream.type != "video" or stream.disposition & 1 << 10):
+                facts = (bytes(packet), (packet.pts or 0) * packet.time_base)
+                found.setdefault((stream.type, stream.index), []).append(facts)
+    return [found[key] for key in sorted(found, key=lambda key: key[1])]
+
+
+def decoded(path):
+    """All frames of the picture, in full."""
+    with av.open(str(path)) as file:
+        return list(file.decode(video=0))
+
+
+def times(path):
+    """When each frame is shown, in seconds."""
+    return [frame.pts * frame.time_base for frame in decoded(path)]
+
+
+def luma(frame):
+    """The luma plane of a frame, ``(H, W)``."""
+    plane = frame.planes[0]
+    dtype = np.uint8 if frame.format.components[0].bits <= 8 else np.uint16
+    return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size).view(dtype)[:, : frame.width].copy()
+
+
+def chroma(frame, index=1):
+    """A chroma plane of a frame."""
+    plane = frame.planes[index]
+    dtype = np.uint8 if frame.format.components[0].bits <= 8 else np.uint16
+    return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size).view(dtype)[:, : plane.width].copy()
