@@ -1,13 +1,13 @@
 """`subpixel bench`: how fast a model runs here, beside other runtimes."""
 
 import json
-import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from subpixel.cli.errors import exiting, stoppable
+from subpixel.cli.options import width_and_height
 from subpixel.errors import ModelError, SubpixelError
 
 MOST_PIXELS = 16_000_000
@@ -55,13 +55,7 @@ def bench(
     from subpixel.engines.select import available_cpus
     from subpixel.networks import packaged
 
-    sides = re.fullmatch(r"(\d{1,5})x(\d{1,5})", size)
-    width, height = map(int, sides.groups()) if sides else (0, 0)
-    if not 0 < width * height <= MOST_PIXELS:
-        raise typer.BadParameter(
-            f"{size!r}: expected WIDTHxHEIGHT, such as 640x360, of at most {MOST_PIXELS} pixels",
-            param_hint="--size",
-        )
+    width, height = width_and_height(size, MOST_PIXELS)
     count = threads or available_cpus()
     # Any content does: no arithmetic here takes longer for some numbers than for others. In this one
     # neighbours resemble each other, as in pictures.

@@ -2,18 +2,30 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from subpixel.cli.errors import exiting, stoppable
+from subpixel.cli.options import width_and_height
 from subpixel.errors import SubpixelError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from subpixel.evaluation.protocol import UpscaleLuma
+    from subpixel.evaluation.report import ClipsReport, Method, Report
 
 
 @stoppable("interrupted")
 def evaluate(
-    dataset: Annotated[
-        Path, typer.Argument(help="A folder of HR pictures, or one that holds them in a folder HR.")
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(
+            help="A folder of HR pictures, or one that holds them in a folder HR; or HR video clips, "
+            "or a folder of clips alone.",
+            show_default=False,
+        ),
     ],
     model: Annotated[
         str | None,
@@ -32,6 +44,13 @@ def evaluate(
     sigma_px: Annotated[
         float | None, typer.Option(help="Standard deviation of the Gaussian blur in HR pixels.")
     ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(help="Of the frames in raw .yuv clips (planar 8-bit 4:2:0), WIDTHxHEIGHT."),
+    ] = None,
+    frames: Annotated[
+        int | None, typer.Option(min=1, help="Of each clip, use only so many frames from its start.")
+    ] = None,
     engine: Annotated[str, typer.Option(help="auto, halide, onnxruntime or numpy.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32 or int8.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; by default all.")] = None,
@@ -39,45 +58,103 @@ def evaluate(
 ) -> None:
     """Measure a model as the literature does: PSNR and SSIM on luma, a border of SCALE pixels left out.
 
-    Each picture is made smaller, enlarged again by the model, and compared with itself.
+    Each picture is made smaller, enlarged again by the model, and compared with itself. So is each frame of
+    a video; there, the mean PSNR over the frames is given.
     """
     from rich.console import Console
-    from rich.progress import track
 
     from subpixel.evaluation import protocol
-    from subpixel.evaluation.report import Report
+    from subpixel.evaluation.report import Method
+    from subpixel.evaluation.video import find_clips
     from subpixel.upscaler import load
 
     if scale is None and model in (None, "bicubic"):
         raise typer.BadParameter("give a scale, such as -s 3", param_hint="--scale")
+    sides = None if size is None else width_and_height(size)
     upscale: protocol.UpscaleLuma
     with exiting(2, ValueError, SubpixelError):
         degrade = protocol.Degradation(degradation, sigma_px)
         if model == "bicubic":
             assert scale is not None
-            name, runner, arithmetic, upscale = model, None, None, protocol.bicubic(scale)
+            upscale = protocol.bicubic(scale)
+            method = Method(scale, model, None, None, degrade)
         else:
             upscaler = load(model, scale=scale, engine=engine, precision=precision, threads=threads)
-            upscale, name, scale = upscaler.engine, upscaler.model.name, upscaler.scale
-            runner, arithmetic = upscaler.engine.name, upscaler.engine.precision
+            upscale, name = upscaler.engine, upscaler.model.name
+            method = Method(upscaler.scale, name, upscale.name, upscale.precision, degrade)
+    with exiting(2, ValueError), exiting(1, SubpixelError):
+        clips = find_clips(inputs, sides)
+        if frames is not None and not clips:
+            raise ValueError(f"{inputs[0]}: is no video clip, of which --frames could be used")
 
-    messages = Console(stderr=True)
+    messages = Console(stderr=True, highlight=False, markup=False, emoji=False)
+    report: Report | ClipsReport
     with exiting(1, SubpixelError):
-        files = track(
-            protocol.pictures(dataset),
-            "evaluating",
-            console=messages,
-            transient=True,
-            disable=not messages.is_terminal,
-        )
-        images = tuple(protocol.evaluate_file(file, upscale, scale, degrade) for file in files)
-
-    report = Report(dataset, scale, name, runner, arithmetic, degrade, images)
+        if clips:
+            report = _on_clips(clips, upscale, method, sides, frames, messages)
+        else:
+            report = _on_pictures(inputs[0], upscale, method, messages)
     if as_json:
         typer.echo(json.dumps(report.to_json()))
         return
     results = Console(markup=False, emoji=False, highlight=False)  # names of pictures are text
-    results.print(report.table())
-    if (others := report.published_table()) is not None:
-        results.print()
-        results.print(others)
+    for number, table in enumerate(report.tables()):
+        if number:
+            results.print()
+        results.print(table)
+
+
+def _on_pictures(folder: Path, upscale: "UpscaleLuma", method: "Method", messages: "Console") -> "Report":
+    """Evaluate a test set, with a bar where there is a terminal."""
+    from rich.progress import track
+
+    from subpixel.evaluation import protocol
+    from subpixel.evaluation.report import Report
+
+    files = track(
+        protocol.pictures(folder),
+        "evaluating",
+        console=messages,
+        transient=True,
+        disable=not messages.is_terminal,
+    )
+    images = tuple(protocol.evaluate_file(file, upscale, method.scale, method.degradation) for file in files)
+    return Report(folder, method, images)
+
+
+def _on_clips(
+    clips: list[Path],
+    upscale: "UpscaleLuma",
+    method: "Method",
+    size: tuple[int, int] | None,
+    frames: int | None,
+    messages: "Console",
+) -> "ClipsReport":
+    """Evaluate clips, with a bar that counts frames too where there is a terminal."""
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    from subpixel.evaluation.report import ClipsReport
+    from subpixel.evaluation.video import evaluate_clip
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn())
+    scores = []
+    with Progress(*columns, console=messages, transient=True, disable=not messages.is_terminal) as bar:
+        task = bar.add_task("evaluating", total=len(clips))
+        for clip in clips:
+
+            def show(done: int, name: str = clip.name) -> None:
+                bar.update(task, description=f"{name}, frame {done}")
+
+            scores.append(
+                evaluate_clip(
+                    clip,
+                    upscale,
+                    method.scale,
+                    method.degradation,
+                    size=size,
+                    frames=frames,
+                    progress=show,
+                )
+            )
+            bar.advance(task)
+    return ClipsReport(method, tuple(scores))

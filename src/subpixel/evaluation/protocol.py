@@ -5,7 +5,7 @@ multiple of the scale; LR is made from it, and the result, SR, from LR; all thre
 are; a border of ``scale`` pixels is left out.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,6 +96,15 @@ def lr_plane(
     return from_float(degradation(crop_to_multiple(image, scale), scale), np.dtype(np.uint8))
 
 
+def super_resolved(lr: NDArray[np.uint8], upscale: UpscaleLuma, scale: int) -> NDArray[np.uint8]:
+    """The model's enlargement of an LR luma plane ``(H, W)``; ValueError unless as `UpscaleLuma` says."""
+    sr = upscale(lr)
+    expected = tuple(scale * side for side in lr.shape)
+    if sr.shape != expected or sr.dtype != lr.dtype:
+        raise ValueError(f"the model made {sr.dtype} {sr.shape} of {lr.shape}, not {lr.dtype} {expected}")
+    return sr
+
+
 def evaluate_image(
     image: NDArray[np.uint8], upscale: UpscaleLuma, scale: int, degradation: Degradation = Degradation()
 ) -> Scores:
@@ -110,12 +119,8 @@ def evaluate_image(
     Raises:
         ValueError: a wrong shape or dtype, of the picture or of what the model makes; or too small a picture.
     """
-    image = crop_to_multiple(image, scale)
-    hr = luma_8bit(image)
-    lr = lr_plane(image, scale, degradation)
-    sr = upscale(lr)
-    if sr.shape != hr.shape or sr.dtype != hr.dtype:
-        raise ValueError(f"the model made {sr.dtype} {sr.shape} of {lr.shape}, not {hr.dtype} {hr.shape}")
+    hr = luma_8bit(crop_to_multiple(image, scale))
+    sr = super_resolved(lr_plane(image, scale, degradation), upscale, scale)
     return Scores(psnr_db(hr, sr, shave=scale), ssim(hr, sr, shave=scale))
 
 
@@ -154,11 +159,21 @@ def pictures(folder: Path) -> list[Path]:
         raise DatasetError(
             f"{folder}: no such folder; a test set is a folder of pictures, or one with an HR folder"
         )
-    home = folder / "HR" if (folder / "HR").is_dir() else folder
-    found = sorted(file for file in home.iterdir() if file.suffix.lower() in SUFFIXES and file.is_file())
-    if not found:
-        raise DatasetError(f"{home}: holds no pictures; known are {', '.join(sorted(SUFFIXES))}")
+    if not (found := files_of(folder, SUFFIXES)):
+        raise DatasetError(f"{home_of(folder)}: holds no pictures; known are {', '.join(sorted(SUFFIXES))}")
     return found
+
+
+def home_of(folder: Path) -> Path:
+    """Where the files of a test set lie: in ``folder/HR`` if there is one, else in ``folder``."""
+    return folder / "HR" if (folder / "HR").is_dir() else folder
+
+
+def files_of(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """The files of a test set that end in one of ``suffixes`` (lower case, with the dot), sorted by name."""
+    return sorted(
+        file for file in home_of(folder).iterdir() if file.suffix.lower() in suffixes and file.is_file()
+    )
 
 
 def read_picture(file: Path) -> NDArray[np.uint8]:
