@@ -59,6 +59,22 @@ def test_the_model_tables_are_the_models_facts() -> None:
                 assert f"{facts.psnr_db[dataset]:.2f}" in numbers, (page.name, name, dataset)
 
 
+def test_the_tables_of_the_video_page_are_the_measured_ones() -> None:
+    measured = json.loads((ROOT / "benchmarks" / "results" / "video-avx2.json").read_text())
+    page = " ".join((ROOT / "docs" / "video.md").read_text(encoding="utf-8").split())
+    for name, job in measured["jobs"].items():
+        row = f"| {name} | {job['seconds']:.2f} | {job['frames_per_second']} | {job['peak_memory_mb']} |"
+        assert row in page
+    for words in (
+        f"{measured['ratio']} times the bicubic job",
+        f"{measured['network_ms']} ms of a frame's {measured['frame_ms']}",
+        f"{measured['chroma_and_conversion_share']:.0%} of its time",
+        measured["machine"],
+        f"{max(measured['memory_over_time']['peak_mb_by_quarter'])} MB at most",
+    ):
+        assert words in page
+
+
 def test_the_engines_tables_are_the_measured_ones() -> None:
     """docs/engine.md and README.md print what `benchmarks/` stored."""
     results = ROOT / "benchmarks" / "results"

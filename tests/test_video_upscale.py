@@ -11,6 +11,7 @@ from itertools import pairwise
 import av
 import numpy as np
 import pytest
+from av.sidedata.sidedata import Type
 from typer.testing import CliRunner
 
 import subpixel
@@ -20,7 +21,7 @@ from subpixel.errors import EncoderError, OutputError, OutputExists, OutputIsInp
 from subpixel.upscaler import Upscaler
 from subpixel.video import encode, work
 from subpixel.video.frames import FrameUpscaler
-from subpixel.video.hdr import display_matrix, hdr
+from subpixel.video.hdr import attached, display_matrix, hdr
 from video_files import (
     FONT,
     SUBTITLES,
@@ -333,6 +334,59 @@ def test_a_cover_becomes_an_attachment_in_matroska(upscale, tmp_path):
     assert kept == data
     with av.open(str(tmp_path / "out.mkv")) as file:
         assert file.streams[1].metadata["mimetype"] == "image/png"
+
+
+def test_further_videos_are_copied(upscale, tmp_path):
+    source = tmp_path / "in.mkv"
+    with av.open(str(source), "w") as output:
+        both = [output.add_stream("libx264", 25, width=64, height=48, pix_fmt="yuv420p") for _ in range(2)]
+        for frame in pictures(6):
+            for stream in both:
+                output.mux(stream.encode(frame))
+        for stream in both:
+            output.mux(stream.encode())
+    upscale(source, tmp_path / "out.mkv")
+
+    def second(path):
+        with av.open(str(path)) as file:
+            return [
+                (bytes(packet), packet.pts) for packet in file.demux(file.streams.video[1]) if packet.size
+            ]
+
+    assert len(second(source)) == 6
+    assert second(tmp_path / "out.mkv") == second(source)
+    assert decoded(tmp_path / "out.mkv")[0].width == 128
+
+
+CAPTIONS = bytes([0xFC, 0x94, 0x20, 0xFC, 0x48, 0x69])
+"""Two pairs of CEA-608."""
+
+
+def with_captions(stream):
+    """Put closed captions (ATSC A/53) before the picture of each access unit of a bare stream of H.264."""
+    words = (
+        bytes([0xB5, 0x00, 0x31]) + b"GA94" + bytes([3, 0x40 | len(CAPTIONS) // 3, 0xFF]) + CAPTIONS + b"\xff"
+    )
+    unit = bytes([6, 4, len(words)]) + words + b"\x80"
+    units = stream.replace(b"\0\0\0\1", b"\0\0\1").split(b"\0\0\1")[1:]
+    return b"".join(
+        b"\0\0\0\1" + (unit + b"\0\0\0\1" if old[0] & 31 in (1, 5) else b"") + old for old in units
+    )
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_closed_captions(upscale, tmp_path, codec):
+    source = write(tmp_path / "in.h264", pictures(6), options={"slices": "1"})
+    source.write_bytes(with_captions(source.read_bytes()))
+
+    def captions(path):
+        return [
+            [bytes(side) for side in attached(frame) if side.type == Type.A53_CC] for frame in decoded(path)
+        ]
+
+    assert captions(source) == [[CAPTIONS]] * 6
+    upscale(source, tmp_path / "out.mkv", codec=codec)
+    assert captions(tmp_path / "out.mkv") == [[CAPTIONS]] * 6
 
 
 def test_what_a_container_cannot_hold_is_named_first(upscale, film, tmp_path):

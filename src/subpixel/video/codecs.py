@@ -70,7 +70,7 @@ CODECS = (
         default=20,
         presets=X264_PRESETS,
         preset="superfast",
-        options={"x265-params": "log-level=error"},
+        options={"x265-params": "log-level=error", "a53cc": "1"},
     ),
     Codec(
         "libsvtav1",

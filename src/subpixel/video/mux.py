@@ -120,10 +120,12 @@ class Muxer:
         packet.rescale_ts(AVRational(stream.time_base))
         clock = self._clocks[stream.index]
         clock.step = packet.duration or clock.step
-        dts = clock.mend(packet.dts)
-        if dts != packet.dts:
-            packet.pts = dts if packet.pts is None or packet.dts is None else packet.pts - packet.dts + dts
-            packet.dts = dts
+        dts = packet.dts
+        if dts is None and packet.pts is not None:
+            # Matroska tells only when a packet is shown. It is decoded by then, and behind the one before it.
+            dts = packet.pts if clock.last is None else min(packet.pts, clock.last + 1)
+        packet.dts = clock.mend(dts)
+        packet.pts = packet.dts if packet.pts is None else max(packet.pts, packet.dts)
         self._output.mux_one(packet)
 
     def close(self) -> None:

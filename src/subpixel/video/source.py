@@ -273,8 +273,6 @@ class Source:
 
     def copied(self, packet: "Packet") -> "Packet | None":
         """A packet of another stream with its times in the output, or None where it is cut away."""
-        if packet.dts is None:
-            packet.dts = packet.pts
         if not self.cut or self._is_picture(packet):
             return packet
         if packet.pts is None or packet.time_base is None:
@@ -293,7 +291,7 @@ class Source:
             return packet
         ticks = round(self.shift / base)
         packet.pts -= ticks
-        packet.dts = packet.pts if packet.dts is None else packet.dts - ticks
+        packet.dts = None if packet.dts is None else packet.dts - ticks
         return packet
 
 

@@ -1,0 +1,175 @@
+"""A whole video job beside the same one with FFmpeg's bicubic scaler: the figures of `docs/video.md`.
+
+    python benchmarks/video.py CLIP [--frames 300] [--rounds 3]
+
+CLIP is any film; its frames, made 640x360 and repeated as far as needed, become an H.264 file, which
+is then enlarged x3 with ESPCN and encoded with libx264 superfast at crf 20, by `subpixel upscale` and by
+the `ffmpeg` of the package imageio-ffmpeg. Writes ``benchmarks/results/video-KIND.json`` for this kind of
+processor. Needs `pip install '.[bench]'`.
+"""
+
+import argparse
+import contextlib
+import itertools
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+import subpixel
+from subpixel.benchmark.measure import machine_name
+from subpixel.engines.halide.machine import host_kind
+from subpixel.engines.select import available_cpus
+from subpixel.video.frames import FrameUpscaler
+
+ROOT = Path(__file__).parents[1]
+SIZE, SCALE = (640, 360), 3
+ENCODER = {"preset": "superfast", "crf": "20"}
+
+
+def frames_of(clip: Path) -> Iterator[av.VideoFrame]:
+    """The clip's frames at 640x360, there and back again without end."""
+    with av.open(str(clip)) as source:
+        frames = [
+            frame.reformat(*SIZE, format="yuv420p", interpolation="BICUBIC")
+            for frame in itertools.islice(source.decode(video=0), 250)
+        ]
+    while True:
+        yield from frames
+        frames.reverse()
+
+
+def make_clip(clip: Path, target: Path, count: int) -> None:
+    with av.open(str(target), "w") as output:
+        stream = output.add_stream(
+            "libx264", Fraction(30000, 1001), options={"crf": "18", "preset": "medium"}
+        )
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        for number, frame in enumerate(itertools.islice(frames_of(clip), count)):
+            frame.pts, frame.time_base = number * 1001, Fraction(1, 30000)
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode())
+
+
+class Job:
+    """A command, timed from its start to its end, with what memory it had meanwhile."""
+
+    def __init__(self, command: list[str], **options: Any) -> None:
+        started = time.perf_counter()
+        self.memory_mb: list[float] = []
+        with subprocess.Popen(command, **options) as process:
+            while process.poll() is None:
+                with contextlib.suppress(OSError, IndexError, ValueError):
+                    status = Path(f"/proc/{process.pid}/status").read_text()
+                    self.memory_mb.append(int(status.split("VmRSS:")[1].split()[0]) / 1024)
+                time.sleep(0.02)
+        self.seconds = time.perf_counter() - started
+        if process.returncode:
+            raise SystemExit(f"failed: {' '.join(command)}")
+
+
+def upscale_job(source: Path, target: str) -> Job:
+    command = [sys.executable, "-m", "subpixel", "upscale", str(source), "-o", target, "-s", str(SCALE)]
+    if target == "-":
+        return Job(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    encoder = ["--codec", "libx264", "--preset", ENCODER["preset"], "--crf", ENCODER["crf"]]
+    return Job([*command, *encoder, "--overwrite"], stderr=subprocess.DEVNULL)
+
+
+def bicubic_job(ffmpeg: str, source: Path, target: Path) -> Job:
+    width, height = (side * SCALE for side in SIZE)
+    scaler = ["-vf", f"scale={width}:{height}:flags=bicubic"]
+    encoder = ["-c:v", "libx264", "-preset", ENCODER["preset"], "-crf", ENCODER["crf"]]
+    return Job([ffmpeg, "-v", "error", "-y", "-i", str(source), *scaler, *encoder, str(target)])
+
+
+def parts_of_a_frame(source: Path) -> dict[str, float]:
+    """Milliseconds for one frame: in whole, and for all but the network."""
+    upscaler = subpixel.load(scale=SCALE)
+    enlarge = FrameUpscaler(upscaler)
+    with av.open(str(source)) as file:
+        frames = list(itertools.islice(file.decode(video=0), 30))
+    times: dict[str, list[float]] = {"whole": [], "network": []}
+    for frame in frames:
+        started = time.perf_counter()
+        large = enlarge(frame)
+        times["whole"].append(time.perf_counter() - started)
+        plane = np.frombuffer(memoryview(frame.planes[0]), np.uint8)
+        luma = np.ascontiguousarray(plane.reshape(-1, frame.planes[0].line_size)[:, : frame.width])
+        started = time.perf_counter()
+        upscaler.engine(luma)
+        times["network"].append(time.perf_counter() - started)
+        del large
+    medians = {name: statistics.median(spent) * 1000 for name, spent in times.items()}
+    return {
+        "frame_ms": round(medians["whole"], 2),
+        "network_ms": round(medians["network"], 2),
+        "chroma_and_conversion_share": round(max(0.0, 1 - medians["network"] / medians["whole"]), 3),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("clip", type=Path)
+    parser.add_argument("--frames", type=int, default=300)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    from imageio_ffmpeg import get_ffmpeg_exe
+
+    ffmpeg = get_ffmpeg_exe()
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "in.mp4", Path(folder) / "out.mkv"
+        make_clip(options.clip, source, options.frames)
+        upscale_job(source, "-")  # compiles the network, once on a machine
+        jobs: dict[str, list[Job]] = {"subpixel": [], "ffmpeg bicubic": [], "subpixel to y4m": []}
+        for number in range(options.rounds):
+            jobs["subpixel"].append(upscale_job(source, str(target)))
+            jobs["ffmpeg bicubic"].append(bicubic_job(ffmpeg, source, target))
+            jobs["subpixel to y4m"].append(upscale_job(source, "-"))
+            print(number, {name: round(runs[-1].seconds, 2) for name, runs in jobs.items()}, flush=True)
+        parts = parts_of_a_frame(source)
+        make_clip(options.clip, source, 4 * options.frames)
+        memory = upscale_job(source, str(target)).memory_mb
+    seconds = {name: statistics.median(job.seconds for job in runs) for name, runs in jobs.items()}
+    quarter = len(memory) // 4
+    stored = {
+        "machine": machine_name(),
+        "kind": host_kind(),
+        "threads": available_cpus(),
+        "frames": options.frames,
+        "jobs": {
+            name: {
+                "seconds": round(spent, 2),
+                "all_seconds": [round(job.seconds, 2) for job in jobs[name]],
+                "frames_per_second": round(options.frames / spent, 1),
+                "peak_memory_mb": round(max(max(job.memory_mb, default=0) for job in jobs[name])),
+            }
+            for name, spent in seconds.items()
+        },
+        "ratio": round(seconds["subpixel"] / seconds["ffmpeg bicubic"], 2),
+        **parts,
+        "memory_over_time": {
+            "frames": 4 * options.frames,
+            "peak_mb_by_quarter": [
+                round(max(memory[start * quarter : (start + 1) * quarter])) for start in range(4)
+            ],
+        },
+    }
+    path = ROOT / "benchmarks" / "results" / f"video-{host_kind()}.json"
+    path.write_text(json.dumps(stored, indent=2) + "\n")
+    print(json.dumps(stored, indent=2))
+
+
+if __name__ == "__main__":
+    main()
