@@ -36,6 +36,8 @@ class DataConfig:
 
     folders: tuple[str, ...]
     """Below the folder given by --datasets."""
+    halved: tuple[str, ...] = ()
+    """Those of ``folders`` whose pictures are first made half as large: JPEGs, to shed what compression left."""
     degradation: Literal["bicubic", "gaussian"] = "bicubic"
     """See `subpixel.evaluation.protocol.Degradation`."""
     sigma_px: float = 1.0
@@ -170,6 +172,8 @@ class TrainingConfig:
                 raise ConfigError(f"{key} must be positive, not {value}")
         if not self.data.folders:
             raise ConfigError("data.folders is empty: name at least one folder of pictures")
+        if unknown := sorted(set(self.data.halved) - set(self.data.folders)):
+            raise ConfigError(f"data.halved: {', '.join(unknown)} is not among data.folders")
         if any(not 0 < size <= 1 for size in self.data.shrink):
             raise ConfigError(
                 f"data.shrink: each size must be above 0 and at most 1, not {list(self.data.shrink)}"

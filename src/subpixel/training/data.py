@@ -41,12 +41,22 @@ def make_pair(picture: NDArray[np.uint8], scale: int, degradation: Degradation) 
 
 
 def load_pairs(
-    paths: Sequence[Path], scale: int, degradation: Degradation, shrink: Sequence[float] = (1.0,)
+    paths: Sequence[Path],
+    scale: int,
+    degradation: Degradation,
+    shrink: Sequence[float] = (1.0,),
+    *,
+    halved: bool = False,
 ) -> list[Pair]:
-    """Read pictures and degrade them, each at every size of ``shrink`` (fractions of its own)."""
+    """Read pictures, halved first if that is wanted, and degrade them, each at every size of ``shrink``.
+
+    Sizes are fractions of the picture's own, or of its half.
+    """
     pairs = []
     for path in paths:
         picture = read_picture(path)
+        if halved:
+            picture = imresize(picture, 0.5)
         for size in shrink:
             shrunk = picture if size == 1 else imresize(picture, size)
             if min(shrunk.shape[:2]) >= scale:

@@ -59,9 +59,19 @@ class Run:
         if config.network.start:
             self._start_from(Path(config.network.start))
         self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        paths = [path for name in config.data.folders for path in pictures(self.datasets / name)]
+        data = config.data
         self.patches = Patches(
-            load_pairs(paths, self.description.scale, self._degradation(), config.data.shrink),
+            [
+                pair
+                for name in data.folders
+                for pair in load_pairs(
+                    pictures(self.datasets / name),
+                    self.description.scale,
+                    self._degradation(),
+                    data.shrink,
+                    halved=name in data.halved,
+                )
+            ],
             self.description.scale,
             config.patches,
             kernels=[layer.kernel for layer in self.description.layers],
