@@ -803,7 +803,7 @@ def test_the_report(model, film, tmp_path):
     report = json.loads(result.stdout)
     assert report["input"] == str(film)
     assert (report["width"], report["height"], report["frames"], report["scale"]) == (128, 96, 25, 2)
-    assert set(report["stages"]) == {"decode", "upscale", "encode", "write"}
+    assert set(report["stages"]) == {"demux", "decode", "upscale", "encode", "write"}
     assert report["bottleneck"] in report["stages"]
     assert "25 frames" in result.stderr and "slowest: " in result.stderr
 

@@ -37,7 +37,7 @@ class DataConfig:
     folders: tuple[str, ...]
     """Below the folder given by --datasets."""
     halved: tuple[str, ...] = ()
-    """Those of ``folders`` whose pictures are first made half as large: JPEGs, to shed what compression left."""
+    """Those of ``folders`` whose pictures are first made half as large: JPEGs, to shed their artefacts."""
     degradation: Literal["bicubic", "gaussian"] = "bicubic"
     """See `subpixel.evaluation.protocol.Degradation`."""
     sigma_px: float = 1.0

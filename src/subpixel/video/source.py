@@ -108,11 +108,15 @@ class Source:
     pictures: dict[int, bytes] = field(default_factory=dict)
     _read: deque[Union["Packet", "VideoFrame"]] = field(default_factory=deque)
     _events: Iterator[Union["Packet", "VideoFrame"]] = field(init=False)
+    _packets: Iterator["Packet"] = field(init=False)
 
     def __post_init__(self) -> None:
         """Read up to the first frame."""
         self._clock = self.clock(self.stream, self.time_base)
         self._clock.step = max(1, round(1 / (self.rate * self.time_base)))
+        if self.cut.start and self.seekable:
+            self.container.seek(int((self.origin + self.cut.start) * _MICROSECONDS))
+        self._packets = self._demuxed()
         self._events = self._decoded()
         for event in self._events:
             self._read.append(event)
@@ -173,11 +177,20 @@ class Source:
         """Whether the file tells the frames' times at all: a bare stream of H.264 does not."""
         return self.stream.start_time is not None
 
-    def events(self) -> Iterator[Union["Packet", "VideoFrame"]]:
+    def packets(self) -> Iterator["Packet"]:
+        """The packets of all streams, from where reading is, for `events`."""
+        return self._packets
+
+    def events(self, packets: Iterator["Packet"] | None = None) -> Iterator[Union["Packet", "VideoFrame"]]:
         """The frames of the picture, and the packets of the other streams, as they come in the file.
 
         Times are those of the output: within a cut, and shifted by it. Frames' times rise strictly.
+
+        Args:
+            packets: what `packets` gives, where that is read ahead.
         """
+        if packets is not None:
+            self._packets = packets
         while self._read:
             yield self._read.popleft()
         yield from self._events
@@ -188,7 +201,7 @@ class Source:
 
         self.stream.discard = Discard.all
         yield from (event for event in self._read if is_packet(event))  # type: ignore[misc]
-        for packet in self._packets():
+        for packet in self._packets:
             if packet.stream_index != self.stream.index and packet.size:
                 if (kept := self.copied(packet)) is not None:
                     yield kept
@@ -210,10 +223,9 @@ class Source:
     def _decoded(self) -> Iterator[Union["Packet", "VideoFrame"]]:
         import av
 
-        if self.cut.start and self.seekable:
-            self.container.seek(int((self.origin + self.cut.start) * _MICROSECONDS))
         done = False
-        for packet in self._packets():
+        # Asked for anew each time: `events` may have put another iterator in its place.
+        while (packet := next(self._packets, None)) is not None:
             if packet.stream_index != self.stream.index:
                 if self._is_picture(packet):
                     self.pictures.setdefault(packet.stream_index, bytes(packet))
@@ -245,7 +257,7 @@ class Source:
                 frame.time_base = self.time_base
                 yield frame
 
-    def _packets(self) -> Iterator["Packet"]:
+    def _demuxed(self) -> Iterator["Packet"]:
         """All packets, up to the end or to where the file cannot be read any further."""
         import av
 

@@ -53,7 +53,8 @@ def run_through(plan: Plan, output: str, overwrite: bool, meter: Meter) -> Damag
             muxer = Muxer(
                 "pipe:1" if output == PIPE else Path(target.name), plan.container, plan.source, track
             )
-        read = meter.line.add("decode", plan.source.events)
+        packets = meter.line.add("demux", plan.source.packets)
+        read = meter.line.add("decode", plan.source.events, packets)
         large = meter.line.add("upscale", lambda events: _enlarged(events, plan, meter), read)
         for item in meter.line.add("encode", lambda items: encode(items, codec), large):
             if isinstance(item, Encoded):
@@ -113,7 +114,8 @@ def _make_segments(plan: Plan, journal: Journal, meter: Meter) -> None:
     source = plan.source
     source.only_video()
     done = frozenset(journal.segments)
-    read = meter.line.add("decode", lambda: (event for event in source.events() if not is_packet(event)))
+    packets = meter.line.add("demux", source.packets)
+    read = meter.line.add("decode", lambda packets: filter(_is_frame, source.events(packets)), packets)
     large = meter.line.add("upscale", lambda frames: _enlarged(frames, plan, meter, done), read)
     pieces = meter.line.add("encode", lambda frames: encode_segments(frames, plan.encoder), large)
     writer = None
@@ -132,6 +134,10 @@ def _make_segments(plan: Plan, journal: Journal, meter: Meter) -> None:
     finally:
         if writer is not None:
             writer.drop()
+
+
+def _is_frame(event: Union["Packet", "VideoFrame"]) -> bool:
+    return not is_packet(event)
 
 
 def _enlarged(
