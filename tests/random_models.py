@@ -50,6 +50,23 @@ def integer_model(scale: int = 2) -> Model:
     return Model(f"integers-x{scale}", description, weights)
 
 
+def enlarged_first(seed: int) -> Description:
+    """Any network that works in HR space, small enough for tests."""
+    rng = np.random.default_rng(seed)
+    scale, channels, depth = (int(rng.integers(1, high + 1)) for high in (5, 3, 3))
+    widths = [channels, *rng.integers(1, 9, depth - 1).tolist(), channels]
+    layers = tuple(
+        Convolution(
+            inputs,
+            outputs,
+            kernel=int(rng.choice([1, 3, 5, 9])),
+            activation=rng.choice(["none", "relu", "prelu", "tanh"]).item(),
+        )
+        for inputs, outputs in pairwise(widths)
+    )
+    return Description(scale, layers, channels, enlargement="bicubic")
+
+
 def odd_description(seed: int) -> Description:
     """Any network that a `Description` can hold, small enough for tests."""
     rng = np.random.default_rng(seed)

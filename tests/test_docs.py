@@ -75,6 +75,18 @@ def test_the_tables_of_the_video_page_are_the_measured_ones() -> None:
         assert words in page
 
 
+def test_the_costs_of_training_steps_are_the_measured_ones() -> None:
+    measured = json.loads((ROOT / "benchmarks" / "results" / "training-step.json").read_text())
+    page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    assert measured["machine"] in page
+    for row in measured["rows"]:
+        assert (
+            f"| {row['scale']} | {row['sub-pixel ms']} ms "
+            f"| {row['transposed ms']} ms, x{row['transposed / sub-pixel']} "
+            f"| {row['behind bicubic ms']} ms, x{row['behind bicubic / sub-pixel']} |"
+        ) in page
+
+
 def test_the_engines_tables_are_the_measured_ones() -> None:
     """docs/engine.md and README.md print what `benchmarks/` stored."""
     results = ROOT / "benchmarks" / "results"

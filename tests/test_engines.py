@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from random_models import halide_runs, odd_description, quantised_model, random_model
+from random_models import enlarged_first, halide_runs, odd_description, quantised_model, random_model
 from subpixel.engines.base import from_float, to_float
 from subpixel.engines.halide import engine as engine_module
 from subpixel.engines.halide.machine import _host_features
@@ -18,7 +18,8 @@ from subpixel.engines.onnxruntime_engine import OnnxRuntimeEngine
 from subpixel.engines.select import ENGINES, available_cpus, choose
 from subpixel.errors import EngineError
 from subpixel.model import Convolution, Description, Model
-from subpixel.networks import espcn
+from subpixel.networks import espcn, srcnn
+from subpixel.resample import imresize
 
 SIDES = (1, 2, 7, 15, 16, 17, 33, 97)
 ODD = [odd_description(seed) for seed in range(40)]
@@ -402,3 +403,34 @@ def test_margins_and_places_that_do_not_fit(arguments, words):
     engine = NumpyEngine(random_model(espcn(2)))
     with pytest.raises(ValueError, match=words):
         engine(np.zeros((10, 12), np.uint8), **arguments)
+
+
+@pytest.mark.parametrize("description", [srcnn(2, middle=1), srcnn(3), espcn(4, enlargement="bicubic")])
+def test_networks_behind_bicubic_agree_at_awkward_sizes(description):
+    model = random_model(description)
+    oracle = NumpyEngine(model)
+    for height, width in product((1, 2, 7, 16, 33), (1, 15, 17)):
+        lr = plane(height, width)
+        expected = oracle(lr)
+        for engine in engines_of(model):
+            assert_agree(engine(lr), expected)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_any_network_behind_bicubic_agrees(seed):
+    model = random_model(enlarged_first(seed), seed)
+    lr = plane(model.description.channels, 19, 26, seed=seed)
+    expected = NumpyEngine(model)(lr)
+    for engine in engines_of(model):
+        assert_agree(engine(lr), expected)
+        eight = (lr * 255).astype(np.uint8)
+        assert np.abs(engine(eight).astype(int) - NumpyEngine(model)(eight)).max() <= 1
+
+
+def test_what_lies_behind_bicubic_is_what_bicubic_gives():
+    """A network that gives back what it is given shows it."""
+    weights = {"layers.0.weight": np.ones((1, 1, 1, 1), np.float32), "layers.0.bias": np.zeros(1, np.float32)}
+    model = Model("bicubic", Description(3, (Convolution(1, 1, 1),), enlargement="bicubic"), weights)
+    lr = plane(20, 31)
+    for engine in engines_of(model):
+        np.testing.assert_allclose(engine(lr), imresize(lr, 3), atol=2e-6)

@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from subpixel import Convolution, Description, Facts, Model, ModelError, load_model
-from subpixel.networks import espcn, packaged
+from subpixel.networks import espcn, packaged, srcnn
 
 
 def random_model(description: Description, seed: int = 0) -> Model:
@@ -189,3 +189,26 @@ def test_finding_models() -> None:
 def test_a_model_of_your_own_is_found_by_its_path(tmp_path: Path) -> None:
     random_model(espcn(2)).save(tmp_path / "mine.safetensors")
     assert packaged.find(str(tmp_path / "mine.safetensors"), scale=2).name == "random"
+
+
+def test_a_network_behind_bicubic() -> None:
+    description = srcnn(3)
+    assert (description.shuffle, description.reach_px, description.halo_px) == (1, 4 + 2 + 2, 3 + 2)
+    assert description.macs_per_lr_pixel == 9 * (81 * 64 + 25 * 64 * 32 + 25 * 32)
+    assert Description.from_json(json.loads(json.dumps(description.to_json()))) == description
+    # What older versions wrote says nothing of it, and they can read what does not need it.
+    assert "enlargement" not in espcn(3).to_json()
+    assert Description.from_json(json.loads(json.dumps(espcn(3).to_json()))) == espcn(3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"enlargement": "nearest"}, "unknown enlargement 'nearest'; known: shuffle, bicubic"),
+        ({"enlargement": "bicubic", "residual": "nearest"}, "a residual goes with the shuffle"),
+        ({"enlargement": "shuffle"}, "a shuffle by 3 needs 9"),
+    ],
+)
+def test_enlargements_that_are_none(changes, words) -> None:
+    with pytest.raises(ModelError, match=words):
+        replace(srcnn(3), **changes)

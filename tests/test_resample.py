@@ -6,7 +6,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from skimage import data
 
-from subpixel.resample import blur_and_decimate, imresize
+from subpixel.resample import bicubic_kernels, blur_and_decimate, imresize
+from subpixel.shuffle import pixel_shuffle
 
 SETS = {
     "Set5": ("baby", "bird", "butterfly", "head", "woman"),
@@ -178,3 +179,11 @@ def test_blur_rounds_once(photo):
 def test_refuses_what_it_cannot_resize(call):
     with pytest.raises(ValueError, match=r"expected|must be"):
         call()
+
+
+@pytest.mark.parametrize("scale", range(1, 9))
+def test_bicubic_as_a_subpixel_convolution(scale):
+    image = np.random.default_rng(scale).random((9, 12))
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(image, 2, mode="edge"), (5, 5))
+    phases = np.einsum("yxij,pij->pyx", windows, bicubic_kernels(scale))
+    np.testing.assert_allclose(pixel_shuffle(phases, scale)[0], imresize(image, scale), atol=1e-12)

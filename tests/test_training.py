@@ -22,9 +22,9 @@ torch = pytest.importorskip("torch")
 from subpixel.engines.numpy_engine import NumpyEngine  # noqa: E402
 from subpixel.evaluation.protocol import Degradation  # noqa: E402
 from subpixel.training.config import PatchConfig, ScheduleConfig, TrainingConfig, load_config  # noqa: E402
-from subpixel.training.data import Batch, Pair, Patches, make_pair, turned  # noqa: E402
+from subpixel.training.data import Batch, Pair, Patches, load_pairs, make_pair, turned  # noqa: E402
 from subpixel.training.loop import Run, mean_squared_error  # noqa: E402
-from subpixel.training.network import Network, fit_last_layer, initialise, rounded  # noqa: E402
+from subpixel.training.network import Network, bicubic, fit_last_layer, initialise, rounded  # noqa: E402
 from subpixel.training.schedule import make_schedule  # noqa: E402
 from subpixel.training.soap import SOAP  # noqa: E402
 
@@ -402,6 +402,11 @@ def test_shipped_configurations_load(path: Path) -> None:
         ("side_px = 40", "side_px = 0", "patches.side_px must be positive"),
         ('folders = ["T91"]', "folders = []", "data.folders is empty"),
         ('folders = ["T91"]', 'folders = "T91"', "data.folders must be a list"),
+        (
+            'folders = ["T91"]',
+            'folders = ["T91"]\nhalved = ["B"]',
+            "data.halved: B is not among data.folders",
+        ),
         ("seed = 1", "seed = ", "not readable as TOML"),
         ("[network]", "[nework]", "unknown field nework"),
     ],
@@ -460,3 +465,57 @@ def test_the_command(pictures: Path, tmp_path: Path) -> None:
         app, [*command[:2], "--datasets", str(tmp_path), "-o", str(tmp_path / "other")]
     )
     assert missing.exit_code == 1 and "no such folder" in missing.stderr
+
+
+@pytest.mark.parametrize("kind", ["espcn-enlarged-first", "srcnn-915", "srcnn-955"])
+def test_networks_in_hr_space_train_as_they_run(
+    small: TrainingConfig, pictures: Path, tmp_path: Path, kind: str
+) -> None:
+    """The torch form agrees with the oracle, and training makes it better than it was."""
+    config = replace(
+        small,
+        network=replace(small.network, kind=kind, initialisation="lecun"),
+        patches=replace(small.patches, batch=2),
+    )
+    run = Run(config, pictures, tmp_path / "run", CPU)
+    lr = torch.rand(1, 1, 9, 11)
+    phases = run.network(lr)
+    expected = NumpyEngine(run.network.to_model("m", Facts()))(lr[0, 0].numpy())
+    hr = torch.pixel_shuffle(phases, config.network.scale)[0, 0].detach().numpy()
+    np.testing.assert_allclose(hr, expected, atol=1e-5)
+    costs: list[float] = []
+    run.train(lambda progress: costs.append(progress.cost))
+    assert run.model(Facts()).description == run.description
+    assert costs[-1] < costs[0]
+
+
+def test_a_deconvolution_trains_as_the_network_that_it_becomes(
+    small: TrainingConfig, pictures: Path, tmp_path: Path
+) -> None:
+    """The same start gives the same result as the equal sub-pixel network, whose biases are tied."""
+    config = replace(small, network=replace(small.network, kind="espcn-deconvolution"))
+    run = Run(config, pictures, tmp_path / "run", CPU)
+    assert isinstance(run.network.layers[-1], torch.nn.ConvTranspose2d)
+    assert run.network.layers[-1].kernel_size == (9, 9)
+    run.train()
+    model = run.model(Facts())
+    assert model.description == espcn(3)
+    lr = torch.rand(1, 1, 9, 11)
+    hr = torch.pixel_shuffle(run.average(lr), 3)[0, 0].detach().numpy()
+    np.testing.assert_allclose(hr, NumpyEngine(model)(lr[0, 0].numpy()), atol=1e-5)
+    assert len(np.unique(model.weights["layers.2.bias"])) == 1
+    with pytest.raises(NotImplementedError):
+        run.network.load_model(model)
+
+
+def test_bicubic_in_torch() -> None:
+    lr = torch.rand(2, 3, 7, 9)
+    for scale in (1, 2, 3, 4):
+        expected = np.stack([[imresize(plane, scale) for plane in image] for image in lr.numpy()])
+        np.testing.assert_allclose(bicubic(lr, scale).numpy(), expected, atol=2e-6)
+
+
+def test_halved_pictures(pictures: Path) -> None:
+    path = sorted((pictures / "photos").iterdir())[0]
+    (whole,), (half,) = (load_pairs([path], 3, Degradation(), halved=halved) for halved in (False, True))
+    assert [abs(2 * b - a) <= 2 for a, b in zip(whole.lr.shape, half.lr.shape, strict=True)] == [True, True]

@@ -24,6 +24,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from subpixel.engines.numpy_engine import activated, bordered, convolve, integer_outputs, weights_of
+from subpixel.errors import EngineError
 from subpixel.model import Convolution, Model, QuantisedLayer
 from subpixel.quantisation import MAX_BIAS, integer_layers
 
@@ -78,8 +79,10 @@ def calibrate(
 
     Raises:
         ValueError: no planes, or fewer pixels than a layer has weights for each output.
-        EngineError: the network has sums too large for 32 bits.
+        EngineError: the network has sums too large for 32 bits, or does not work in LR space.
     """
+    if model.description.enlargement == "bicubic":
+        raise EngineError(f"model {model.name} works in HR space, and has no form in 8 bits")
     rng = np.random.default_rng(seed)
     levels = _crops(planes, model.description.channels, rng)
     pictures = len(levels)

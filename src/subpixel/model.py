@@ -26,6 +26,10 @@ from subpixel.errors import ModelError
 
 Activation = Literal["none", "relu", "prelu", "tanh"]
 Residual = Literal["none", "nearest"]
+Enlargement = Literal["shuffle", "bicubic"]
+
+BICUBIC_REACH_PX = 2
+"""How many LR pixels bicubic sees to each side when it makes an image larger."""
 
 FORMAT = "subpixel-model-1"
 """The version of the file's layout. A file that says anything else is refused."""
@@ -33,7 +37,7 @@ FORMAT = "subpixel-model-1"
 
 @dataclass(frozen=True)
 class Convolution:
-    """One convolution over LR space with zero padding (output as large as input), then an activation."""
+    """One convolution with zero padding (output as large as input), then an activation."""
 
     inputs: int
     outputs: int
@@ -50,12 +54,16 @@ class Description:
     ``channels * scale**2`` values a pixel, which the pixel shuffle (PyTorch's channel order: colour slowest)
     arranges as ``(channels, scale*H, scale*W)``. With ``residual="nearest"`` the input, each pixel repeated
     ``scale`` x ``scale`` times, is added.
+
+    With ``enlargement="bicubic"`` there is no shuffle: the image is first made larger by `resample.imresize`,
+    as SRCNN has it, and the layers work in HR space; the last one yields ``channels`` values a pixel.
     """
 
     scale: int
     layers: tuple[Convolution, ...]
     channels: int = 1
     residual: Residual = "none"
+    enlargement: Enlargement = "shuffle"
 
     def __post_init__(self) -> None:
         """Refuse what no engine could run, whether it comes from code or from a file."""
@@ -67,6 +75,11 @@ class Description:
             raise ModelError("a network needs at least one convolution")
         if self.residual not in get_args(Residual):
             raise ModelError(f"unknown residual {self.residual!r}; known: {', '.join(get_args(Residual))}")
+        if self.enlargement not in get_args(Enlargement):
+            known = ", ".join(get_args(Enlargement))
+            raise ModelError(f"unknown enlargement {self.enlargement!r}; known: {known}")
+        if self.enlargement == "bicubic" and self.residual != "none":
+            raise ModelError("a residual goes with the shuffle, not with bicubic before the layers")
         expected = self.channels
         for index, layer in enumerate(self.layers):
             if layer.activation not in get_args(Activation):
@@ -79,16 +92,28 @@ class Description:
             if layer.outputs < 1:
                 raise ModelError(f"layer {index} must give at least one channel, not {layer.outputs}")
             expected = layer.outputs
-        if expected != self.channels * self.scale**2:
+        if expected != self.channels * self.shuffle**2:
             raise ModelError(
-                f"the last layer gives {expected} channels; a shuffle by {self.scale} needs "
-                f"{self.channels * self.scale**2}"
+                f"the last layer gives {expected} channels; a shuffle by {self.shuffle} needs "
+                f"{self.channels * self.shuffle**2}"
             )
 
     @property
-    def halo_px(self) -> int:
-        """How many LR pixels a result sees to each side: the sum of ``kernel // 2`` over the layers."""
+    def shuffle(self) -> int:
+        """The factor of the shuffle: the scale, or 1 where the layers work on what is large already."""
+        return self.scale if self.enlargement == "shuffle" else 1
+
+    @property
+    def reach_px(self) -> int:
+        """How many pixels of its own space a layer stack sees to each side: the sum of ``kernel // 2``."""
         return sum(layer.kernel // 2 for layer in self.layers)
+
+    @property
+    def halo_px(self) -> int:
+        """How many LR pixels a result sees to each side."""
+        if self.enlargement == "shuffle":
+            return self.reach_px
+        return math.ceil(self.reach_px / self.scale) + BICUBIC_REACH_PX
 
     @property
     def parameters(self) -> int:
@@ -97,8 +122,9 @@ class Description:
 
     @property
     def macs_per_lr_pixel(self) -> int:
-        """Multiply-adds for one LR pixel."""
-        return sum(layer.inputs * layer.outputs * layer.kernel**2 for layer in self.layers)
+        """Multiply-adds for one LR pixel; those of bicubic, some dozens, are left out."""
+        each = sum(layer.inputs * layer.outputs * layer.kernel**2 for layer in self.layers)
+        return each * (self.scale // self.shuffle) ** 2
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The arrays that the network's weights consist of, by name, with their shapes.
@@ -115,8 +141,14 @@ class Description:
         return shapes
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dictionary, the inverse of `from_json`."""
-        return asdict(self)
+        """A JSON-ready dictionary, the inverse of `from_json`.
+
+        What is usual is left out where earlier versions did not know that it could be otherwise.
+        """
+        data = asdict(self)
+        if self.enlargement == "shuffle":
+            del data["enlargement"]
+        return data
 
     @classmethod
     def from_json(cls, data: Any) -> "Description":
@@ -125,7 +157,10 @@ class Description:
         Raises `ModelError` for anything missing, unknown or of the wrong type: a field that this version
         does not know may change what the network computes, so it must not be passed over.
         """
-        fields = _checked_fields(data, {"scale": int, "layers": list, "channels": int, "residual": str})
+        if isinstance(data, dict):
+            data = {"enlargement": "shuffle"} | data
+        types = {"scale": int, "layers": list, "channels": int, "residual": str, "enlargement": str}
+        fields = _checked_fields(data, types)
         layer_types: dict[str, type] = {"inputs": int, "outputs": int, "kernel": int, "activation": str}
         layers = tuple(
             Convolution(**_checked_fields(layer, layer_types, where=f"layer {index}"))
@@ -136,6 +171,7 @@ class Description:
             layers=layers,
             channels=fields["channels"],
             residual=cast(Residual, fields["residual"]),
+            enlargement=cast(Enlargement, fields["enlargement"]),
         )
 
 
@@ -233,6 +269,8 @@ class Model:
         }
         object.__setattr__(self, "weights", frozen)
         layers = self.description.layers
+        if self.quantised and self.description.enlargement == "bicubic":
+            raise ModelError(f"model {self.name}: 8-bit layers are for networks that work in LR space")
         if self.quantised and len(self.quantised) != len(layers):
             raise ModelError(
                 f"model {self.name}: {len(self.quantised)} quantised layers for a network of {len(layers)}"

@@ -128,6 +128,24 @@ def imresize(image: NDArray[Any], scale: float) -> NDArray[Any]:
     return image
 
 
+def bicubic_kernels(scale: int) -> NDArray[np.float64]:
+    """`imresize` by an integer factor from 1 up as a sub-pixel convolution.
+
+    Returns:
+        ``(scale**2, 5, 5)``: the taps of each phase, in order ``crd``. Correlated with an image whose edge is
+        repeated by 2 pixels, and shuffled, they give what `imresize` gives for floats.
+    """
+    taps = _cubic_taps(scale, scale)
+    line = np.zeros((scale, 5))
+    for phase in range(scale):
+        for tap, weight in enumerate(taps.weights[phase]):
+            place = int(taps.first[phase]) + tap + 2
+            if weight:
+                line[phase, place] = weight
+    products = line[:, None, :, None] * line[None, :, None, :]
+    return products.reshape(scale**2, 5, 5)
+
+
 def blur_and_decimate(image: NDArray[Any], scale: int, sigma_px: float) -> NDArray[Any]:
     """Gaussian blur, then one sample in ``scale`` along each axis: the ESPCN paper's degradation (section 3).
 

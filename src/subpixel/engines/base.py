@@ -9,14 +9,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from subpixel.errors import EngineError
-from subpixel.model import Model
+from subpixel.model import Description, Model
 from subpixel.quantisation import integer_layers
+from subpixel.resample import imresize
+
+F = TypeVar("F", np.float32, np.float64)
 
 TILE_SIDE_PX = 512
 """Side of a square tile in LR pixels. At 512 a halo costs little (ESPCN's 4 pixels: 3% more work) and the
@@ -191,6 +194,13 @@ class Engine(ABC):
             if not (low >= -1 and high <= 2):  # worded so that NaN, which compares with nothing, is refused
                 raise ValueError(f"float samples must be finite and in [0, 1], not {low:g} to {high:g}")
         return tensor
+
+
+def enlarged_first(tensor: NDArray[F], description: Description) -> NDArray[F]:
+    """What the first layer is given: the ``(channels, H, W)`` tensor, by bicubic where it says so."""
+    if description.enlargement == "shuffle":
+        return tensor
+    return np.stack([imresize(plane, description.scale) for plane in tensor])
 
 
 def to_float(samples: NDArray[Any]) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from subpixel.engines.base import Engine
+from subpixel.engines.base import Engine, enlarged_first
 from subpixel.model import Convolution, Model
 from subpixel.quantisation import IntegerLayer, fused, tanh_ratio
 from subpixel.shuffle import pixel_shuffle
@@ -34,13 +34,13 @@ class NumpyEngine(Engine):
         else:
             values = self._through_reals(tensor)
         description = self.model.description
-        hr = pixel_shuffle(values, description.scale)
+        hr = pixel_shuffle(values, description.shuffle)
         if description.residual == "nearest":
             hr = hr + tensor.repeat(description.scale, axis=1).repeat(description.scale, axis=2)
         return hr.astype(np.float32)
 
     def _through_reals(self, tensor: NDArray[np.float32]) -> NDArray[Float]:
-        values = tensor.astype(np.float64)
+        values = enlarged_first(tensor.astype(np.float64), self.model.description)
         for index, layer in enumerate(self.model.description.layers):
             sums = convolve(values, *weights_of(self.model, index))
             values = activated(sums, layer, self.model.weights.get(f"layers.{index}.slope"))

@@ -38,6 +38,11 @@ def build(model: Model) -> "onnx.ModelProto":
         return output
 
     value = "lr"
+    if description.enlargement == "bicubic":
+        # MATLAB's kernel (Keys, a = -0.5), pixels as areas, and the edge repeated: `resample.imresize`.
+        tensors["sides"] = np.array([1, 1, scale, scale], np.float32)
+        keys = {"mode": "cubic", "cubic_coeff_a": -0.5, "coordinate_transformation_mode": "half_pixel"}
+        value = add("Resize", ["lr", "", "sides"], "enlarged", **keys)
     for index, layer in enumerate(description.layers):
         name, slope = f"layers.{index}", f"layers.{index}.slope"
         parameters = [f"{name}.weight", f"{name}.bias"]
@@ -53,7 +58,10 @@ def build(model: Model) -> "onnx.ModelProto":
         tensors["phases"] = np.repeat(np.arange(channels, dtype=np.int64), scale**2)
         repeated = add("Gather", ["lr", "phases"], "repeated", axis=1)
         value = add("Add", [value, repeated], "residual")
-    add("DepthToSpace", [value], "hr", blocksize=scale, mode="CRD")
+    if description.enlargement == "bicubic":
+        add("Identity", [value], "hr")
+    else:
+        add("DepthToSpace", [value], "hr", blocksize=scale, mode="CRD")
 
     def images(name: str, height: str, width: str) -> "onnx.ValueInfoProto":
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", channels, height, width])

@@ -1,5 +1,6 @@
 """Descriptions of the networks that this project knows, one file each."""
 
 from subpixel.networks.espcn import espcn
+from subpixel.networks.srcnn import srcnn
 
-__all__ = ["espcn"]
+__all__ = ["espcn", "srcnn"]

@@ -19,7 +19,9 @@ from subpixel.model import Activation
 class NetworkConfig:
     """Which network, and how its weights start."""
 
-    kind: Literal["espcn"]
+    kind: Literal["espcn", "espcn-enlarged-first", "espcn-deconvolution", "srcnn-915", "srcnn-955"]
+    """"espcn-enlarged-first" has ESPCN's layers in HR space, behind bicubic; "espcn-deconvolution" is trained
+    with a transposed convolution in the last layer's place, and becomes the equal ESPCN."""
     scale: int
     activation: Activation = "tanh"
     initialisation: Literal["lecun", "fitted", "gaussian-0.001"] = "fitted"

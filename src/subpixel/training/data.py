@@ -86,14 +86,18 @@ class Patches:
         config: PatchConfig,
         *,
         kernels: Sequence[int],
+        halo_px: int | None = None,
         turn: bool,
         seed: int,
         device: torch.device,
     ) -> None:
-        """Lay out the pictures that are at least one patch large; `skipped` counts the others."""
+        """Lay out the pictures that are at least one patch large; `skipped` counts the others.
+
+        ``halo_px`` is how far the network sees in LR pixels, by default the sum of its kernels' halves.
+        """
         side = config.side_px
         self.config, self.scale, self.turn, self.seed, self.device = config, scale, turn, seed, device
-        self.halo_px = sum(kernel // 2 for kernel in kernels)
+        self.halo_px = sum(kernel // 2 for kernel in kernels) if halo_px is None else halo_px
         fitting = [pair for pair in pairs if min(pair.lr.shape) >= side]
         self.skipped = len(pairs) - len(fitting)
         if not fitting:

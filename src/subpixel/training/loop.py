@@ -15,12 +15,12 @@ from torch.utils.tensorboard.writer import SummaryWriter
 
 from subpixel.errors import ConfigError
 from subpixel.evaluation.protocol import Degradation, pictures
-from subpixel.model import Facts, Model, load_model
-from subpixel.networks import espcn
+from subpixel.model import Description, Facts, Model, load_model
+from subpixel.networks import espcn, srcnn
 from subpixel.training.checkpoint import load_checkpoint, save_checkpoint
-from subpixel.training.config import TrainingConfig
+from subpixel.training.config import NetworkConfig, TrainingConfig
 from subpixel.training.data import Batch, Pair, Patches, load_pairs
-from subpixel.training.network import Network, fit_last_layer, initialise
+from subpixel.training.network import DeconvolutionNetwork, Network, fit_last_layer, initialise
 from subpixel.training.schedule import make_schedule
 from subpixel.training.soap import SOAP
 
@@ -42,6 +42,19 @@ class Progress:
     eta_seconds: float
 
 
+def describe(config: NetworkConfig) -> Description:
+    """The network that a configuration asks for; SRCNN's activation is its own, relu."""
+    scale, activation = config.scale, config.activation
+    match config.kind:
+        case "srcnn-915":
+            return srcnn(scale, middle=1)
+        case "srcnn-955":
+            return srcnn(scale, middle=5)
+        case "espcn-enlarged-first":
+            return espcn(scale, activation=activation, enlargement="bicubic")
+    return espcn(scale, activation=activation)
+
+
 class Run:
     """A run in a folder: checkpoint, TensorBoard logs and, at the end, the model.
 
@@ -52,7 +65,7 @@ class Run:
     def __init__(self, config: TrainingConfig, datasets: Path, folder: Path, device: torch.device) -> None:
         """Read the pictures below ``datasets``, and build network, optimiser and schedule."""
         self.config, self.datasets, self.folder, self.device = config, datasets, folder, device
-        self.description = espcn(config.network.scale, activation=config.network.activation)
+        self.description = describe(config.network)
         generator = torch.Generator().manual_seed(config.seed)
         self.network = Network(self.description)
         initialise(self.network, config.network.initialisation, generator)
@@ -75,6 +88,7 @@ class Run:
             self.description.scale,
             config.patches,
             kernels=[layer.kernel for layer in self.description.layers],
+            halo_px=self.description.halo_px,
             turn=config.data.turn,
             seed=config.seed,
             device=self.device,
@@ -83,6 +97,8 @@ class Run:
         if config.network.initialisation == "fitted" and not config.network.start:
             batches = [batch for batch, _ in zip(self.patches.epoch(0), range(12), strict=False)]
             fit_last_layer(self.network, [(batch.lr, batch.target) for batch in batches])
+        if config.network.kind == "espcn-deconvolution":
+            self.network = DeconvolutionNetwork.like(self.network)
         self.average = copy.deepcopy(self.network)
         self.optimiser = self._make_optimiser()
         self.schedule = make_schedule(config.schedule)

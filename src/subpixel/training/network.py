@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from subpixel.model import Description, Facts, Model
+from subpixel.resample import bicubic_kernels
+from subpixel.shuffle import subpixel_weights, transposed_kernel
 
 ACTIVATIONS = {"none": nn.Identity, "relu": nn.ReLU, "tanh": nn.Tanh}
 
@@ -17,7 +19,8 @@ class Network(nn.Module):
 
     ``forward`` maps ``(N, channels, H, W)`` to ``(N, channels * scale**2, H, W)``: the shuffle only moves
     values, so training compares with targets that were unshuffled once, beforehand (section 2.2.1 of the
-    paper). Channels are in PyTorch's order (colour slowest).
+    paper). Channels are in PyTorch's order (colour slowest). What comes out of layers in HR space is
+    unshuffled, so that all networks meet the same targets.
     """
 
     def __init__(self, description: Description) -> None:
@@ -42,6 +45,8 @@ class Network(nn.Module):
 
     def features(self, lr: Tensor) -> Tensor:
         """The input of the last convolution."""
+        if self.description.enlargement == "bicubic":
+            lr = bicubic(lr, self.description.scale)
         for layer, activation in zip(self.layers[:-1], self.activations[:-1], strict=True):
             lr = activation(layer(lr))
             if self.levels:
@@ -53,6 +58,8 @@ class Network(nn.Module):
         phases: Tensor = self.activations[-1](self.layers[-1](self.features(lr)))
         if self.description.residual == "nearest":
             phases = phases + lr.repeat_interleave(self.description.scale**2, dim=1)
+        if self.description.enlargement == "bicubic":
+            phases = nn.functional.pixel_unshuffle(phases, self.description.scale)
         return phases
 
     def parameter_groups(self, last_layer_rate: float) -> list[dict[str, object]]:
@@ -85,6 +92,67 @@ class Network(nn.Module):
             for key, tensor in tensors.items():
                 weights[f"layers.{index}.{key}"] = tensor.detach().float().cpu().contiguous().numpy()
         return Model(name, self.description, weights, facts)
+
+
+class DeconvolutionNetwork(Network):
+    """A sub-pixel network with the equal transposed convolution for its last layer (arXiv 1609.07009).
+
+    Of kernel ``k * scale`` and stride ``scale``, with one bias for each colour where the sub-pixel layer has
+    one for each phase.
+    """
+
+    @classmethod
+    def like(cls, network: Network) -> "DeconvolutionNetwork":
+        """One with the weights of ``network``, whose biases of a colour's phases become their mean."""
+        result = cls(network.description)
+        last, scale = network.convolutions[-1], network.description.scale
+        side = last.kernel_size[0]
+        merged = nn.ConvTranspose2d(
+            last.in_channels,
+            network.description.channels,
+            side * scale,
+            stride=scale,
+            padding=scale * (side // 2),
+        )
+        with torch.no_grad():
+            kernel = transposed_kernel(last.weight.detach().cpu().numpy(), scale)
+            merged.weight.copy_(torch.tensor(kernel.swapaxes(0, 1).copy()))
+            assert last.bias is not None and merged.bias is not None
+            merged.bias.copy_(last.bias.reshape(-1, scale**2).mean(1))
+        result.layers = nn.ModuleList([*network.layers[:-1], merged.to(last.weight.device)])
+        return result
+
+    def forward(self, lr: Tensor) -> Tensor:
+        """Enlarge; the result is unshuffled, to meet the same targets."""
+        hr = self.activations[-1](self.layers[-1](self.features(lr)))
+        return nn.functional.pixel_unshuffle(hr, self.description.scale)
+
+    def load_model(self, model: Model) -> None:
+        """Not for this form: start a `Network` from a model, and take `like` of it."""
+        raise NotImplementedError
+
+    def to_model(self, name: str, facts: Facts) -> Model:
+        """The equal sub-pixel network as a `Model`."""
+        equal = Network(self.description)
+        merged, last = self.layers[-1], equal.convolutions[-1]
+        assert isinstance(merged, nn.ConvTranspose2d)
+        with torch.no_grad():
+            kernel = merged.weight.detach().float().cpu().numpy().swapaxes(0, 1)
+            last.weight.copy_(torch.tensor(subpixel_weights(kernel, self.description.scale).copy()))
+            assert last.bias is not None and merged.bias is not None
+            last.bias.copy_(merged.bias.detach().cpu().repeat_interleave(self.description.scale**2))
+        equal.layers = nn.ModuleList([*self.layers[:-1], last])
+        return equal.to_model(name, facts)
+
+
+def bicubic(lr: Tensor, scale: int) -> Tensor:
+    """`resample.imresize` of ``(N, channels, H, W)`` by an integer factor."""
+    count, channels, height, width = lr.shape
+    kernels = torch.tensor(bicubic_kernels(scale), dtype=lr.dtype, device=lr.device)[:, None]
+    planes = nn.functional.pad(lr.reshape(-1, 1, height, width), (2, 2, 2, 2), mode="replicate")
+    phases = nn.functional.conv2d(planes, kernels)
+    hr = nn.functional.pixel_shuffle(phases, scale)
+    return hr.reshape(count, channels, height * scale, width * scale)
 
 
 def rounded(values: Tensor, levels: int) -> Tensor:
@@ -133,6 +201,8 @@ def fit_last_layer(network: Network, batches: list[tuple[Tensor, Tensor]], ridge
     products = torch.zeros(size, described.outputs, dtype=torch.float64, device=device)
     with torch.no_grad():
         for lr, target in batches:
+            if network.description.enlargement == "bicubic":
+                target = nn.functional.pixel_shuffle(target, network.description.scale)
             if network.description.residual == "nearest":
                 target = target - lr.repeat_interleave(network.description.scale**2, dim=1)
             windows = nn.functional.unfold(

@@ -3,13 +3,14 @@
 import threading
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from subpixel.engines.base import Engine
+from subpixel.engines.base import Engine, enlarged_first, from_float, to_float
 from subpixel.engines.halide import cache
 from subpixel.engines.halide.kernel import Kernel, compile_object, import_halide
 from subpixel.engines.halide.machine import host_machine
@@ -50,7 +51,11 @@ class HalideEngine(Engine):
         """See `Engine`; ``target`` is one of `machine.KINDS`, by default the best that the processor is."""
         require()
         super().__init__(model, precision=precision, threads=threads, tile_side_px=tile_side_px)
-        self._plan = make_plan(model.description, host_machine(target), precision)
+        description = model.description
+        if description.enlargement == "bicubic":
+            # Pipelines begin where the layers do: in HR space, with what bicubic has made.
+            description = replace(description, scale=1, enlargement="shuffle")
+        self._plan = make_plan(description, host_machine(target), precision)
         self.target = self._plan.machine.kind
         parameters = pack(model, self._plan)
         self._parameters = (parameters.weights, parameters.offsets, parameters.factors)
@@ -63,8 +68,9 @@ class HalideEngine(Engine):
 
     def run(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Engine.run`. On the calling thread alone: who works tile by tile has threads of their own."""
+        tensor = enlarged_first(tensor, self.model.description)
         channels, height, width = tensor.shape
-        scale = self.model.scale
+        scale = self.model.description.shuffle
         result = np.empty((channels, height * scale, width * scale), np.float32)
         kernel = self._kernel("float32")
         for rows, columns in self._rectangles(height, width, 1):
@@ -79,13 +85,16 @@ class HalideEngine(Engine):
         if tensor.dtype == np.float64 or max(tensor.size, result.size) > MOST_SAMPLES:
             super()._enlarge(tensor, result, margin_px)
             return
+        if self.model.description.enlargement == "bicubic" and tensor.dtype != np.float32:
+            floats = np.empty(result.shape, np.float32)
+            self._enlarge(to_float(tensor), floats, margin_px)
+            result[...] = from_float(floats, result.dtype)
+            return
+        margin_px *= self.model.scale // self.model.description.shuffle
+        tensor = enlarged_first(tensor, self.model.description)
         if not _addressable(tensor):
             tensor = tensor.copy(order="C")
-        if not _addressable(result):
-            apart = np.empty_like(result, order="C")
-            self._enlarge(tensor, apart, margin_px)
-            result[...] = apart
-            return
+        place = result if _addressable(result) else np.empty_like(result, order="C")
         kernel = self._kernel(tensor.dtype.name)
         height, width = (side - 2 * margin_px for side in tensor.shape[1:])
         todo = self._rectangles(height, width, self.threads)
@@ -98,7 +107,7 @@ class HalideEngine(Engine):
                 if rectangle is None:
                     return
                 rows, columns = rectangle
-                kernel(tensor, self._parameters, result, columns, rows, margin_px)
+                kernel(tensor, self._parameters, place, columns, rows, margin_px)
 
         helpers = [self._pool.submit(work) for _ in range(self.threads - 1)] if self._pool else []
         try:
@@ -111,6 +120,8 @@ class HalideEngine(Engine):
                 # missing, in a process that was forked.
                 if not helper.cancel():
                     helper.result()
+        if place is not result:
+            result[...] = place
 
     def _rectangles(self, height: int, width: int, threads: int) -> Generator[tuple[slice, slice]]:
         """Cut a picture into pieces, ``(rows, columns)``, for threads to take in turn.
