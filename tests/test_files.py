@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -150,3 +151,11 @@ def test_a_full_disk(tmp_path):
     )
     assert "out.bin: could not be written" in done.stdout
     assert listing(tmp_path) == []
+
+
+def test_devices_are_not_replaced() -> None:
+    with (
+        pytest.raises(OutputError, match="/dev/null: is no regular file"),
+        write_atomically(Path("/dev/null"), overwrite=True),
+    ):
+        raise AssertionError("not reached")

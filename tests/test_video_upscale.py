@@ -1,6 +1,7 @@
 """Whole videos through the pipeline: the picture larger, all else packet for packet as it was."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -789,6 +790,25 @@ def test_a_pipe_that_is_closed_ends_quietly(model, long, container):
         errors = process.stderr.read()
     assert process.returncode == 0
     assert b"error" not in errors and b"Traceback" not in errors
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_named_pipe(model, film, tmp_path):
+    os.mkfifo(tmp_path / "in.mkv")
+    with subprocess.Popen(command(model, tmp_path / "in.mkv", "-o", tmp_path / "out.mkv")) as process:
+        (tmp_path / "in.mkv").write_bytes(film.read_bytes())
+    assert process.returncode == 0
+    assert times(tmp_path / "out.mkv") == times(film)
+
+
+@pytest.mark.parametrize(
+    "name", ["12:30.mkv", "-dash.mkv", "100%d.mkv", "ünï ☃.mkv", "new\nline.mkv", "n" * 240 + ".mkv"]
+)
+def test_names(upscale, film, tmp_path, name):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / name).write_bytes(film.read_bytes())
+    assert upscale(tmp_path / "in" / name, tmp_path / name).frames == 25
+    assert len(decoded(tmp_path / name)) == 25
 
 
 def test_json_and_stdout_exclude_each_other(model, film):

@@ -68,7 +68,7 @@ def write(
     """
     frames = list(frames)
     first = frames[0]
-    with av.open(str(path), "w", container_options=container_options or {}) as output:
+    with av.open(f"file:{path}", "w", container_options=container_options or {}) as output:
         output.metadata.update(metadata or {})
         if chapters:
             output.set_chapters(CHAPTERS)
@@ -127,7 +127,7 @@ def write(
 
 def streams(path):
     """What a file says of each stream, in words: its type and codec."""
-    with av.open(str(path)) as file:
+    with av.open(f"file:{path}") as file:
         return [
             (stream.type, stream.codec_context.name if stream.codec_context else stream.name)
             for stream in file.streams
@@ -137,7 +137,7 @@ def streams(path):
 def packets(path):
     """The packets of each stream but the picture: data, and times in seconds."""
     found = {}
-    with av.open(str(path)) as file:
+    with av.open(f"file:{path}") as file:
         for packet in file.demux():
             stream = packet.stream
             if packet.size and (stream.type != "video" or stream.disposition & 1 << 10):
@@ -148,7 +148,7 @@ def packets(path):
 
 def decoded(path):
     """All frames of the picture, in full."""
-    with av.open(str(path)) as file:
+    with av.open(f"file:{path}") as file:
         return list(file.decode(video=0))
 
 

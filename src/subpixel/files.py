@@ -40,6 +40,8 @@ def write_atomically(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     if not overwrite and os.path.lexists(path):
         raise OutputExists(f"{path}: exists already; pass --overwrite (overwrite=True) to replace it")
     target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        raise OutputError(f"{path}: is no regular file, and cannot be replaced by one")
     # The name is settled before the file is made, so that an interrupt finds it to remove at any moment.
     part = target.with_name(f"{_part_prefix(target)}{secrets.token_hex(_RANDOM_DIGITS // 2)}.part")
     handle = None

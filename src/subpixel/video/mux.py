@@ -11,7 +11,7 @@ from subpixel.errors import EncoderError
 from subpixel.video.codecs import Encoder
 from subpixel.video.containers import CONTAINERS, MKV, MOV, MP4, WEBM, Y4M, Container
 from subpixel.video.hdr import Hdr, carrier
-from subpixel.video.source import Source, is_attached_picture
+from subpixel.video.source import Source, is_attached_picture, url
 
 if TYPE_CHECKING:
     from av import Packet
@@ -56,7 +56,7 @@ class Muxer:
         import av
 
         self._output = av.open(
-            str(target) if isinstance(target, Path) else target,
+            url(target) if isinstance(target, Path) else target,
             "w",
             format=container.muxer,
             container_options=dict(container.options),

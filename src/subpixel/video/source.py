@@ -336,11 +336,10 @@ def open_source(input: Path | str, cut: Cut = Cut(), *, threads: int = 0) -> Sou
     import av
     from av.codec.context import ThreadType
 
-    pipe = str(input) == PIPE
-    name = "stdin" if pipe else str(input)
+    name = "stdin" if str(input) == PIPE else str(input)
     try:
         # Metadata goes from file to file byte by byte, whatever its encoding.
-        container = av.open("pipe:0" if pipe else str(input), "r", metadata_errors="surrogateescape")
+        container = av.open(url(input), "r", metadata_errors="surrogateescape")
     except (av.FFmpegError, ValueError) as error:
         raise UnreadableVideo(f"{name}: cannot be read ({getattr(error, 'strerror', error)})") from error
     try:
@@ -354,10 +353,20 @@ def open_source(input: Path | str, cut: Cut = Cut(), *, threads: int = 0) -> Sou
         stream.thread_type = ThreadType.AUTO
         stream.thread_count = threads
         others = [other for other in container.streams if other.index != stream.index]
-        return Source(name, container, stream, others, cut, seekable=not pipe)
+        return Source(name, container, stream, others, cut, seekable=is_regular(input))
     except BaseException:
         container.close()
         raise
+
+
+def url(file: Path | str, pipe: str = "pipe:0") -> str:
+    """A file as FFmpeg names it: without "file:" a colon in its name would be taken for a protocol's."""
+    return pipe if str(file) == PIPE else f"file:{file}"
+
+
+def is_regular(input: Path | str) -> bool:
+    """Whether an input can be read twice, as pipes and devices cannot."""
+    return str(input) != PIPE and Path(input).is_file()
 
 
 def _because(reason: str) -> str:

@@ -16,7 +16,7 @@ from subpixel.video.journal import Journal
 from subpixel.video.meter import Meter, Progress
 from subpixel.video.mux import check_picture
 from subpixel.video.plan import Plan, make_plan
-from subpixel.video.source import Cut, Damage, open_source
+from subpixel.video.source import Cut, Damage, is_regular, open_source
 from subpixel.video.work import earlier_threads, folder_beside, run_in_segments, run_through
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def upscale_video(
     kind = _container(output, container)
     cut = Cut(Fraction(start), None if end is None else Fraction(end))
     check_paths(input, output, overwrite)
-    piped = PIPE in (input, output)
+    piped = output == PIPE or not is_regular(input)
     meter = Meter(progress)
     with contextlib.closing(open_source(input, cut)) as source:
         upscaler = upscaler or load(model, scale=scale)
@@ -139,7 +139,7 @@ def check_paths(input: str, output: str, overwrite: bool) -> None:
     if output == PIPE:
         return
     path = Path(output)
-    if input != PIPE and path.exists() and Path(input).exists() and path.samefile(input):
+    if is_regular(input) and path.exists() and path.samefile(input):
         raise OutputIsInput(f"{path}: is the input itself; name another output")
     if path.exists() and not overwrite and not Journal.has_written(folder_beside(path), path):
         raise OutputExists(f"{path}: exists already; pass --overwrite (overwrite=True) to replace it")
