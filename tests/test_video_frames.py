@@ -5,14 +5,14 @@ import io
 import av
 import numpy as np
 import pytest
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
 import video_files
 from interpolating import bicubic_model
 from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.resample import imresize
 from subpixel.upscaler import Upscaler
-from subpixel.video.frames import FrameUpscaler, bits, chroma_location, planar, plane, rounded
+from subpixel.video.frames import FrameUpscaler, bits, chroma_location, colour, planar, plane, rounded
 from video_files import chroma, luma, pictures
 
 PLANAR = [f"yuv{chroma}p{depth}" for chroma in (420, 422, 444) for depth in ("", "10le", "12le", "16le")]
@@ -91,7 +91,8 @@ def test_other_formats_become_planes(upscaler, format, becomes):
     if format.startswith("yuvj"):
         source, depth = luma(small), 8
     else:
-        source = luma(VideoReformatter().reformat(small, format=becomes))
+        matrix = {"dst_colorspace": Colorspace.ITU709} if small.format.is_rgb else {}
+        source = luma(VideoReformatter().reformat(small, format=becomes, **matrix))
         depth = bits(large.format)
     assert_within(luma(large), expected_luma(source, depth), 1 + 2 ** (depth - 8) // 64)
 
@@ -203,6 +204,32 @@ def test_frames_whose_source_fails(upscaler):
     assert next(results).shape == (12, 12)
     with pytest.raises(OSError, match="unplugged"):
         next(results)
+
+
+def test_frames_of_what_is_no_iterable(upscaler):
+    with pytest.raises(TypeError, match="not iterable"):
+        list(upscaler.frames(5))
+
+
+@pytest.mark.parametrize("format", ["rgb24", "gbrp"])
+def test_rgb_gets_the_tags_of_what_it_becomes(upscaler, format):
+    """Whatever a decoder said of a matrix, which RGB has not."""
+    small = first(format)
+    small.colorspace, small.color_range = 0, 2
+    large = FrameUpscaler(upscaler)(small)
+    assert (large.colorspace, large.color_range) == (1, 1)
+    back = VideoReformatter().reformat(large, 32, 24, "rgb24")
+    given = VideoReformatter().reformat(small, format="rgb24").to_ndarray().astype(float)
+    assert np.abs(back.to_ndarray() - given).mean() < 8
+
+
+@pytest.mark.parametrize(
+    ("format", "said", "full"), [("gray", 0, True), ("gray", 1, False), ("yuv420p", 0, False)]
+)
+def test_grey_that_says_nothing_is_full(format, said, full):
+    small = first(format)
+    small.color_range = said
+    assert colour(small)[3] == (2 if full else said)
 
 
 def test_frames_may_be_let_go_of(upscaler):

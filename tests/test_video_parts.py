@@ -1,5 +1,6 @@
 """The parts of the video pipeline, each on its own."""
 
+import hashlib
 import os
 import random
 import threading
@@ -83,7 +84,8 @@ def test_what_a_codec_does_not_know(codec, encoding, words):
         ("libx265", "yuv422p12le", "yuv422p12le"),
         ("libsvtav1", "yuv444p", "yuv420p"),
         ("libsvtav1", "gray10le", "yuv420p10le"),
-        ("libx264", "yuv440p", "yuv422p"),
+        ("libx264", "yuv440p", "yuv444p"),
+        ("libx264", "yuv411p", "yuv422p"),
         ("prores_ks", "yuv420p", "yuv422p10le"),
         ("ffv1", "gray12le", "gray12le"),
         ("rawvideo", "yuv410p", "yuv410p"),
@@ -222,6 +224,18 @@ def test_decoding_times(seed):
     decoding = decoding_times(times)
     assert (np.diff(decoding) > 0).all()
     assert (decoding <= times).all()
+
+
+@pytest.mark.parametrize("leap", [10**4, 10**9])
+def test_decoding_times_across_a_leap(leap):
+    """A picture is not decoded ages before it is shown, which MP4 cannot say."""
+    times = np.array([0, 3, 1, 2, 6, 4, 5, 9, 7, 8]) * 512
+    times = np.concatenate([times, times + leap * 512])
+    decoding = decoding_times(times)
+    assert (np.diff(decoding) > 0).all()
+    assert (decoding <= times).all()
+    assert (times - decoding).max() <= 70 * 512
+    np.testing.assert_array_equal(decoding[:9], decoding_times(times[:10])[:9])
 
 
 def test_decoding_times_without_reordering():
@@ -416,6 +430,16 @@ def test_a_journal_that_was_cut_short(folder, length):
     journal = reopened(folder)
     assert len(journal.segments) <= whole[:length].count(b"\n") or length == 0
     fill(Journal(folder, FACTS), set(range(3)) - set(journal.segments))
+
+
+def test_what_is_no_journal_at_all(folder):
+    text = b"no JSON"
+    digest = hashlib.sha256(text).hexdigest()[:32].encode()
+    with (folder / "journal").open("ab") as journal:
+        journal.write(digest + b" " + text + b"\n")
+    (folder / "stray").mkdir()
+    assert sorted(reopened(folder).segments) == [0, 1, 2]
+    assert not (folder / "stray").exists()
 
 
 def test_another_job_begins_anew(folder):

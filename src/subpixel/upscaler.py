@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 DEFAULT_SCALE = 2
 """The scale where neither a scale nor a model is asked for."""
 
+_PATIENCE_SECONDS = 1
+"""For which `Upscaler.frames` waits for a source that is asked to stop; a camera may never answer."""
+
 Samples = TypeVar("Samples", bound=np.generic)
 Frame = TypeVar("Frame")
 
@@ -147,7 +150,7 @@ class Upscaler:
             read = line.add("read", lambda: frames)
             yield from line.add("upscale", lambda read: map(self._frame_enlarger(), read), read)
         finally:
-            line.close()
+            line.close(_PATIENCE_SECONDS)
 
     def _frame_enlarger(self) -> "Callable[[Any], Any]":
         enlarge_frame: Callable[[Any], Any] | None = None

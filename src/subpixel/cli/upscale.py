@@ -122,7 +122,7 @@ def upscale(
         typer.Option(
             min=0,
             max=1,
-            help="A larger share of damaged frames makes the exit code 1.",
+            help="A larger share of damaged or missing frames makes the exit code 1.",
             rich_help_panel=VIDEOS,
         ),
     ] = MAX_DAMAGE,
@@ -204,7 +204,7 @@ def upscale(
             if job.is_video and report.damaged_share > max_damage:
                 failed += 1
                 people.say(
-                    f"error: {job.source}: {report.damaged_share:.0%} of it is damaged, more than "
+                    f"error: {job.source}: {report.damaged_share:.0%} of it is damaged or missing, more than "
                     f"{max_damage:.0%}; {job.output} holds what could be made of it"
                 )
     if failed:

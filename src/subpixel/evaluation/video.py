@@ -226,7 +226,7 @@ def _decoded_planes(file: Path) -> Generator[NDArray[np.uint8], None, None]:
                 continue
             _check_whole(file, source.damage.damaged, source.damage.broken)
             try:
-                frame = in_planes(event, converter)  # type: ignore[arg-type]
+                frame = in_planes(event, converter, matrix="bt601")  # type: ignore[arg-type]
             except av.FFmpegError as error:
                 raise DatasetError(
                     f"{file}: FFmpeg makes no luma of its frames ({error}); convert the clip to 4:2:0"

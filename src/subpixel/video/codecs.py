@@ -319,10 +319,10 @@ def pixel_format(codec: Codec, wanted: str) -> str:
     def distance(name: str) -> tuple[int, ...]:
         target = av.VideoFormat(name, 64, 64)
         depths = (_depth(source), _depth(target))
-        chromas = (_chroma(source), _chroma(target))
-        lost = [max(0, there - here) for there, here in (depths, chromas)]
-        more = [max(0, here - there) for there, here in (depths, chromas)]
-        return (lost[0], lost[1], more[1], more[0])
+        sides = list(zip(_chroma(source), _chroma(target), strict=True))
+        lost = sum(max(0, there - here) for there, here in sides)
+        more = sum(max(0, here - there) for there, here in sides)
+        return (max(0, depths[0] - depths[1]), lost, more, max(0, depths[1] - depths[0]))
 
     planar = [
         format.name
@@ -342,6 +342,8 @@ def _depth(format: "VideoFormat") -> int:
     return format.components[0].bits
 
 
-def _chroma(format: "VideoFormat") -> int:
-    """How many samples of chroma there are to 64 x 64 of luma."""
-    return sum(component.width * component.height for component in format.components[1:])
+def _chroma(format: "VideoFormat") -> tuple[int, int]:
+    """How many samples of chroma there are to 64 of luma, across and down."""
+    if len(format.components) < 3:
+        return (0, 0)
+    return (format.components[1].width, format.components[1].height)

@@ -21,23 +21,30 @@ class Container:
     """The encoders that it goes with; empty where FFmpeg may judge."""
     options: tuple[tuple[str, str], ...] = ()
     """What FFmpeg's muxer is told."""
+    piped: tuple[tuple[str, str], ...] = ()
+    """What it is told instead where it cannot go back in what it has written."""
 
 
 _FAST_START = (("movflags", "+faststart"),)
 """The index at the beginning, so that a player on the web can begin before it has all."""
 
+_FRAGMENTS = (("movflags", "+frag_keyframe+delay_moov+default_base_moof"),)
+
 _TIMES_AS_THEY_ARE = (("avoid_negative_ts", "disabled"),)
 """Sound that begins a little before 0, as AAC does in MP4, would make FFmpeg move everything else too."""
 
-MP4 = Container("MP4", "mp4", (".mp4", ".m4v"), "libx264", options=_FAST_START)
-MOV = Container("QuickTime", "mov", (".mov",), "libx264", options=_FAST_START)
-MKV = Container("Matroska", "matroska", (".mkv",), "libx264", options=_TIMES_AS_THEY_ARE)
+MP4 = Container("MP4", "mp4", (".mp4", ".m4v"), "libx264", options=_FAST_START, piped=_FRAGMENTS)
+MOV = Container("QuickTime", "mov", (".mov",), "libx264", options=_FAST_START, piped=_FRAGMENTS)
+MKV = Container(
+    "Matroska", "matroska", (".mkv",), "libx264", options=_TIMES_AS_THEY_ARE, piped=_TIMES_AS_THEY_ARE
+)
 WEBM = Container(
     "WebM",
     "webm",
     (".webm",),
     "libsvtav1",
     ("libsvtav1", "libvpx-vp9", "av1_nvenc", "av1_qsv", "av1_amf"),
+    _TIMES_AS_THEY_ARE,
     _TIMES_AS_THEY_ARE,
 )
 Y4M = Container("YUV4MPEG2", "yuv4mpegpipe", (".y4m",), "rawvideo", ("rawvideo",))

@@ -100,6 +100,10 @@ def joined(journal: Journal) -> Iterator[Encoded]:
         yield Encoded(data, packet.pts, int(decoding[index]), packet.duration, packet.key)
 
 
+_LONGEST_LEAD = 64
+"""How many usual steps before it is shown a picture is decoded at most, where times leap."""
+
+
 def decoding_times(
     times: "np.ndarray[tuple[int], np.dtype[np.int64]]",
 ) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
@@ -115,4 +119,15 @@ def decoding_times(
     delay = int(np.max(np.arange(len(times)) - place))
     step = int(shown[1] - shown[0]) if len(shown) > 1 else 1
     before = shown[0] - step * np.arange(delay, 0, -1)
-    return np.concatenate([before, shown])[: len(times)]
+    decoding = np.concatenate([before, shown])[: len(times)]
+    # Behind a leap in the times that would be long before the picture is shown, which no container likes: no
+    # earlier, then, than a little before the first of all that are still to be shown.
+    usual = int(np.median(np.diff(shown))) if len(shown) > 1 else 1
+    next_shown = np.minimum.accumulate(times[::-1])[::-1]
+    floor = next_shown - usual * max(4 * delay, _LONGEST_LEAD)
+    if (decoding >= floor).all():
+        return decoding
+    for index in range(len(decoding)):
+        least = floor[index] if index == 0 else max(floor[index], decoding[index - 1] + 1)
+        decoding[index] = max(decoding[index], least)
+    return decoding

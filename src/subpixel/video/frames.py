@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from subpixel.color import Matrix
 from subpixel.engines.base import Engine
 from subpixel.errors import UnsupportedVideo
 
@@ -31,13 +32,13 @@ def bits(format: "VideoFormat") -> int:
 def planar(format: "VideoFormat") -> str:
     """The planar Y'CbCr or grey format that holds all of a format, by FFmpeg's name.
 
-    It has the same depth (9, 10, 12, 14 or 16 bits where there are more than 8) and the same subsampling; RGB
-    becomes 4:4:4. Alpha is left out, as no codec of ours keeps it.
+    It has the same depth (9, 10, 12, 14 or 16 bits where there are more than 8; floats get 16) and the same
+    subsampling; RGB becomes 4:4:4. Alpha is left out.
     """
-    depth = bits(format)
-    if format.is_rgb or format.has_palette:
+    depth = min(bits(format), 16)
+    if _is_rgb(format):
         name = "yuv444p"
-        depth = {8: 8, 9: 9, 10: 10, 12: 12, 14: 14, 16: 16}.get(depth, 8)
+        depth = depth if depth in (9, 10, 12, 14, 16) else 8
     elif len(format.components) < 3:
         name = "gray"
     else:
@@ -48,8 +49,29 @@ def planar(format: "VideoFormat") -> str:
 
 
 def is_full_range(frame: "VideoFrame") -> bool:
-    """Whether luma spans all levels, black at 0; RGB becomes the limited range."""
-    return (frame.color_range == _FULL or frame.format.name.startswith("yuvj")) and not frame.format.is_rgb
+    """Whether luma spans all levels, black at 0; RGB becomes the limited range.
+
+    Grey that does not say is taken for full, as FFmpeg takes it.
+    """
+    if _is_rgb(frame.format):
+        return False
+    grey = len(frame.format.components) < 3 and frame.color_range == _UNSAID
+    return frame.color_range == _FULL or frame.format.name.startswith("yuvj") or grey
+
+
+def colour(frame: "VideoFrame") -> tuple[int, int, int, int]:
+    """Primaries, transfer, matrix and range of a frame once it is in planes, in the numbers of
+    `Encoder.colour`.
+    """
+    range = _FULL if is_full_range(frame) else int(frame.color_range)
+    matrix = int(frame.colorspace)
+    if _is_rgb(frame.format):
+        matrix, range = _MATRICES["bt709"], _LIMITED
+    return int(frame.color_primaries), int(frame.color_trc), matrix, range
+
+
+def _is_rgb(format: "VideoFormat") -> bool:
+    return format.is_rgb or format.has_palette
 
 
 def chroma_location(frame: "VideoFrame") -> str | None:
@@ -93,15 +115,18 @@ def plane(frame: "VideoFrame", index: int) -> NDArray[Any]:
     return rows.view(dtype)[:, : buffer.width]
 
 
-def in_planes(frame: "VideoFrame", converter: "VideoReformatter") -> "VideoFrame":
+def in_planes(
+    frame: "VideoFrame", converter: "VideoReformatter", *, matrix: Matrix = "bt709"
+) -> "VideoFrame":
     """A frame whose luma is the whole of its first plane, see `plane`: itself, or what FFmpeg makes of it.
 
     Only frames of other kinds, such as RGB or packed Y'CbCr, are converted, to `planar`. Luma keeps its
-    range; that of RGB takes the limited one.
+    range; RGB becomes Y'CbCr in the limited one, whatever its tags say of a matrix that it has not.
 
     Args:
         frame: as decoded.
         converter: kept from frame to frame, so that it is prepared but once.
+        matrix: what RGB is converted by.
 
     Raises:
         av.FFmpegError: FFmpeg cannot convert the frame.
@@ -110,10 +135,21 @@ def in_planes(frame: "VideoFrame", converter: "VideoReformatter") -> "VideoFrame
         return frame
     # Stated on both sides, lest FFmpeg squeezes the full range into the limited one.
     range = _FULL if is_full_range(frame) else _LIMITED
-    source = _FULL if frame.format.is_rgb else range
-    return converter.reformat(
-        frame, format=planar(frame.format), src_color_range=source, dst_color_range=range
+    if not _is_rgb(frame.format):
+        return converter.reformat(
+            frame, format=planar(frame.format), src_color_range=range, dst_color_range=range
+        )
+    from av.video.reformatter import Colorspace
+
+    result = converter.reformat(
+        frame,
+        format=planar(frame.format),
+        src_color_range=_FULL,
+        dst_color_range=range,
+        dst_colorspace=Colorspace.ITU709 if matrix == "bt709" else Colorspace.ITU601,
     )
+    result.colorspace, result.color_range = _MATRICES[matrix], _LIMITED
+    return result
 
 
 class FrameUpscaler:
@@ -216,7 +252,7 @@ def rounded(samples: NDArray[Any], to_bits: int) -> NDArray[Any]:
 
 def _has_planes(format: "VideoFormat") -> bool:
     """Whether luma is the whole of a frame's first plane, its samples in the low bits of uint8 or uint16."""
-    return not format.is_rgb and not format.has_palette and format.name in _DIRECT
+    return format.name in _DIRECT
 
 
 _DIRECT = frozenset(
@@ -232,5 +268,8 @@ _DIRECT = frozenset(
     ]
 )
 
-_LIMITED, _FULL = 1, 2
-"""AVCOL_RANGE_MPEG and AVCOL_RANGE_JPEG, as frames and `reformat` count them."""
+_UNSAID, _LIMITED, _FULL = 0, 1, 2
+"""AVCOL_RANGE_UNSPECIFIED, AVCOL_RANGE_MPEG and AVCOL_RANGE_JPEG, as frames and `reformat` count them."""
+
+_MATRICES: dict[Matrix, int] = {"bt709": 1, "bt601": 6}
+"""Numbers of ITU-T H.273."""

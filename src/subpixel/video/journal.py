@@ -190,7 +190,11 @@ class Journal:
         """Write the journal anew, with the sound segments alone, and remove every other file."""
         wanted = {"lock", _JOURNAL, *(self.file(number).name for number in self.segments)}
         for file in self.folder.iterdir():
-            if file.name not in wanted:
+            if file.name in wanted:
+                continue
+            if file.is_dir() and not file.is_symlink():
+                shutil.rmtree(file)
+            else:
                 file.unlink()
         part = self.folder / f"{_JOURNAL}.part"
         with part.open("wb") as journal:
@@ -293,7 +297,10 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
     digest, _, text = line.rstrip(b"\n").partition(b" ")
     if not line.endswith(b"\n") or digest != _digest(text):
         return None
-    entry = json.loads(text)
+    try:
+        entry = json.loads(text)
+    except ValueError:
+        return None
     return entry if isinstance(entry, dict) else None
 
 

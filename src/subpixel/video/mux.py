@@ -55,11 +55,14 @@ class Muxer:
         """
         import av
 
+        self.refused = 0
+        """How many packets of other streams were too damaged to be written."""
+        options = container.options if isinstance(target, Path) else container.piped
         self._output = av.open(
             url(target) if isinstance(target, Path) else target,
             "w",
             format=container.muxer,
-            container_options=dict(container.options),
+            container_options=dict(options),
             metadata_errors="surrogateescape",
         )
         try:
@@ -114,6 +117,7 @@ class Muxer:
             return
         if packet.stream_index in self._gaps and bytes(packet) == _NO_TEXT:
             return
+        import av
         from av.rational import AVRational
 
         packet.stream = stream
@@ -126,7 +130,10 @@ class Muxer:
             dts = packet.pts if clock.last is None else min(packet.pts, clock.last + 1)
         packet.dts = clock.mend(dts)
         packet.pts = packet.dts if packet.pts is None else max(packet.pts, packet.dts)
-        self._output.mux_one(packet)
+        try:
+            self._output.mux_one(packet)
+        except av.error.InvalidDataError:
+            self.refused += 1
 
     def close(self) -> None:
         """Write what belongs at the end."""
@@ -135,6 +142,8 @@ class Muxer:
 
 class Y4mWriter:
     """Writes raw frames as YUV4MPEG2, which holds nothing else. FFmpeg makes the header."""
+
+    refused = 0
 
     def __init__(self, target: BinaryIO, track: Track) -> None:
         """Write the header to ``target``."""
@@ -234,7 +243,7 @@ def _holds(container: Container, source: Source, stream: "Stream") -> bool:
 
     if container is Y4M:
         return False
-    if is_attached_picture(stream) and container is WEBM:
+    if is_attached_picture(stream) and container in (WEBM, MOV):
         return False
     try:
         with av.open(io.BytesIO(), "w", format=container.muxer, metadata_errors="surrogateescape") as output:

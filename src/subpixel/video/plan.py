@@ -10,12 +10,14 @@ from subpixel.engines.base import Engine
 from subpixel.errors import EncoderError
 from subpixel.video.codecs import Codec, Encoder, Encoding, find_codec, options_for, pixel_format
 from subpixel.video.containers import MKV, WEBM, Y4M, Container
-from subpixel.video.frames import FrameUpscaler, bits, chroma_location, is_full_range, planar
+from subpixel.video.frames import FrameUpscaler, bits, chroma_location, colour, planar
 from subpixel.video.hdr import Hdr, attached, display_matrix, encoder_options, hdr, with_parameters
 from subpixel.video.mux import Track, refusals
 from subpixel.video.source import Source
 
 if TYPE_CHECKING:
+    from av import VideoFormat
+
     from subpixel.upscaler import Upscaler
 
 _DEEPEST_X264 = 10
@@ -100,12 +102,7 @@ def make_plan(
         time_base=source.time_base,
         rate=source.rate,
         aspect=Fraction(source.stream.sample_aspect_ratio or 0),
-        colour=(
-            int(first.color_primaries),
-            int(first.color_trc),
-            int(first.colorspace),
-            2 if is_full_range(first) else int(first.color_range),
-        ),
+        colour=colour(first),
         threads=threads,
         options=options,
     )
@@ -149,6 +146,10 @@ def _left_out(source: Source, container: Container, drop: bool) -> list[str]:
     )
 
 
+def _has_alpha(format: "VideoFormat") -> bool:
+    return len(format.components) in (2, 4)
+
+
 def _about_input(source: Source, container: Container) -> list[str]:
     from av.sidedata.sidedata import Type
 
@@ -158,9 +159,16 @@ def _about_input(source: Source, container: Container) -> list[str]:
     if container is Y4M and len(source.container.streams) > 1:
         notices.append("YUV4MPEG2 holds the picture alone: sound and all else are left out")
     if first.interlaced_frame:
-        notices.append("interlaced: its lines belong to two moments; deinterlace it first for a good result")
+        notices.append(
+            "interlaced: its lines belong to two moments, and the result is marked as progressive; "
+            "deinterlace it first for a good result"
+        )
+    if _has_alpha(first.format):
+        notices.append("its transparency is left out")
     if Type.DOVI_METADATA in kinds or Type.DOVI_RPU_BUFFER in kinds:
         notices.append("Dolby Vision's data is left out: it belongs to the small picture")
+    if source.lift:
+        notices.append(f"begins before 0: all is moved by {float(source.lift):g} s, so that all is shown")
     per_millisecond = source.time_base * 1000
     if container in (MKV, WEBM) and per_millisecond.denominator != 1:
         notices.append(f"{container.name} keeps times to the millisecond")

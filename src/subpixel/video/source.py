@@ -3,6 +3,7 @@
 Damage is concealed as FFmpeg does it, and counted. Times are the file's own, unless a part is cut out.
 """
 
+import contextlib
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,7 +21,16 @@ if TYPE_CHECKING:
     from av.stream import Stream
     from av.video.stream import VideoStream
 
+_FEW_FRAMES = 2
+"""By which a file's own word on how many it has may be off."""
+
 _MICROSECONDS = 1_000_000
+_LONGEST_SECONDS = 10**9
+_STEPS_BACK = (0, 10, 60)
+"""Seconds before the start of a cut from where reading is tried, before it is tried from the beginning:
+where there is no index, a place between two key frames may be found."""
+_SUBTITLES_LAST = 10
+"""Seconds that a subtitle may have been on the screen where a cut starts."""
 _TAIL = 5
 """Seconds for which packets are still read behind the end of a cut: what belongs before it may come late."""
 
@@ -36,6 +46,8 @@ class Cut:
         """Refuse an empty part."""
         if self.start < 0:
             raise ValueError(f"the start must not be negative, as {float(self.start):g} s is")
+        if self.start > _LONGEST_SECONDS:
+            raise ValueError(f"no video begins only after {float(self.start):g} s")
         if self.end is not None and self.end <= self.start:
             raise ValueError(
                 f"the end, {float(self.end):g} s, must lie behind the start, {float(self.start):g} s"
@@ -56,6 +68,10 @@ class Damage:
     """Frames that FFmpeg had to conceal, and packets of which it made none."""
     retimed: int = 0
     """Frames whose time was missing or not behind the one before, and was mended."""
+    missing: int = 0
+    """About how many frames the file should have had behind its end."""
+    appeared: bool = False
+    """Whether streams appeared midway, which are not read."""
     resized: int = 0
     """Frames of another size than the first, brought to that."""
     broken: str = ""
@@ -64,7 +80,7 @@ class Damage:
     @property
     def share(self) -> float:
         """How much of the video is damaged, 0 to 1."""
-        return self.damaged / max(1, self.frames, self.damaged)
+        return (self.damaged + self.missing) / max(1, self.frames + self.missing, self.damaged)
 
     @property
     def notices(self) -> list[str]:
@@ -74,6 +90,10 @@ class Damage:
             notices.append(
                 f"{self.damaged} frames were damaged, of {self.frames}; FFmpeg concealed what it could"
             )
+        if self.missing:
+            notices.append(f"is cut off: about {self.missing} frames are missing at its end")
+        if self.appeared:
+            notices.append("streams that appear midway are left out")
         if self.broken:
             notices.append(f"could not be read to its end ({self.broken}); what comes before is there")
         if self.retimed:
@@ -109,22 +129,62 @@ class Source:
     _read: deque[Union["Packet", "VideoFrame"]] = field(default_factory=deque)
     _events: Iterator[Union["Packet", "VideoFrame"]] = field(init=False)
     _packets: Iterator["Packet"] = field(init=False)
+    _earliest: Fraction | None = None
+    """The time of the first frame that was decoded, wanted or not."""
+    lift: Fraction = Fraction(0)
+    """What is added to all times, in seconds, as a film that begins before 0 is shown by no player."""
 
     def __post_init__(self) -> None:
         """Read up to the first frame."""
-        self._clock = self.clock(self.stream, self.time_base)
-        self._clock.step = max(1, round(1 / (self.rate * self.time_base)))
-        if self.cut.start and self.seekable:
-            self.container.seek(int((self.origin + self.cut.start) * _MICROSECONDS))
-        self._packets = self._demuxed()
-        self._events = self._decoded()
-        for event in self._events:
-            self._read.append(event)
-            if not is_packet(event):
-                self.first: VideoFrame = event  # type: ignore[assignment]
+        places = self._places()
+        for place in places:
+            self._start_at(place)
+            for event in self._events:
+                self._read.append(event)
+                if not is_packet(event):
+                    break
+            found = self._read and not is_packet(self._read[-1])
+            if found and (self._earliest is None or self._earliest <= self.cut.start or place is places[-1]):
+                self.first: VideoFrame = self._read[-1]  # type: ignore[assignment]
+                self._lift_all()
                 return
         wanted = " in the part that is wanted" if self.cut else ""
         raise UnreadableVideo(f"{self.name}: gives no frame{wanted}{_because(self.damage.broken)}")
+
+    def _places(self) -> list[Fraction | None]:
+        """From where reading is tried, in seconds from the start; None is where the file is now."""
+        if not self.cut.start or not self.seekable:
+            return [None]
+        subtitles = any(stream.type == "subtitle" for stream in self.others)
+        start = self.cut.start - (_SUBTITLES_LAST if subtitles else 0)
+        return [*(start - back for back in _STEPS_BACK if back < start), Fraction(-_LONGEST_SECONDS)]
+
+    def _start_at(self, place: Fraction | None) -> None:
+        import av
+
+        if place is not None:
+            # Where FFmpeg cannot find a place, nothing was read before, and reading begins at the beginning.
+            with contextlib.suppress(av.FFmpegError):
+                self.container.seek(int((self.origin + place) * _MICROSECONDS))
+        self.damage = Damage()
+        self._clock = self.clock(self.stream, self.time_base)
+        self._clock.step = max(1, round(1 / (self.rate * self.time_base)))
+        self._earliest = None
+        self._read.clear()
+        self._packets = self._demuxed()
+        self._events = self._decoded()
+
+    def _lift_all(self) -> None:
+        """Move what was read of a film that begins before 0, and all that will be."""
+        assert self.first.pts is not None
+        if self.cut or self.first.pts >= 0:
+            return
+        self.lift = -self.first.pts * self.time_base
+        for event in self._read:
+            base = event.time_base or self.time_base
+            for name in ("pts", "dts"):
+                if (time := getattr(event, name)) is not None:
+                    setattr(event, name, time + round(self.lift / base))
 
     @property
     def time_base(self) -> Fraction:
@@ -144,7 +204,7 @@ class Source:
     @property
     def shift(self) -> Fraction:
         """What is taken off all times, in seconds: a part that is cut out starts at 0."""
-        return self.origin + self.cut.start if self.cut else Fraction(0)
+        return self.origin + self.cut.start if self.cut else -self.lift
 
     @property
     def seconds(self) -> Fraction | None:
@@ -221,8 +281,8 @@ class Source:
         self.container.close()
 
     def _decoded(self) -> Iterator[Union["Packet", "VideoFrame"]]:
-        import av
-
+        before: VideoFrame | None = None
+        packets = corrupt = 0
         done = False
         # Asked for anew each time: `events` may have put another iterator in its place.
         while (packet := next(self._packets, None)) is not None:
@@ -234,28 +294,70 @@ class Source:
                 continue
             if done:
                 if self._is_past(packet):
-                    return
+                    break
                 continue
-            try:
-                frames = self.stream.decode(packet)
-            except av.FFmpegError as error:
-                if isinstance(error, av.error.EOFError):
-                    continue
-                self.damage.damaged += 1
-                continue
-            for frame in frames:
-                timed = self._clock.mend(frame.pts if frame.pts is not None else frame.dts)
-                if self.cut.end is not None and self._seconds(timed) >= self.cut.end:
+            packets += packet.size > 0
+            corrupt += packet.is_corrupt
+            for frame in self._frames_of(packet):
+                time = self._clock.mend(frame.pts if frame.pts is not None else frame.dts)
+                seconds = self._seconds(time)
+                if self._earliest is None:
+                    self._earliest = seconds
+                if self.cut.end is not None and seconds >= self.cut.end:
                     done = True
                     break
-                if self._seconds(timed) < self.cut.start:
+                frame.pts, frame.time_base = time, self.time_base
+                if seconds < self.cut.start:
+                    before = frame
                     continue
-                self.damage.frames += 1
-                self.damage.retimed = self._clock.mended if self._has_times else 0
-                self.damage.damaged += frame.is_corrupt
-                frame.pts = timed - round(self.shift / self.time_base)
-                frame.time_base = self.time_base
-                yield frame
+                if before is not None and seconds > self.cut.start + self._step:
+                    yield self._placed(before)
+                before = None
+                yield self._placed(frame)
+        if before is not None and (done or self._seconds(before.pts or 0) + self._step > self.cut.start):
+            # What is on the screen all through the part.
+            yield self._placed(before)
+        self.damage.damaged = max(self.damage.damaged, corrupt)
+        if not self.cut and not self.damage.broken:
+            self.damage.missing = self._missing(packets)
+
+    def _frames_of(self, packet: "Packet") -> list["VideoFrame"]:
+        """What the decoder gives for a packet; nothing where it can make nothing of it."""
+        import av
+
+        try:
+            return self.stream.decode(packet)
+        except av.error.EOFError:
+            return []
+        except av.FFmpegError:
+            self.damage.damaged += 1
+            return []
+
+    def _placed(self, frame: "VideoFrame") -> "VideoFrame":
+        """Count a frame, and put it at its time in the output."""
+        self.damage.frames += 1
+        self.damage.retimed = self._clock.mended if self._has_times else 0
+        self.damage.damaged += frame.is_corrupt
+        assert frame.pts is not None
+        time = frame.pts - round(self.shift / self.time_base)
+        frame.pts = max(0, time) if self.cut else time
+        return frame
+
+    @property
+    def _step(self) -> Fraction:
+        """From one frame to the next, in seconds, where they are evenly spaced."""
+        return 1 / self.rate
+
+    def _missing(self, packets: int) -> int:
+        """About how many frames the file lacks at its end, by its own word."""
+        if "mp4" in self.container.format.name:
+            missing = self.stream.frames - packets
+        else:
+            told = _clock_time(self.stream.metadata.get("DURATION", ""))
+            if told is None or self._clock.last is None:
+                return 0
+            missing = int((told - self._clock.last * self.time_base) * self.rate) - 1
+        return missing if missing > _FEW_FRAMES else 0
 
     def _demuxed(self) -> Iterator["Packet"]:
         """All packets, up to the end or to where the file cannot be read any further."""
@@ -263,12 +365,16 @@ class Source:
 
         try:
             yield from self.container.demux()
+            return
         except av.FFmpegError as error:
             self.damage.broken = str(getattr(error, "strerror", error))
-            # What the decoder still holds is good.
-            flush = av.Packet()
-            flush.stream = self.stream
-            yield flush
+        except IndexError:
+            # PyAV fails so at the end where streams have appeared that it did not know of at the beginning.
+            self.damage.appeared = True
+        # What the decoder still holds is good.
+        flush = av.Packet()
+        flush.stream = self.stream
+        yield flush
 
     def _is_past(self, packet: "Packet") -> bool:
         """Whether a packet lies so far behind the end that nothing wanted can follow."""
@@ -285,7 +391,13 @@ class Source:
 
     def copied(self, packet: "Packet") -> "Packet | None":
         """A packet of another stream with its times in the output, or None where it is cut away."""
-        if not self.cut or self._is_picture(packet):
+        if self._is_picture(packet):
+            return packet
+        if not self.cut:
+            if self.lift and packet.time_base is not None:
+                ticks = round(self.lift / packet.time_base)
+                packet.pts = None if packet.pts is None else packet.pts + ticks
+                packet.dts = None if packet.dts is None else packet.dts + ticks
             return packet
         if packet.pts is None or packet.time_base is None:
             return None
@@ -367,6 +479,15 @@ def url(file: Path | str, pipe: str = "pipe:0") -> str:
 def is_regular(input: Path | str) -> bool:
     """Whether an input can be read twice, as pipes and devices cannot."""
     return str(input) != PIPE and Path(input).is_file()
+
+
+def _clock_time(text: str) -> Fraction | None:
+    """Seconds of a time such as Matroska's tags have, 00:00:04.000000000; None for anything else."""
+    try:
+        hours, minutes, seconds = text.split(":")
+        return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds)
+    except ValueError:
+        return None
 
 
 def _because(reason: str) -> str:

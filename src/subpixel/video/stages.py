@@ -61,10 +61,10 @@ class Overlapped(Generic[T], Iterator[T]):
         """Have the thread stop. The rest of the source is not worked on."""
         self._stopped.set()
 
-    def close(self) -> None:
-        """Stop, and wait for the thread to end."""
+    def close(self, seconds: float | None = None) -> None:
+        """Stop, and wait for the thread to end, at most so many seconds."""
         self.stop()
-        self._thread.join()
+        self._thread.join(seconds)
 
     def _next(self) -> tuple[T] | None:
         while not self._stopped.is_set():
@@ -75,8 +75,9 @@ class Overlapped(Generic[T], Iterator[T]):
         return None
 
     def _work(self) -> None:
-        iterator = iter(self._source)
+        iterator: Iterator[T] | None = None
         try:
+            iterator = iter(self._source)
             while not self._stopped.is_set():
                 started = time.perf_counter()
                 try:
@@ -90,8 +91,9 @@ class Overlapped(Generic[T], Iterator[T]):
         except BaseException as error:
             self._error = error
         finally:
-            if hasattr(iterator, "close"):
-                iterator.close()
+            close = getattr(iterator, "close", None)
+            if close is not None:
+                close()
             self._put(None)
 
     def _put(self, item: tuple[T] | None) -> None:
@@ -131,9 +133,9 @@ class Line:
         """For how long the consumer waited for the last stage."""
         return [*self._stages.values()][-1].waiting_seconds if self._stages else 0.0
 
-    def close(self) -> None:
-        """Stop all stages, and wait for their threads to end."""
+    def close(self, seconds: float | None = None) -> None:
+        """Stop all stages, and wait for their threads to end, for each at most so many seconds."""
         for stage in self._stages.values():
             stage.stop()
         for stage in self._stages.values():
-            stage.close()
+            stage.close(seconds)

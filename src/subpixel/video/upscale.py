@@ -53,8 +53,10 @@ class VideoReport:
     bottleneck: str
     """The stage that worked longest, and so set the pace."""
     damaged_frames: int
+    missing_frames: int
+    """About how many are missing at the end of an input that is cut off."""
     damaged_share: float
-    """0 to 1."""
+    """Of damaged and missing frames, 0 to 1."""
     notices: tuple[str, ...]
     """What had to be changed or left out, in words for people."""
 
@@ -177,6 +179,7 @@ def _report(plan: Plan, input: str, output: str, meter: Meter, damage: Damage) -
         stages=meter.stages(),
         bottleneck=meter.bottleneck,
         damaged_frames=damage.damaged,
+        missing_frames=damage.missing,
         damaged_share=round(damage.share, 4),
         notices=(*plan.notices, *damage.notices),
     )

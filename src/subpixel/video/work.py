@@ -45,7 +45,7 @@ def run_through(plan: Plan, output: str, overwrite: bool, meter: Meter) -> Damag
     """
     codec = plan.encoder.open()
     track = plan.track(codec.extradata)
-    with _target(output, overwrite) as target, _telling(output):
+    with _telling(output), _target(output, overwrite) as target:
         muxer: Muxer | Y4mWriter
         if plan.container is Y4M:
             muxer = Y4mWriter(target, track)
@@ -63,6 +63,7 @@ def run_through(plan: Plan, output: str, overwrite: bool, meter: Meter) -> Damag
                 meter.writing(muxer.copy, item)
             meter.tell()
         meter.writing(muxer.close)
+        plan.notices += _refused(muxer)
     return plan.source.damage
 
 
@@ -190,7 +191,13 @@ def _join(plan: Plan, journal: Journal, output: Path, overwrite: bool) -> None:
                 else:
                     muxer.copy(item)
             muxer.close()
+            plan.notices += _refused(muxer)
         journal.write(part)
+
+
+def _refused(muxer: Muxer | Y4mWriter) -> list[str]:
+    """What is told of damaged packets that no container takes."""
+    return [f"{muxer.refused} damaged packets of other streams are left out"] if muxer.refused else []
 
 
 def _by_time(
