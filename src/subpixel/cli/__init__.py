@@ -12,6 +12,7 @@ from subpixel.cli.bench import bench
 from subpixel.cli.calibrate import calibrate
 from subpixel.cli.evaluate import evaluate
 from subpixel.cli.export import export
+from subpixel.cli.figures import figures
 from subpixel.cli.models import models
 from subpixel.cli.train import train
 from subpixel.cli.upscale import upscale
@@ -24,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (upscale, models, evaluate, bench, export, train, calibrate):
+for command in (upscale, models, evaluate, bench, export, train, calibrate, figures):
     app.command()(command)
 
 

@@ -1,0 +1,76 @@
+"""`subpixel figures`: the paper's figures, drawn from our own models."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from subpixel.cli.errors import exiting, stoppable
+from subpixel.errors import OutputError, SubpixelError
+
+
+@stoppable("interrupted")
+def figures(
+    output: Annotated[Path, typer.Option("--output", "-o", help="A folder for the pictures.")],
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model", "-m", help="A model; may be repeated. By default the packaged ones of the scale."
+        ),
+    ] = None,
+    scale: Annotated[int, typer.Option("--scale", "-s", min=1, max=8, help="Of the models.")] = 3,
+    dataset: Annotated[
+        Path | None,
+        typer.Option(help="A folder of HR pictures, such as Set14, for crops and for quality against time."),
+    ] = None,
+    engine: Annotated[str, typer.Option(help="auto, halide, onnxruntime or numpy.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32 or int8.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; by default all.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing pictures.")] = False,
+) -> None:
+    """Draw the paper's figures: filters of the first and the last layer (3 and 4), how a deconvolution falls
+    into filters in LR space (the companion note's), and with --dataset crops (5 and 6) and quality against
+    time (2).
+    """
+    from subpixel.evaluation import figures as draw
+    from subpixel.networks import packaged
+    from subpixel.upscaler import load
+
+    with exiting(2, ValueError, SubpixelError):
+        chosen = model or [name for name in packaged.names() if name.endswith(f"-x{scale}")]
+        if not chosen:
+            raise ValueError(f"there is no packaged model for x{scale}; name one with -m")
+        options = {"engine": engine, "precision": precision, "threads": threads}
+        upscalers = [load(name, scale=scale, **options) for name in chosen]  # type: ignore[arg-type]
+    with exiting(1, SubpixelError):
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{output}: cannot be made ({error.strerror or error})") from error
+
+        def place(name: str) -> Path:
+            path = output / name
+            if path.exists() and not overwrite:
+                raise OutputError(f"{path}: exists already; pass --overwrite to replace it")
+            return path
+
+        todo: list[tuple[Path, Callable[[], Any]]] = [(place("equivalence.png"), draw.equivalence)]
+        for upscaler in upscalers:
+            for name, drawing in (("first", draw.first_layer), ("last", draw.last_layer)):
+                path = place(f"filters-{name}-{upscaler.model.name}.png")
+                todo.append((path, partial(drawing, upscaler.model)))
+        if dataset is not None:
+            engines = [upscaler.engine for upscaler in upscalers]
+            crops, quality, numbers = map(place, ("crops.png", "quality.png", "quality.json"))
+            todo.append((crops, partial(draw.crops, dataset, engines)))
+        for path, drawn in todo:
+            draw.save(drawn(), path)
+            typer.echo(path)
+        if dataset is not None:
+            figure, shown = draw.quality_against_time(dataset, engines)
+            draw.save(figure, quality)
+            numbers.write_text(json.dumps(shown, indent=2) + "\n")
+            typer.echo(quality)

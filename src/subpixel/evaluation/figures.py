@@ -1,0 +1,251 @@
+"""The ESPCN paper's figures, drawn from models of one's own: filters, crops, quality against time.
+
+Grey maps are diverging around mid-grey for weights, and colours are those of Okabe and Ito, which people who
+do not see all colours tell apart, and which differ in grey, for print.
+"""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from subpixel.color import luma_8bit
+from subpixel.engines.base import Engine
+from subpixel.errors import OutputError
+from subpixel.evaluation.metrics import psnr_db
+from subpixel.evaluation.protocol import (
+    UpscaleLuma,
+    bicubic,
+    crop_to_multiple,
+    lr_plane,
+    pictures,
+    read_picture,
+)
+from subpixel.model import Model
+from subpixel.shuffle import activation_patterns, transposed_kernel
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
+"""Colours that differ for every kind of eye."""
+
+_DPI = 160
+_REPEATS = 5
+
+
+def first_layer(model: Model) -> "Figure":
+    """The first layer's filters, as in the paper's Figure 3 (a) and 4 (a), strongest first.
+
+    Each is scaled by its own largest weight: black is negative, white positive, grey zero.
+    """
+    weights = model.weights["layers.0.weight"]
+    return _grid(weights[:, 0], f"{model.name}: filters of the first layer", "one for each of its outputs")
+
+
+def last_layer(model: Model) -> "Figure":
+    """The last layer's filters in HR space, as in the paper's Figure 3 (b) and 4 (b), strongest first.
+
+    Those of a sub-pixel convolution are shown after the shuffle: as the kernel of the equal transposed
+    convolution, one for each feature that comes in.
+    """
+    description = model.description
+    weights = model.weights[f"layers.{len(description.layers) - 1}.weight"]
+    kernels = transposed_kernel(weights, description.shuffle)[0]
+    what = "shuffled into HR space, " if description.shuffle > 1 else ""
+    return _grid(kernels, f"{model.name}: filters of the last layer", f"{what}one for each of its inputs")
+
+
+def equivalence(scale: int = 2, side: int = 4) -> "Figure":
+    """Why a deconvolution is a convolution in LR space: which weights of a kernel fire at which phase.
+
+    Left, the kernel of a transposed convolution, each weight in the colour of the phase that it makes; right,
+    the filters of the equal sub-pixel convolution, one for each phase (arXiv 1609.07009, figures 4 to 8).
+    """
+    figure = _figure((0.45 * side * (1 + scale), 0.45 * side + 1.0))
+    left, *others = figure.subplots(1, 1 + scale**2, width_ratios=[side / 2, *[side / scale / 2] * scale**2])
+    patterns = activation_patterns(side, scale).reshape(scale**2, side, side)
+    phases = patterns.argmax(0)
+    numbers = np.arange(side**2).reshape(side, side)
+    _cells(left, numbers, phases)
+    left.set_title(f"{side} x {side} kernel,\nstride {scale}", fontsize=9)
+    taps = -(-side // scale)
+    for phase, axes in enumerate(others):
+        row, column = np.nonzero(patterns[phase])
+        inner = numbers[row, column].reshape(taps, taps)
+        _cells(axes, inner[::-1, ::-1], np.full((taps, taps), phase))
+        axes.set_title(f"phase {phase // scale}, {phase % scale}", fontsize=9)
+    figure.suptitle(
+        "each weight makes one phase: the kernel is the filters, interleaved and turned", fontsize=8
+    )
+    return figure
+
+
+def crops(folder: Path, engines: Sequence[Engine], *, count: int = 4, side_px: int = 90) -> "Figure":
+    """Where methods differ most on pictures of a test set, with their PSNR, as in the paper's Figures 5 and
+    6.
+
+    Args:
+        folder: a test set of HR pictures.
+        engines: of models of one scale.
+        count: how many pictures, those that gain most first.
+        side_px: of a crop in HR pixels.
+
+    Raises `DatasetError` where the folder has no readable pictures.
+    """
+    scale = engines[0].model.scale
+    methods: list[tuple[str, UpscaleLuma]] = [("bicubic", bicubic(scale))]
+    methods += [(engine.model.name, engine) for engine in engines]
+    rows = []
+    for file in pictures(folder):
+        hr = crop_to_multiple(luma_8bit(read_picture(file)), scale)
+        if min(hr.shape) < side_px:
+            continue
+        lr = lr_plane(hr, scale)
+        results = [method(lr) for _, method in methods]
+        scores = [psnr_db(hr, result, shave=scale) for result in results]
+        rows.append((max(scores[1:]) - scores[0], file.stem, hr, results, scores))
+    rows = sorted(rows, key=lambda row: -row[0])[:count]
+    figure = _figure((2.0 * (len(methods) + 1), 2.25 * len(rows)))
+    grid = figure.subplots(len(rows), len(methods) + 1, squeeze=False)
+    for (_, name, hr, results, scores), line in zip(rows, grid, strict=True):
+        place = _liveliest(hr, results, side_px)
+        for axes, picture, title in zip(
+            line,
+            [hr, *results],
+            [f"{name}, original", *(f"{m[0]}\n{s:.2f} dB" for m, s in zip(methods, scores, strict=True))],
+            strict=True,
+        ):
+            axes.imshow(picture[place], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            axes.set_title(title, fontsize=8)
+            axes.set_axis_off()
+    return figure
+
+
+def quality_against_time(folder: Path, engines: Sequence[Engine]) -> tuple["Figure", list[dict[str, Any]]]:
+    """Mean PSNR on a test set against the mean time for a picture, as in the paper's Figure 2.
+
+    Every method takes its turn on every picture; a time is the median of five.
+
+    Returns:
+        The figure, and what it shows: name, ``psnr_db`` and ``milliseconds`` of each method.
+    """
+    scale = engines[0].model.scale
+    methods: list[tuple[str, Engine | None, UpscaleLuma]] = [("bicubic", None, bicubic(scale))]
+    methods += [(engine.model.name, engine, engine) for engine in engines]
+    sums = {name: [0.0, 0.0] for name, _, _ in methods}
+    files = pictures(folder)
+    for file in files:
+        hr = crop_to_multiple(luma_8bit(read_picture(file)), scale)
+        lr = lr_plane(hr, scale)
+        for name, _, method in methods:
+            times = []
+            for _ in range(_REPEATS):
+                started = time.perf_counter()
+                result = method(lr)
+                times.append(time.perf_counter() - started)
+            sums[name][0] += psnr_db(hr, result, shave=scale) / len(files)
+            sums[name][1] += float(np.median(times)) * 1000 / len(files)
+    shown: list[dict[str, Any]] = [
+        {
+            "method": name,
+            "engine": None if engine is None else f"{engine.name} {engine.precision}",
+            "psnr_db": round(sums[name][0], 3),
+            "milliseconds": round(sums[name][1], 3),
+        }
+        for name, engine, _ in methods
+    ]
+    figure = _figure((6.4, 4.2))
+    axes = figure.subplots()
+    for number, row in enumerate(shown):
+        axes.plot(
+            row["milliseconds"],
+            row["psnr_db"],
+            "o^sDvP*X"[number % 8],
+            color=OKABE_ITO[number % 8],
+            markersize=9,
+            label=f"{row['method']} ({row['engine'] or 'NumPy'})",
+        )
+    axes.legend(fontsize=8, loc="lower right", frameon=False)
+    axes.set_xscale("log")
+    for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        axis(lambda value, position: f"{value:g}")
+    axes.margins(0.25, 0.15)
+    axes.set_xlabel("mean time for a picture (ms, less is better)")
+    axes.set_ylabel("mean luma PSNR (dB)")
+    axes.set_title(f"{folder.name} x{scale}", fontsize=10)
+    axes.grid(True, which="both", alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, shown
+
+
+def save(figure: "Figure", path: Path) -> None:
+    """Write a figure; `OutputError` where that fails."""
+    try:
+        figure.savefig(path, dpi=_DPI)
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{path}: could not be written ({error})") from error
+
+
+def _figure(inches: tuple[float, float]) -> "Figure":
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise OutputError(f"drawing needs matplotlib ({error}): pip install matplotlib") from error
+    figure = Figure(figsize=inches, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _grid(filters: NDArray[np.float32], title: str, legend: str) -> "Figure":
+    """Filters ``(N, side, side)`` in rows, the strongest first."""
+    order = np.argsort(-np.abs(filters).sum((1, 2)))
+    columns = 16 if len(filters) > 32 else 8
+    rows = -(-len(filters) // columns)
+    figure = _figure((0.42 * columns, 0.42 * rows + 0.6))
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, index in zip(grid.flat, order, strict=False):
+        largest = float(np.abs(filters[index]).max()) or 1.0
+        axes.imshow(filters[index], cmap="gray", vmin=-largest, vmax=largest, interpolation="nearest")
+    figure.suptitle(f"{title}\n{legend}\nblack negative, grey zero, white positive", fontsize=7)
+    return figure
+
+
+def _cells(axes: Any, numbers: NDArray[np.intp], phases: NDArray[np.intp]) -> None:
+    """A square of numbered weights, in the colour of their phase."""
+    side = len(numbers)
+    for row in range(side):
+        for column in range(side):
+            colour = OKABE_ITO[int(phases[row, column]) % len(OKABE_ITO)]
+            axes.add_patch(_rectangle(column, side - 1 - row, colour))
+            axes.text(column + 0.5, side - 0.5 - row, str(numbers[row, column]), ha="center", va="center")
+    axes.set_xlim(0, side)
+    axes.set_ylim(0, side)
+    axes.set_aspect("equal")
+    axes.set_axis_off()
+
+
+def _rectangle(x: float, y: float, colour: str) -> Any:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((x, y), 1, 1, facecolor=colour, alpha=0.55, edgecolor="white", linewidth=2)
+
+
+def _liveliest(
+    hr: NDArray[np.uint8], results: Sequence[NDArray[np.uint8]], side_px: int
+) -> tuple[slice, slice]:
+    """Where the last result gains most over the first, in squared error, on a grid of half crops."""
+    gain = (hr - results[0].astype(np.float64)) ** 2 - (hr - results[-1].astype(np.float64)) ** 2
+    best, place = -np.inf, (slice(0, side_px), slice(0, side_px))
+    for top in range(0, hr.shape[0] - side_px + 1, side_px // 2):
+        for left in range(0, hr.shape[1] - side_px + 1, side_px // 2):
+            here = (slice(top, top + side_px), slice(left, left + side_px))
+            if (total := float(gain[here].sum())) > best:
+                best, place = total, here
+    return place
