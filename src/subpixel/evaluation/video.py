@@ -236,7 +236,9 @@ def _decoded_planes(file: Path) -> Generator[NDArray[np.uint8], None, None]:
                 # Levels of more bits are those of 8 times a power of two, in the limited range exactly so.
                 luma = rounded(np.left_shift(luma, 16 - bits(frame.format)), 8).astype(np.uint8)
             yield luma
-        _check_whole(file, source.damage.damaged, source.damage.broken)
+        missing = source.damage.missing
+        broken = f"about {missing} frames are missing at its end" if missing else source.damage.broken
+        _check_whole(file, source.damage.damaged, broken)
 
 
 def _check_whole(file: Path, damaged: int, broken: str) -> None:
