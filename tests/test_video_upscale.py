@@ -839,6 +839,27 @@ def test_stopped_by_a_signal(model, long, tmp_path, signum, code):
     assert json.loads(done.stdout)["resumed_frames"] >= SEGMENT
 
 
+@pytest.mark.parametrize("some", [False, True])
+def test_stopped_while_stdin_gives_nothing(model, long, tmp_path, some):
+    with subprocess.Popen(
+        command(model, "-", "-o", tmp_path / "out.mkv"), stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        if some:
+            content = long.read_bytes()
+            process.stdin.write(content[: len(content) // 2])
+            process.stdin.flush()
+        time.sleep(3)
+        process.send_signal(signal.SIGINT)
+        started = time.monotonic()
+        errors = process.stderr.read()
+        process.wait()
+        assert time.monotonic() - started < 5
+        process.stdin.close()
+    assert process.returncode == 130
+    assert b"interrupted" in errors and b"Traceback" not in errors
+    assert not (tmp_path / "out.mkv").exists()
+
+
 def test_a_full_disk(model, long, tmp_path):
     """The limit is one on files: a segment fits, the output does not."""
     import resource

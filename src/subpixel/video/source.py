@@ -131,6 +131,8 @@ class Source:
     _packets: Iterator["Packet"] = field(init=False)
     _earliest: Fraction | None = None
     """The time of the first frame that was decoded, wanted or not."""
+    is_waited_for: bool = False
+    """Whether a thread is still reading, from a pipe that gives nothing; the file must not be closed then."""
     lift: Fraction = Fraction(0)
     """What is added to all times, in seconds, as a film that begins before 0 is shown by no player."""
 
@@ -277,8 +279,9 @@ class Source:
         self._read = deque(event for event in self._read if not is_packet(event))
 
     def close(self) -> None:
-        """Close the file."""
-        self.container.close()
+        """Close the file, unless somebody still waits for it."""
+        if not self.is_waited_for:
+            self.container.close()
 
     def _decoded(self) -> Iterator[Union["Packet", "VideoFrame"]]:
         before: VideoFrame | None = None
@@ -471,9 +474,9 @@ def open_source(input: Path | str, cut: Cut = Cut(), *, threads: int = 0) -> Sou
         raise
 
 
-def url(file: Path | str, pipe: str = "pipe:0") -> str:
-    """A file as FFmpeg names it: without "file:" a colon in its name would be taken for a protocol's."""
-    return pipe if str(file) == PIPE else f"file:{file}"
+def url(file: Path | str) -> str:
+    """An input as FFmpeg names it: without "file:" a colon in a name would be taken for a protocol's."""
+    return "pipe:0" if str(file) == PIPE else f"file:{file}"
 
 
 def is_regular(input: Path | str) -> bool:

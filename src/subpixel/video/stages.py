@@ -61,10 +61,11 @@ class Overlapped(Generic[T], Iterator[T]):
         """Have the thread stop. The rest of the source is not worked on."""
         self._stopped.set()
 
-    def close(self, seconds: float | None = None) -> None:
-        """Stop, and wait for the thread to end, at most so many seconds."""
+    def close(self, seconds: float | None = None) -> bool:
+        """Stop, and wait for the thread to end, at most so many seconds; whether it has."""
         self.stop()
         self._thread.join(seconds)
+        return not self._thread.is_alive()
 
     def _next(self) -> tuple[T] | None:
         while not self._stopped.is_set():
@@ -105,6 +106,18 @@ class Overlapped(Generic[T], Iterator[T]):
                 continue
 
 
+def patiently(work: Callable[[], T]) -> T:
+    """Call ``work``, which may wait for ever in foreign code, in a thread, so that a signal can end the wait.
+
+    The thread is then left to itself; it does not keep the process from ending.
+    """
+
+    def once() -> Iterator[T]:
+        yield work()
+
+    return next(Overlapped(once()))
+
+
 class Line:
     """Several stages in a row, with the time that each one worked."""
 
@@ -133,9 +146,11 @@ class Line:
         """For how long the consumer waited for the last stage."""
         return [*self._stages.values()][-1].waiting_seconds if self._stages else 0.0
 
-    def close(self, seconds: float | None = None) -> None:
-        """Stop all stages, and wait for their threads to end, for each at most so many seconds."""
+    def close(self, seconds: float | None = None) -> bool:
+        """Stop all stages, and wait for their threads to end, for each at most so many seconds; whether
+        they have.
+        """
         for stage in self._stages.values():
             stage.stop()
-        for stage in self._stages.values():
-            stage.close(seconds)
+        ended = [stage.close(seconds) for stage in self._stages.values()]
+        return all(ended)

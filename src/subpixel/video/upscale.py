@@ -17,10 +17,15 @@ from subpixel.video.meter import Meter, Progress
 from subpixel.video.mux import check_picture
 from subpixel.video.plan import Plan, make_plan
 from subpixel.video.source import Cut, Damage, is_regular, open_source
+from subpixel.video.stages import patiently
 from subpixel.video.work import earlier_threads, folder_beside, run_in_segments, run_through
 
 if TYPE_CHECKING:
     from subpixel.upscaler import Upscaler
+
+
+_PATIENCE_SECONDS = 2
+"""For which a pipe that gives nothing is waited for when a job is to stop."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,8 @@ def upscale_video(
     check_paths(input, output, overwrite)
     piped = output == PIPE or not is_regular(input)
     meter = Meter(progress)
-    with contextlib.closing(open_source(input, cut)) as source:
+    opened = open_source(input, cut) if is_regular(input) else patiently(lambda: open_source(input, cut))
+    with contextlib.closing(opened) as source:
         upscaler = upscaler or load(model, scale=scale)
         threads = (None if piped else earlier_threads(Path(output))) or available_cpus()
         plan = make_plan(source, upscaler, kind, encoding, threads=threads, drop_unsupported=drop_unsupported)
@@ -131,7 +137,7 @@ def upscale_video(
             else:
                 damage = run_in_segments(plan, Path(output), overwrite, meter)
         finally:
-            meter.line.close()
+            source.is_waited_for = not meter.line.close(None if is_regular(input) else _PATIENCE_SECONDS)
         meter.tell(last=True)
         return _report(plan, input, output, meter, damage)
 
