@@ -763,6 +763,23 @@ def test_a_job_that_was_killed_at_its_very_end(upscale, monkeypatch, film, tmp_p
         upscale(film, output)
 
 
+def test_a_job_that_was_killed_while_it_tidied_up(upscale, monkeypatch, film, tmp_path):
+    output = tmp_path / "out.mkv"
+
+    def killed(folder, ignore_errors):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", killed)
+        with pytest.raises(Killed):
+            upscale(film, output)
+    before = output.stat()
+    assert not list((tmp_path / ".out.mkv.subpixel").glob("*.packets"))
+    assert upscale(film, output).frames == 25
+    assert output.stat() == before
+    assert hidden(tmp_path) == []
+
+
 def test_another_file_in_the_place_of_the_output_stays(upscale, monkeypatch, film, tmp_path):
     output = tmp_path / "out.mkv"
     with monkeypatch.context() as patch:

@@ -90,6 +90,15 @@ class Journal:
         except OSError:
             return False
 
+    @staticmethod
+    def outcome_of(folder: Path, facts: dict[str, Any], output: Path) -> dict[str, Any] | None:
+        """What the input came to, where the same job has written the output that stands there; else None."""
+        first, *rest = _lines(folder) or [None]
+        if first != json.loads(json.dumps(facts)) or not Journal.has_written(folder, output):
+            return None
+        outcomes = [line["outcome"] for line in rest if line is not None and "outcome" in line]
+        return outcomes[-1] if outcomes else None
+
     def start(self, number: int) -> "SegmentWriter":
         """Begin a segment."""
         return SegmentWriter(self, number)
@@ -145,8 +154,10 @@ class Journal:
             self._lock = None
 
     def remove(self) -> None:
-        """Remove the folder: the job is done."""
+        """Remove the folder: the job is done. The journal goes last, as it says so after a kill meanwhile."""
         self.close()
+        for number in self.segments:
+            self.file(number).unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def file(self, number: int) -> Path:

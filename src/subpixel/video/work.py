@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import heapq
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
@@ -73,8 +74,14 @@ def run_in_segments(plan: Plan, output: Path, overwrite: bool, meter: Meter) -> 
     Raises `OutputError` where the output or the segments cannot be written; what is done is kept.
     """
     folder = folder_beside(output)
-    was_written = Journal.has_written(folder, output)
-    journal = Journal(folder, _facts(plan))
+    facts = _facts(plan)
+    done = Journal.outcome_of(folder, facts, output)
+    if done is not None:
+        # Killed when the output had its name already, before all was tidied up.
+        shutil.rmtree(folder, ignore_errors=True)
+        meter.resumed = done["frames"]
+        return Damage(**done)
+    journal = Journal(folder, facts)
     try:
         if journal.discarded:
             plan.notices.append(f"{journal.discarded}; that part is made again")
@@ -84,8 +91,7 @@ def run_in_segments(plan: Plan, output: Path, overwrite: bool, meter: Meter) -> 
             journal.finish(dataclasses.asdict(plan.source.damage))
         assert journal.outcome is not None
         damage = Damage(**journal.outcome)
-        if not was_written or journal.discarded:
-            meter.writing(_join, plan, journal, output, overwrite)
+        meter.writing(_join, plan, journal, output, overwrite)
     except BaseException:
         meter.line.close()
         if journal.segments:
