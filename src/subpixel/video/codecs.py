@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from subpixel.errors import EncoderError
+from subpixel.video.frames import bits
 
 if TYPE_CHECKING:
     from av import VideoFormat
@@ -122,8 +123,6 @@ CODECS = (
     Codec("hevc_videotoolbox", "V_MPEGH/ISO/HEVC", hardware=True),
 )
 """Every encoder that we know how to use."""
-
-DEFAULT_CODEC = "libx264"
 
 
 @dataclass(frozen=True)
@@ -245,12 +244,6 @@ def find_codec(name: str) -> Codec:
 def _is_there(name: str) -> bool:
     import av
 
-    return name in av.codecs_available and _writes(name)
-
-
-def _writes(name: str) -> bool:
-    import av
-
     try:
         return av.Codec(name, "w").is_encoder
     except ValueError:
@@ -318,7 +311,7 @@ def pixel_format(codec: Codec, wanted: str) -> str:
 
     def distance(name: str) -> tuple[int, ...]:
         target = av.VideoFormat(name, 64, 64)
-        depths = (_depth(source), _depth(target))
+        depths = (bits(source), bits(target))
         sides = list(zip(_chroma(source), _chroma(target), strict=True))
         lost = sum(max(0, there - here) for there, here in sides)
         more = sum(max(0, here - there) for there, here in sides)
@@ -336,10 +329,6 @@ def pixel_format(codec: Codec, wanted: str) -> str:
     if not usable:
         raise EncoderError(f"{codec.name} takes no planar Y'CbCr; choose another codec")
     return min(usable, key=distance)
-
-
-def _depth(format: "VideoFormat") -> int:
-    return format.components[0].bits
 
 
 def _chroma(format: "VideoFormat") -> tuple[int, int]:

@@ -59,6 +59,12 @@ def is_full_range(frame: "VideoFrame") -> bool:
     return frame.color_range == _FULL or frame.format.name.startswith("yuvj") or grey
 
 
+def _same_range(frame: "VideoFrame") -> dict[str, int]:
+    """The range as `reformat` takes it: stated on both sides, lest FFmpeg squeezes the full one."""
+    range = _FULL if is_full_range(frame) else _LIMITED
+    return {"src_color_range": range, "dst_color_range": range}
+
+
 def colour(frame: "VideoFrame") -> tuple[int, int, int, int]:
     """Primaries, transfer, matrix and range of a frame once it is in planes, in the numbers of
     `Encoder.colour`.
@@ -133,19 +139,15 @@ def in_planes(
     """
     if _has_planes(frame.format):
         return frame
-    # Stated on both sides, lest FFmpeg squeezes the full range into the limited one.
-    range = _FULL if is_full_range(frame) else _LIMITED
     if not _is_rgb(frame.format):
-        return converter.reformat(
-            frame, format=planar(frame.format), src_color_range=range, dst_color_range=range
-        )
+        return converter.reformat(frame, format=planar(frame.format), **_same_range(frame))
     from av.video.reformatter import Colorspace
 
     result = converter.reformat(
         frame,
         format=planar(frame.format),
         src_color_range=_FULL,
-        dst_color_range=range,
+        dst_color_range=_LIMITED,
         dst_colorspace=Colorspace.ITU709 if matrix == "bt709" else Colorspace.ITU601,
     )
     result.colorspace, result.color_range = _MATRICES[matrix], _LIMITED
@@ -195,9 +197,7 @@ class FrameUpscaler:
         from av.video.reformatter import Interpolation
 
         width, height = self.size(frame.width, frame.height)
-        # Stated on both sides, lest FFmpeg squeezes the full range into the limited one.
-        range = _FULL if is_full_range(frame) else _LIMITED
-        same = {"src_color_range": range, "dst_color_range": range}
+        same_range = _same_range(frame)
         try:
             frame = in_planes(frame, self._converter)
             large = self._enlarger.reformat(
@@ -206,7 +206,7 @@ class FrameUpscaler:
                 height,
                 self._format or planar(frame.format),
                 interpolation=Interpolation.BICUBIC,
-                **same,
+                **same_range,
             )
         except av.FFmpegError as error:
             raise UnsupportedVideo(

@@ -52,7 +52,7 @@ class Journal:
 
         Args:
             folder: where the segments lie.
-            facts: what decides the picture, as JSON takes it.
+            facts: what decides the picture, as JSON gives it back: no tuples, and keys are strings.
 
         Raises:
             OutputError: another process is at work in it, or it cannot be written to.
@@ -63,7 +63,6 @@ class Journal:
         """What the input came to, once all segments are done."""
         self.discarded = ""
         """Why something that lay there was of no use, in words for people."""
-        facts = json.loads(json.dumps(facts))
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = lock(folder / "lock")
@@ -94,7 +93,7 @@ class Journal:
     def outcome_of(folder: Path, facts: dict[str, Any], output: Path) -> dict[str, Any] | None:
         """What the input came to, where the same job has written the output that stands there; else None."""
         first, *rest = _lines(folder) or [None]
-        if first != json.loads(json.dumps(facts)) or not Journal.has_written(folder, output):
+        if first != facts or not Journal.has_written(folder, output):
             return None
         outcomes = [line["outcome"] for line in rest if line is not None and "outcome" in line]
         return outcomes[-1] if outcomes else None

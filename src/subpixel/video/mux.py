@@ -1,7 +1,7 @@
 """The output file: the large picture, and everything else of the input as it was."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -26,6 +26,8 @@ _REWRITTEN = ("major_brand", "minor_version", "compatible_brands", "encoder")
 _STATISTICS = ("BPS", "DURATION", "NUMBER_OF_", "_STATISTICS_", "encoder", "ENCODER", "vendor_id")
 """The beginnings of a video stream's metadata that hold for its old packets only."""
 
+_FFMPEGS = tuple(container for container in CONTAINERS if container is not Y4M)
+"""Those that FFmpeg's muxers write."""
 
 _NO_TEXT = bytes(2)
 """A packet of MP4's subtitles for when nothing is shown."""
@@ -46,10 +48,8 @@ class Track:
 class Muxer:
     """Writes a file of FFmpeg's. Packets may come in any order between streams, by time within each."""
 
-    def __init__(
-        self, target: Path | BinaryIO | str, container: Container, source: Source, track: Track
-    ) -> None:
-        """Open ``target``, a file, an open one, or an URL of FFmpeg's, and write its header.
+    def __init__(self, target: Path | None, container: Container, source: Source, track: Track) -> None:
+        """Open ``target``, or stdout where it is None, and write the header.
 
         Raises `EncoderError` where the container cannot hold something; `refusals` tells what before.
         """
@@ -57,9 +57,9 @@ class Muxer:
 
         self.refused = 0
         """How many packets of other streams were too damaged to be written."""
-        options = container.options if isinstance(target, Path) else container.piped
+        options = container.piped if target is None else container.options
         self._output = av.open(
-            url(target) if isinstance(target, Path) else target,
+            "pipe:1" if target is None else url(target),
             "w",
             format=container.muxer,
             container_options=dict(options),
@@ -143,8 +143,6 @@ class Muxer:
 class Y4mWriter:
     """Writes raw frames as YUV4MPEG2, which holds nothing else. FFmpeg makes the header."""
 
-    refused = 0
-
     def __init__(self, target: BinaryIO, track: Track) -> None:
         """Write the header to ``target``."""
         self._target = target
@@ -201,7 +199,7 @@ def refusals(container: Container, source: Source) -> list[Refusal]:
         Refusal(
             stream,
             describe(stream),
-            tuple(other for other in CONTAINERS if other is not Y4M and _holds(other, source, stream)),
+            tuple(other for other in _FFMPEGS if _holds(other, source, stream)),
         )
         for stream in source.others
         if not _is_remade(source, stream) and not _holds(container, source, stream)
@@ -213,22 +211,14 @@ def check_picture(container: Container, source: Source, track: Track) -> None:
     if container is Y4M:
         _y4m_header(track.encoder)
     elif not _holds_picture(container, source, track):
-        holders = [other for other in CONTAINERS if other is not Y4M and _holds_picture(other, source, track)]
+        holders = [other for other in _FFMPEGS if _holds_picture(other, source, track)]
         extensions = " or ".join(holder.extensions[0] for holder in holders)
         cure = f"; write {extensions}" if extensions else "; choose another codec"
         raise EncoderError(f"{container.name} does not hold what {track.encoder.codec.name} writes{cure}")
 
 
 def _holds_picture(container: Container, source: Source, track: Track) -> bool:
-    import av
-
-    try:
-        with av.open(io.BytesIO(), "w", format=container.muxer, metadata_errors="surrogateescape") as output:
-            _add_video(output, container, source, track)
-            output.start_encoding()
-    except (av.FFmpegError, ValueError):
-        return False
-    return True
+    return _takes(container, lambda output: _add_video(output, container, source, track))
 
 
 def describe(stream: "Stream") -> str:
@@ -239,16 +229,18 @@ def describe(stream: "Stream") -> str:
 
 
 def _holds(container: Container, source: Source, stream: "Stream") -> bool:
-    import av
-
-    if container is Y4M:
-        return False
     if is_attached_picture(stream) and container in (WEBM, MOV):
         return False
+    return _takes(container, lambda output: _add_copy(output, container, source, stream))
+
+
+def _takes(container: Container, add: "Callable[[OutputContainer], object]") -> bool:
+    """Whether FFmpeg writes the header of a container with what ``add`` puts into it; tried in memory."""
+    import av
+
     try:
         with av.open(io.BytesIO(), "w", format=container.muxer, metadata_errors="surrogateescape") as output:
-            if _add_copy(output, container, source, stream) is None:
-                return False
+            add(output)
             output.start_encoding()
     except (av.FFmpegError, ValueError):
         return False

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,10 +48,10 @@ class Plan:
             self.upscaler, self.encoder.format, even=_even(self.encoder.codec, self.encoder.format)
         )
 
-    def track(self, extradata: bytes | None) -> Track:
-        """What the container is told of the picture; ``extradata`` comes from the encoder, once it is
-        open.
-        """
+    @cached_property
+    def track(self) -> Track:
+        """What the container is told of the picture. Opens the encoder once, to ask for its extradata."""
+        extradata = self.encoder.open().extradata
         return Track(self.encoder, extradata, self.hdr, display_matrix(self.source.first))
 
 

@@ -183,10 +183,16 @@ class Source:
             return
         self.lift = -self.first.pts * self.time_base
         for event in self._read:
-            base = event.time_base or self.time_base
-            for name in ("pts", "dts"):
-                if (time := getattr(event, name)) is not None:
-                    setattr(event, name, time + round(self.lift / base))
+            self._move(event)
+
+    def _move(self, event: Union["Packet", "VideoFrame"]) -> None:
+        """Bring the times of a packet or a frame from the file's to those of the output."""
+        if not self.shift or event.time_base is None:
+            return
+        ticks = round(self.shift / event.time_base)
+        for name in ("pts", "dts"):
+            if (time := getattr(event, name)) is not None:
+                setattr(event, name, time - ticks)
 
     @property
     def time_base(self) -> Fraction:
@@ -212,15 +218,9 @@ class Source:
     def seconds(self) -> Fraction | None:
         """How long the wanted part lasts; None where the file does not say."""
         whole = self.container.duration
-        if self.cut.end is not None:
-            end = self.cut.end
-            if whole is not None:
-                end = min(end, Fraction(whole, _MICROSECONDS))
-        elif whole is None:
-            return None
-        else:
-            end = Fraction(whole, _MICROSECONDS)
-        return max(Fraction(0), end - self.cut.start)
+        ends = [] if whole is None else [Fraction(whole, _MICROSECONDS)]
+        ends += [] if self.cut.end is None else [self.cut.end]
+        return max(Fraction(0), min(ends) - self.cut.start) if ends else None
 
     @property
     def expected_frames(self) -> int | None:
@@ -396,29 +396,21 @@ class Source:
         """A packet of another stream with its times in the output, or None where it is cut away."""
         if self._is_picture(packet):
             return packet
-        if not self.cut:
-            if self.lift and packet.time_base is not None:
-                ticks = round(self.lift / packet.time_base)
-                packet.pts = None if packet.pts is None else packet.pts + ticks
-                packet.dts = None if packet.dts is None else packet.dts + ticks
-            return packet
-        if packet.pts is None or packet.time_base is None:
-            return None
-        base = packet.time_base
-        time = packet.pts * base - self.origin
-        lasts = (packet.duration or 0) * base
-        if self.cut.end is not None and time >= self.cut.end:
-            return None
-        if time < self.cut.start:
-            # A subtitle that is on the screen where the part starts is shown from there on.
-            if packet.stream.type != "subtitle" or time + lasts <= self.cut.start:
+        if self.cut:
+            base = packet.time_base
+            if packet.pts is None or base is None:
                 return None
-            packet.duration = round((time + lasts - self.cut.start) / base)
-            packet.pts = packet.dts = 0
-            return packet
-        ticks = round(self.shift / base)
-        packet.pts -= ticks
-        packet.dts = None if packet.dts is None else packet.dts - ticks
+            time = packet.pts * base - self.origin
+            lasts = (packet.duration or 0) * base
+            if self.cut.end is not None and time >= self.cut.end:
+                return None
+            if time < self.cut.start:
+                # A subtitle that is on the screen where the part starts is shown from there on.
+                if packet.stream.type != "subtitle" or time + lasts <= self.cut.start:
+                    return None
+                packet.duration = round((time + lasts - self.cut.start) / base)
+                packet.pts = packet.dts = round(self.shift / base)
+        self._move(packet)
         return packet
 
 
@@ -436,13 +428,12 @@ def is_attached_picture(stream: "Stream") -> bool:
     return bool(stream.disposition & Disposition.attached_pic)
 
 
-def open_source(input: Path | str, cut: Cut = Cut(), *, threads: int = 0) -> Source:
+def open_source(input: Path | str, cut: Cut = Cut()) -> Source:
     """Open a video file, or stdin where ``input`` is "-".
 
     Args:
         input: the file.
         cut: the part that is wanted.
-        threads: that may decode; 0 lets FFmpeg choose.
 
     Raises:
         UnreadableVideo: there is no such file, it is no video, or it gives no frame.
@@ -466,7 +457,7 @@ def open_source(input: Path | str, cut: Cut = Cut(), *, threads: int = 0) -> Sou
         if stream.codec_context is None:
             raise UnsupportedVideo(f"{name}: its video is in a format that this FFmpeg does not decode")
         stream.thread_type = ThreadType.AUTO
-        stream.thread_count = threads
+        stream.thread_count = 0  # FFmpeg's own choice
         others = [other for other in container.streams if other.index != stream.index]
         return Source(name, container, stream, others, cut, seekable=is_regular(input))
     except BaseException:

@@ -141,11 +141,6 @@ class Line:
             waited = stage.waiting_seconds
         return result
 
-    @property
-    def waiting_seconds(self) -> float:
-        """For how long the consumer waited for the last stage."""
-        return [*self._stages.values()][-1].waiting_seconds if self._stages else 0.0
-
     def close(self, seconds: float | None = None) -> bool:
         """Stop all stages, and wait for their threads to end, for each at most so many seconds; whether
         they have.

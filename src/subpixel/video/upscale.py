@@ -122,14 +122,15 @@ def upscale_video(
     kind = _container(output, container)
     cut = Cut(Fraction(start), None if end is None else Fraction(end))
     check_paths(input, output, overwrite)
-    piped = output == PIPE or not is_regular(input)
+    regular = is_regular(input)
+    piped = output == PIPE or not regular
     meter = Meter(progress)
-    opened = open_source(input, cut) if is_regular(input) else patiently(lambda: open_source(input, cut))
+    opened = open_source(input, cut) if regular else patiently(lambda: open_source(input, cut))
     with contextlib.closing(opened) as source:
         upscaler = upscaler or load(model, scale=scale)
         threads = (None if piped else earlier_threads(Path(output))) or available_cpus()
         plan = make_plan(source, upscaler, kind, encoding, threads=threads, drop_unsupported=drop_unsupported)
-        check_picture(kind, source, plan.track(plan.encoder.open().extradata))
+        check_picture(kind, source, plan.track)
         meter.rate, meter.total = float(source.rate), source.expected_frames
         try:
             if piped:
@@ -137,7 +138,7 @@ def upscale_video(
             else:
                 damage = run_in_segments(plan, Path(output), overwrite, meter)
         finally:
-            source.is_waited_for = not meter.line.close(None if is_regular(input) else _PATIENCE_SECONDS)
+            source.is_waited_for = not meter.line.close(None if regular else _PATIENCE_SECONDS)
         meter.tell(last=True)
         return _report(plan, input, output, meter, damage)
 

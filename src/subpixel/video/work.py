@@ -8,6 +8,7 @@ import hashlib
 import heapq
 import shutil
 from collections.abc import Iterable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
@@ -45,26 +46,15 @@ def run_through(plan: Plan, output: str, overwrite: bool, meter: Meter) -> Damag
         OutputError: the output cannot be written.
     """
     codec = plan.encoder.open()
-    track = plan.track(codec.extradata)
-    with _telling(output), _target(output, overwrite) as target:
-        muxer: Muxer | Y4mWriter
-        if plan.container is Y4M:
-            muxer = Y4mWriter(target, track)
-        else:
-            muxer = Muxer(
-                "pipe:1" if output == PIPE else Path(target.name), plan.container, plan.source, track
-            )
+    with _telling(output), _place(output, overwrite) as place, contextlib.ExitStack() as stack:
+        writer = stack.enter_context(_writer(plan, place))
         packets = meter.line.add("demux", plan.source.packets)
         read = meter.line.add("decode", plan.source.events, packets)
         large = meter.line.add("upscale", lambda events: _enlarged(events, plan, meter), read)
         for item in meter.line.add("encode", lambda items: encode(items, codec), large):
-            if isinstance(item, Encoded):
-                meter.writing(muxer.video, item)
-            else:
-                meter.writing(muxer.copy, item)
+            meter.writing(_put, writer, item)
             meter.tell()
-        meter.writing(muxer.close)
-        plan.notices += _refused(muxer)
+        meter.writing(stack.close)
     return plan.source.damage
 
 
@@ -175,42 +165,50 @@ def _enlarged(
 
 def _join(plan: Plan, journal: Journal, output: Path, overwrite: bool) -> None:
     """Write the output: the segments' pictures, and all else of the input, which is read once more."""
-    # An encoder as those of the segments, for what decoders need before the first packet.
-    track = plan.track(plan.encoder.open().extradata)
-    pictures = joined(journal)
     with write_atomically(output, overwrite=overwrite) as part, _telling(str(output)):
-        if plan.container is Y4M:
-            with part.open("wb") as file:
-                writer = Y4mWriter(file, track)
-                for picture in pictures:
-                    writer.video(picture)
-                writer.close()
-            journal.write(part)
-            return
-        with contextlib.closing(open_source(plan.source.name, plan.source.cut)) as source:
-            kept = {stream.index for stream in plan.source.others}
-            source.others = [stream for stream in source.others if stream.index in kept]
-            muxer = Muxer(part, plan.container, source, track)
-            for item in _by_time(pictures, source.copies(), plan):
-                if isinstance(item, Encoded):
-                    muxer.video(item)
-                else:
-                    muxer.copy(item)
-            muxer.close()
-            plan.notices += _refused(muxer)
+        with _writer(plan, part) as writer:
+            for item in _by_time(joined(journal), _copies(plan), plan.encoder.time_base):
+                _put(writer, item)
         journal.write(part)
 
 
-def _refused(muxer: Muxer | Y4mWriter) -> list[str]:
-    """What is told of damaged packets that no container takes."""
-    return [f"{muxer.refused} damaged packets of other streams are left out"] if muxer.refused else []
+def _copies(plan: Plan) -> Iterator["Packet"]:
+    """The packets of the input's other streams, from its beginning."""
+    if plan.source.others:
+        with contextlib.closing(open_source(plan.source.name, plan.source.cut)) as source:
+            yield from source.copies()
+
+
+@contextlib.contextmanager
+def _writer(plan: Plan, place: Path | None) -> Iterator[Muxer | Y4mWriter]:
+    """What writes the plan's container to a file, or to stdout where there is no place; closed at the end."""
+    if plan.container is Y4M:
+        with open(1, "wb", closefd=False) if place is None else place.open("wb") as file:
+            y4m = Y4mWriter(file, plan.track)
+            yield y4m
+            y4m.close()
+        return
+    muxer = Muxer(place, plan.container, plan.source, plan.track)
+    yield muxer
+    muxer.close()
+    if muxer.refused:
+        plan.notices.append(f"{muxer.refused} damaged packets of other streams are left out")
+
+
+def _put(writer: Muxer | Y4mWriter, item: Union[Encoded, "Packet"]) -> None:
+    if isinstance(item, Encoded):
+        writer.video(item)
+    else:
+        writer.copy(item)
 
 
 def _by_time(
-    pictures: Iterable[Encoded], packets: Iterable["Packet"], plan: Plan
+    pictures: Iterable[Encoded], packets: Iterable["Packet"], base: Fraction
 ) -> Iterator[Union[Encoded, "Packet"]]:
-    """Both, by time of decoding, so that the container's interleaving has little to wait for."""
-    base = plan.encoder.time_base
+    """Both, by time of decoding, so that the container's interleaving has little to wait for.
+
+    Pictures count in units of ``base``, packets in their own.
+    """
 
     def seconds(packet: "Packet") -> float:
         return float((packet.dts or 0) * (packet.time_base or 0))
@@ -244,14 +242,13 @@ def _digest_of_file(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _target(output: str, overwrite: bool) -> Iterator[Any]:
-    """An open file for the output: stdout, or one that takes its name when it is whole."""
+def _place(output: str, overwrite: bool) -> Iterator[Path | None]:
+    """A file that takes the output's name when it is whole; None for stdout."""
     if output == PIPE:
-        with open(1, "wb", closefd=False) as stdout:
-            yield stdout
+        yield None
     else:
-        with write_atomically(Path(output), overwrite=overwrite) as part, part.open("wb") as file:
-            yield file
+        with write_atomically(Path(output), overwrite=overwrite) as part:
+            yield part
 
 
 @contextlib.contextmanager
