@@ -23,10 +23,11 @@ from subpixel.video.codecs import (
     pixel_format,
 )
 from subpixel.video.containers import container_named, container_of
+from subpixel.video.cut import Cut
 from subpixel.video.encode import decoding_times
 from subpixel.video.hdr import Hdr, MasteringDisplay, encoder_options, with_parameters
 from subpixel.video.journal import Journal
-from subpixel.video.source import Cut, is_packet, open_source
+from subpixel.video.source import is_packet, open_source
 from subpixel.video.stages import Closed, Line, Overlapped
 from video_files import pictures, write
 

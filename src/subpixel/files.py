@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from subpixel.errors import OutputError, OutputExists
+from subpixel.errors import OutputError, OutputExists, OutputIsInput
 
 try:
     import fcntl
@@ -37,8 +37,8 @@ def write_atomically(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         OutputError: the folder cannot be written to, the disk is full, or the body raised any other
             ``OSError``.
     """
-    if not overwrite and os.path.lexists(path):
-        raise OutputExists(f"{path}: exists already; pass --overwrite (overwrite=True) to replace it")
+    if not overwrite:
+        refuse_existing(path)
     target = Path(os.path.realpath(path))
     if target.exists() and not target.is_file():
         raise OutputError(f"{path}: is no regular file, and cannot be replaced by one")
@@ -47,11 +47,11 @@ def write_atomically(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     handle = None
     try:
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder_of(path)
             _remove_leftovers(target)
             handle = _create_locked(part)
         except OSError as error:
-            raise OutputError(f"{path}: cannot write there ({error.strerror or error})") from error
+            raise _not_there(path, error) from error
         yield part
         with part.open("rb+") as file:
             os.fsync(file.fileno())
@@ -71,6 +71,30 @@ def write_atomically(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
             part.unlink()
         if handle is not None:
             os.close(handle)  # ends the lock that says a process is still at work on the file
+
+
+def refuse_existing(path: Path) -> None:
+    """Raise `OutputExists` where something stands under a name, be it a link that leads nowhere."""
+    if os.path.lexists(path):
+        raise OutputExists(f"{path}: exists already; pass --overwrite (overwrite=True) to replace it")
+
+
+def refuse_input(output: Path, input: Path) -> None:
+    """Raise `OutputIsInput` where both are the same file, perhaps through a link."""
+    if input.exists() and output.exists() and output.samefile(input):
+        raise OutputIsInput(f"{output}: is the input itself; name another output")
+
+
+def make_folder_of(path: Path) -> None:
+    """Make the folder that a file, or what a link leads to, shall lie in; `OutputError` where that fails."""
+    try:
+        Path(os.path.realpath(path)).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _not_there(path, error) from error
+
+
+def _not_there(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"{path}: cannot write there ({error.strerror or error})")
 
 
 def lock(path: Path) -> int | None:

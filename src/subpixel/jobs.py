@@ -1,4 +1,4 @@
-"""Which file becomes which, for a run over files and folders."""
+"""Which file becomes which, for a run over files and folders, and what was done to each."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,6 +28,29 @@ class Job(NamedTuple):
         """Whether it is one for `subpixel.video`, going by the names."""
         extensions = {path.suffix.lower() for path in self}
         return PIPE in map(str, self) or not extensions.isdisjoint(VIDEO_EXTENSIONS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What was done to one file."""
+
+    input: str
+    output: str
+    scale: int
+    model: str
+    engine: str
+    precision: str
+    target: str
+    """The processor that the engine was compiled for, in words for people."""
+    threads: int
+    reason: str
+    """Why this engine, in words for people."""
+    width: int
+    """Of the output in pixels, as `height`."""
+    height: int
+    seconds: float
+    notices: tuple[str, ...]
+    """What had to be changed or left out, in words for people."""
 
 
 @dataclass

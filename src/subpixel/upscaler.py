@@ -74,6 +74,18 @@ class Upscaler:
         """How many times larger each side becomes."""
         return self.model.scale
 
+    def facts(self, engine: Engine) -> dict[str, Any]:
+        """What a `subpixel.jobs.Report` says of the model and of the engine that ran it."""
+        return {
+            "scale": self.scale,
+            "model": self.model.name,
+            "engine": engine.name,
+            "precision": engine.precision,
+            "target": engine.target,
+            "threads": engine.threads,
+            "reason": self.reason,
+        }
+
     def engine_for(self, dtype: DTypeLike) -> Engine:
         """What runs the model on samples of a dtype: a deeper source than 8 bits may need more precision."""
         return self.engine if np.dtype(dtype) == np.uint8 else self._deep
@@ -203,6 +215,15 @@ def load(
     else:
         model = packaged.find(name, scale=scale or (None if name else DEFAULT_SCALE))
     return Upscaler(model, engine, precision=precision, threads=threads)
+
+
+def given_or_loaded(upscaler: Upscaler | None, model: str | None, scale: int | None) -> Upscaler:
+    """The upscaler that is given, or else one for a model and a scale; ValueError for both."""
+    if upscaler is None:
+        return load(model, scale=scale)
+    if not (scale is None and model is None):
+        raise ValueError("give an upscaler, or a scale and a model, not both")
+    return upscaler
 
 
 def _check(image: NDArray[Any]) -> None:

@@ -223,7 +223,7 @@ def _video_options(
     """Arguments of `upscale_video`. Raises ValueError for what can be seen to be wrong without the input."""
     from subpixel.video.codecs import Encoding, find_codec, options_for
     from subpixel.video.containers import container_named
-    from subpixel.video.source import Cut
+    from subpixel.video.cut import Cut
 
     options = {}
     for option in codec_options:
@@ -235,10 +235,9 @@ def _video_options(
         options_for(find_codec(codec), Encoding(codec, crf, preset, options))
     if container is not None:
         container_named(container)
-    part = {"start": _seconds(start), "end": None if end is None else _seconds(end)}
-    Cut(part["start"] or Fraction(0), part["end"])
+    cut = Cut(_seconds(start), None if end is None else _seconds(end))
     encoding = {"codec": codec, "crf": crf, "preset": preset, "codec_options": options}
-    return {**encoding, "container": container, **part}
+    return {**encoding, "container": container, "start": cut.start, "end": cut.end}
 
 
 _TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?)")

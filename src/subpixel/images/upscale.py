@@ -2,45 +2,22 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from subpixel.errors import ImageTooLarge, OutputError, OutputIsInput
-from subpixel.files import write_atomically
+from subpixel.errors import ImageTooLarge, OutputError
+from subpixel.files import refuse_input, write_atomically
 from subpixel.images.formats import DEFAULT_QUALITY, FORMATS, MAX_OUTPUT_PIXELS, Format, format_of
 from subpixel.images.picture import Picture, without_opaque_alpha
 from subpixel.images.planes import enlarge
 from subpixel.images.read import read
 from subpixel.images.write import write
+from subpixel.jobs import Report
 
 if TYPE_CHECKING:
     from subpixel.upscaler import Upscaler
-
-
-@dataclass(frozen=True)
-class Report:
-    """What was done to one picture."""
-
-    input: str
-    output: str
-    scale: int
-    model: str
-    engine: str
-    precision: str
-    target: str
-    """The processor that the engine was compiled for, in words for people."""
-    threads: int
-    reason: str
-    """Why this engine, in words for people."""
-    width: int
-    """Of the output in pixels, as `height`."""
-    height: int
-    seconds: float
-    notices: tuple[str, ...]
-    """What had to be changed or left out, in words for people."""
 
 
 def upscale_image(
@@ -77,18 +54,15 @@ def upscale_image(
         OutputError: the output exists, is the input, or cannot hold or be given the result.
         ModelError, EngineError: see `load`.
     """
-    from subpixel.upscaler import load
+    from subpixel.upscaler import given_or_loaded
 
     started = time.perf_counter()
     input, output = Path(input), Path(output)
     if not 1 <= quality <= 100:
         raise ValueError(f"quality must be 1 to 100, not {quality}")
-    if upscaler is not None and not (scale is None and model is None):
-        raise ValueError("give an upscaler, or a scale and a model, not both")
     kind = format_of(output)
-    if input.exists() and output.exists() and output.samefile(input):
-        raise OutputIsInput(f"{output}: is the input itself; name another output")
-    upscaler = upscaler or load(model, scale=scale)
+    refuse_input(output, input)
+    upscaler = given_or_loaded(upscaler, model, scale)
 
     def approve(width: int, height: int) -> None:
         _approve(input, output, kind, width * upscaler.scale, height * upscaler.scale, max_output_pixels)
@@ -110,13 +84,7 @@ def upscale_image(
     return Report(
         input=str(input),
         output=str(output),
-        scale=upscaler.scale,
-        model=upscaler.model.name,
-        engine=engine.name,
-        precision=engine.precision,
-        target=engine.target,
-        threads=engine.threads,
-        reason=upscaler.reason,
+        **upscaler.facts(engine),
         width=width,
         height=height,
         seconds=round(time.perf_counter() - started, 3),

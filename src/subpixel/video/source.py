@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Union
 from subpixel.errors import UnreadableVideo, UnsupportedVideo
 from subpixel.jobs import PIPE
 from subpixel.video.clock import Clock
+from subpixel.video.cut import LONGEST_SECONDS, WHOLE, Cut
+from subpixel.video.damage import Damage
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
@@ -25,7 +27,6 @@ _FEW_FRAMES = 2
 """By which a file's own word on how many it has may be off."""
 
 _MICROSECONDS = 1_000_000
-_LONGEST_SECONDS = 10**9
 _STEPS_BACK = (0, 10, 60)
 """Seconds before the start of a cut from where reading is tried, before it is tried from the beginning:
 where there is no index, a place between two key frames may be found."""
@@ -33,74 +34,6 @@ _SUBTITLES_LAST = 10
 """Seconds that a subtitle may have been on the screen where a cut starts."""
 _TAIL = 5
 """Seconds for which packets are still read behind the end of a cut: what belongs before it may come late."""
-
-
-@dataclass(frozen=True)
-class Cut:
-    """The part of a video that is wanted, in seconds from where it starts; the end may be open."""
-
-    start: Fraction = Fraction(0)
-    end: Fraction | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse an empty part."""
-        if self.start < 0:
-            raise ValueError(f"the start must not be negative, as {float(self.start):g} s is")
-        if self.start > _LONGEST_SECONDS:
-            raise ValueError(f"no video begins only after {float(self.start):g} s")
-        if self.end is not None and self.end <= self.start:
-            raise ValueError(
-                f"the end, {float(self.end):g} s, must lie behind the start, {float(self.start):g} s"
-            )
-
-    def __bool__(self) -> bool:
-        """Whether anything is cut away."""
-        return self.start > 0 or self.end is not None
-
-
-@dataclass
-class Damage:
-    """What was wrong with the input."""
-
-    frames: int = 0
-    """Frames read, damaged ones included."""
-    damaged: int = 0
-    """Frames that FFmpeg had to conceal, and packets of which it made none."""
-    retimed: int = 0
-    """Frames whose time was missing or not behind the one before, and was mended."""
-    missing: int = 0
-    """About how many frames the file should have had behind its end."""
-    appeared: bool = False
-    """Whether streams appeared midway, which are not read."""
-    resized: int = 0
-    """Frames of another size than the first, brought to that."""
-    broken: str = ""
-    """Why reading stopped before the end, if it did."""
-
-    @property
-    def share(self) -> float:
-        """How much of the video is damaged, 0 to 1."""
-        return (self.damaged + self.missing) / max(1, self.frames + self.missing, self.damaged)
-
-    @property
-    def notices(self) -> list[str]:
-        """All that, in words for people."""
-        notices = []
-        if self.damaged:
-            notices.append(
-                f"{self.damaged} frames were damaged, of {self.frames}; FFmpeg concealed what it could"
-            )
-        if self.missing:
-            notices.append(f"is cut off: about {self.missing} frames are missing at its end")
-        if self.appeared:
-            notices.append("streams that appear midway are left out")
-        if self.broken:
-            notices.append(f"could not be read to its end ({self.broken}); what comes before is there")
-        if self.retimed:
-            notices.append(f"{self.retimed} frames had no time, or one out of order, and were given one")
-        if self.resized:
-            notices.append(f"{self.resized} frames had another size than the first, and were brought to it")
-        return notices
 
 
 @dataclass
@@ -159,7 +92,7 @@ class Source:
             return [None]
         subtitles = any(stream.type == "subtitle" for stream in self.others)
         start = self.cut.start - (_SUBTITLES_LAST if subtitles else 0)
-        return [*(start - back for back in _STEPS_BACK if back < start), Fraction(-_LONGEST_SECONDS)]
+        return [*(start - back for back in _STEPS_BACK if back < start), Fraction(-LONGEST_SECONDS)]
 
     def _start_at(self, place: Fraction | None) -> None:
         import av
@@ -428,7 +361,7 @@ def is_attached_picture(stream: "Stream") -> bool:
     return bool(stream.disposition & Disposition.attached_pic)
 
 
-def open_source(input: Path | str, cut: Cut = Cut()) -> Source:
+def open_source(input: Path | str, cut: Cut = WHOLE) -> Source:
     """Open a video file, or stdin where ``input`` is "-".
 
     Args:

@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from subpixel.engines.select import available_cpus
-from subpixel.errors import OutputError, OutputExists, OutputIsInput
-from subpixel.jobs import PIPE
+from subpixel.files import make_folder_of, refuse_existing, refuse_input
+from subpixel.jobs import PIPE, Report
 from subpixel.video.codecs import Encoding
 from subpixel.video.containers import Y4M, Container, container_named, container_of
+from subpixel.video.cut import Cut
+from subpixel.video.damage import Damage
 from subpixel.video.journal import Journal
 from subpixel.video.meter import Meter, Progress
 from subpixel.video.mux import check_picture
 from subpixel.video.plan import Plan, make_plan
-from subpixel.video.source import Cut, Damage, is_regular, open_source
+from subpixel.video.source import is_regular, open_source
 from subpixel.video.stages import patiently
 from subpixel.video.work import earlier_threads, folder_beside, run_in_segments, run_through
 
@@ -28,29 +30,14 @@ _PATIENCE_SECONDS = 2
 """For which a pipe that gives nothing is waited for when a job is to stop."""
 
 
-@dataclass(frozen=True)
-class VideoReport:
+@dataclass(frozen=True, kw_only=True)
+class VideoReport(Report):
     """What was done to one video."""
 
-    input: str
-    output: str
-    scale: int
-    model: str
-    engine: str
-    precision: str
-    target: str
-    """The processor that the engine was compiled for, in words for people."""
-    threads: int
-    reason: str
-    """Why this engine, in words for people."""
     codec: str
-    width: int
-    """Of the output in pixels, as `height`."""
-    height: int
     frames: int
     resumed_frames: int
     """How many of them an earlier run had made."""
-    seconds: float
     frames_per_second: float
     """Of the frames that this run made."""
     stages: Mapping[str, float]
@@ -62,8 +49,6 @@ class VideoReport:
     """About how many are missing at the end of an input that is cut off."""
     damaged_share: float
     """Of damaged and missing frames, 0 to 1."""
-    notices: tuple[str, ...]
-    """What had to be changed or left out, in words for people."""
 
 
 def upscale_video(
@@ -113,10 +98,8 @@ def upscale_video(
         ValueError: the codec does not know what is asked of it, or there is no such codec, container or part.
         BrokenPipeError: whoever read from stdout has closed it.
     """
-    from subpixel.upscaler import load
+    from subpixel.upscaler import given_or_loaded
 
-    if upscaler is not None and not (scale is None and model is None):
-        raise ValueError("give an upscaler, or a scale and a model, not both")
     encoding = Encoding(codec, crf, preset, codec_options or {})
     input, output = str(input), str(output)
     kind = _container(output, container)
@@ -127,7 +110,7 @@ def upscale_video(
     meter = Meter(progress)
     opened = open_source(input, cut) if regular else patiently(lambda: open_source(input, cut))
     with contextlib.closing(opened) as source:
-        upscaler = upscaler or load(model, scale=scale)
+        upscaler = given_or_loaded(upscaler, model, scale)
         threads = (None if piped else earlier_threads(Path(output))) or available_cpus()
         plan = make_plan(source, upscaler, kind, encoding, threads=threads, drop_unsupported=drop_unsupported)
         check_picture(kind, source, plan.track)
@@ -148,14 +131,11 @@ def check_paths(input: str, output: str, overwrite: bool) -> None:
     if output == PIPE:
         return
     path = Path(output)
-    if is_regular(input) and path.exists() and path.samefile(input):
-        raise OutputIsInput(f"{path}: is the input itself; name another output")
-    if path.exists() and not overwrite and not Journal.has_written(folder_beside(path), path):
-        raise OutputExists(f"{path}: exists already; pass --overwrite (overwrite=True) to replace it")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot write there ({error.strerror or error})") from error
+    if is_regular(input):
+        refuse_input(path, Path(input))
+    if not overwrite and not Journal.has_written(folder_beside(path), path):
+        refuse_existing(path)
+    make_folder_of(path)
 
 
 def _container(output: str, name: str | None) -> Container:
@@ -165,17 +145,10 @@ def _container(output: str, name: str | None) -> Container:
 
 
 def _report(plan: Plan, input: str, output: str, meter: Meter, damage: Damage) -> VideoReport:
-    engine = plan.engine
     return VideoReport(
         input=input,
         output=output,
-        scale=plan.upscaler.scale,
-        model=plan.upscaler.model.name,
-        engine=engine.name,
-        precision=engine.precision,
-        target=engine.target,
-        threads=engine.threads,
-        reason=plan.upscaler.reason,
+        **plan.upscaler.facts(plan.engine),
         codec=plan.encoder.codec.name,
         width=plan.encoder.width,
         height=plan.encoder.height,

@@ -16,6 +16,7 @@ from subpixel.errors import OutputError
 from subpixel.files import write_atomically
 from subpixel.jobs import PIPE
 from subpixel.video.containers import Y4M
+from subpixel.video.damage import Damage
 from subpixel.video.encode import (
     SEGMENT_FRAMES,
     Begin,
@@ -28,7 +29,7 @@ from subpixel.video.journal import Journal
 from subpixel.video.meter import Meter
 from subpixel.video.mux import Muxer, Y4mWriter
 from subpixel.video.plan import Plan
-from subpixel.video.source import Damage, is_packet, open_source
+from subpixel.video.source import is_packet, open_source
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame

@@ -1,0 +1,48 @@
+"""What was wrong with an input, counted while it is read."""
+
+from dataclasses import dataclass
+
+
+@dataclass
+class Damage:
+    """What was wrong with the input."""
+
+    frames: int = 0
+    """Frames read, damaged ones included."""
+    damaged: int = 0
+    """Frames that FFmpeg had to conceal, and packets of which it made none."""
+    retimed: int = 0
+    """Frames whose time was missing or not behind the one before, and was mended."""
+    missing: int = 0
+    """About how many frames the file should have had behind its end."""
+    appeared: bool = False
+    """Whether streams appeared midway, which are not read."""
+    resized: int = 0
+    """Frames of another size than the first, brought to that."""
+    broken: str = ""
+    """Why reading stopped before the end, if it did."""
+
+    @property
+    def share(self) -> float:
+        """How much of the video is damaged, 0 to 1."""
+        return (self.damaged + self.missing) / max(1, self.frames + self.missing, self.damaged)
+
+    @property
+    def notices(self) -> list[str]:
+        """All that, in words for people."""
+        notices = []
+        if self.damaged:
+            notices.append(
+                f"{self.damaged} frames were damaged, of {self.frames}; FFmpeg concealed what it could"
+            )
+        if self.missing:
+            notices.append(f"is cut off: about {self.missing} frames are missing at its end")
+        if self.appeared:
+            notices.append("streams that appear midway are left out")
+        if self.broken:
+            notices.append(f"could not be read to its end ({self.broken}); what comes before is there")
+        if self.retimed:
+            notices.append(f"{self.retimed} frames had no time, or one out of order, and were given one")
+        if self.resized:
+            notices.append(f"{self.resized} frames had another size than the first, and were brought to it")
+        return notices
