@@ -114,3 +114,7 @@ def test_wrong_usage(tmp_path):
     result = CliRunner().invoke(app, ["figures", "-o", str(tmp_path / "f"), "--dataset", str(tmp_path)])
     assert result.exit_code == 1
     assert "holds no pictures" in result.stderr
+    Image.fromarray(np.zeros((40, 40), np.uint8)).save(tmp_path / "small.png")
+    result = CliRunner().invoke(app, ["figures", "-o", str(tmp_path / "g"), "--dataset", str(tmp_path)])
+    assert result.exit_code == 1
+    assert "holds no picture of 90 x 90 pixels" in result.stderr

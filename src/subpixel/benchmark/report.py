@@ -4,13 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from subpixel.benchmark.measure import Benchmark, Timing
-from subpixel.errors import OutputError
+from subpixel.drawing import OKABE_ITO, new_figure, save_figure
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-OURS, OTHERS = "#0072b2", "#999999"
-"""Of the palette of Okabe and Ito, which people of every colour vision can tell apart."""
+OURS, OTHERS = OKABE_ITO[0], "#999999"
 
 
 def table(benchmark: Benchmark) -> "Table":
@@ -47,14 +46,8 @@ def draw(benchmark: Benchmark, path: Path) -> None:
 
     Raises `OutputError` when matplotlib is missing or the file cannot be written.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise OutputError(f"{path}: drawing needs matplotlib ({error}): pip install matplotlib") from error
     timings = _fastest_first(benchmark)[::-1]
-    figure = Figure(figsize=(7, 0.45 * len(timings) + 1.3), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure((7, 0.45 * len(timings) + 1.3))
     axes = figure.add_subplot()
     medians = [timing.median_ms for timing in timings]
     spread = [
@@ -75,10 +68,7 @@ def draw(benchmark: Benchmark, path: Path) -> None:
         f"{benchmark.model}, {benchmark.size} x{benchmark.scale}, {_threads(benchmark)}", fontsize=10
     )
     axes.spines[["top", "right"]].set_visible(False)
-    try:
-        figure.savefig(path, dpi=150)
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{path}: could not be written ({error})") from error
+    save_figure(figure, path)
 
 
 def _fastest_first(benchmark: Benchmark) -> list[Timing]:

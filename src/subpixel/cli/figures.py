@@ -35,7 +35,9 @@ def figures(
     into filters in LR space (the companion note's), and with --dataset crops (5 and 6) and quality against
     time (2).
     """
+    from subpixel.drawing import save_figure
     from subpixel.evaluation import figures as draw
+    from subpixel.files import refuse_existing
     from subpixel.networks import packaged
     from subpixel.upscaler import load
 
@@ -53,8 +55,8 @@ def figures(
 
         def place(name: str) -> Path:
             path = output / name
-            if path.exists() and not overwrite:
-                raise OutputError(f"{path}: exists already; pass --overwrite to replace it")
+            if not overwrite:
+                refuse_existing(path)
             return path
 
         todo: list[tuple[Path, Callable[[], Any]]] = [(place("equivalence.png"), draw.equivalence)]
@@ -67,10 +69,10 @@ def figures(
             crops, quality, numbers = map(place, ("crops.png", "quality.png", "quality.json"))
             todo.append((crops, partial(draw.crops, dataset, engines)))
         for path, drawn in todo:
-            draw.save(drawn(), path)
+            save_figure(drawn(), path)
             typer.echo(path)
         if dataset is not None:
             figure, shown = draw.quality_against_time(dataset, engines)
-            draw.save(figure, quality)
+            save_figure(figure, quality)
             numbers.write_text(json.dumps(shown, indent=2) + "\n")
             typer.echo(quality)

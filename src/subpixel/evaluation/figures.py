@@ -1,11 +1,10 @@
 """The ESPCN paper's figures, drawn from models of one's own: filters, crops, quality against time.
 
-Grey maps are diverging around mid-grey for weights, and colours are those of Okabe and Ito, which people who
-do not see all colours tell apart, and which differ in grey, for print.
+Weights are shown in grey, zero in its middle.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from subpixel.color import luma_8bit
+from subpixel.drawing import OKABE_ITO, new_figure
 from subpixel.engines.base import Engine
-from subpixel.errors import OutputError
+from subpixel.errors import DatasetError
 from subpixel.evaluation.metrics import psnr_db
 from subpixel.evaluation.protocol import (
     UpscaleLuma,
@@ -30,10 +30,6 @@ from subpixel.shuffle import activation_patterns, transposed_kernel
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
-"""Colours that differ for every kind of eye."""
-
-_DPI = 160
 _REPEATS = 5
 
 
@@ -65,7 +61,7 @@ def equivalence(scale: int = 2, side: int = 4) -> "Figure":
     Left, the kernel of a transposed convolution, each weight in the colour of the phase that it makes; right,
     the filters of the equal sub-pixel convolution, one for each phase (arXiv 1609.07009, figures 4 to 8).
     """
-    figure = _figure((0.45 * side * (1 + scale), 0.45 * side + 1.0))
+    figure = new_figure((0.45 * side * (1 + scale), 0.45 * side + 1.0))
     left, *others = figure.subplots(1, 1 + scale**2, width_ratios=[side / 2, *[side / scale / 2] * scale**2])
     patterns = activation_patterns(side, scale).reshape(scale**2, side, side)
     phases = patterns.argmax(0)
@@ -94,29 +90,28 @@ def crops(folder: Path, engines: Sequence[Engine], *, count: int = 4, side_px: i
         count: how many pictures, those that gain most first.
         side_px: of a crop in HR pixels.
 
-    Raises `DatasetError` where the folder has no readable pictures.
+    Raises `DatasetError` where the folder has no readable pictures, or none as large as a crop.
     """
     scale = engines[0].model.scale
-    methods: list[tuple[str, UpscaleLuma]] = [("bicubic", bicubic(scale))]
-    methods += [(engine.model.name, engine) for engine in engines]
+    methods = _methods(engines)
     rows = []
-    for file in pictures(folder):
-        hr = crop_to_multiple(luma_8bit(read_picture(file)), scale)
+    for name, hr, lr in _pairs(folder, scale):
         if min(hr.shape) < side_px:
             continue
-        lr = lr_plane(hr, scale)
-        results = [method(lr) for _, method in methods]
+        results = [method(lr) for method in methods.values()]
         scores = [psnr_db(hr, result, shave=scale) for result in results]
-        rows.append((max(scores[1:]) - scores[0], file.stem, hr, results, scores))
+        rows.append((max(scores[1:]) - scores[0], name, hr, results, scores))
+    if not rows:
+        raise DatasetError(f"{folder}: holds no picture of {side_px} x {side_px} pixels, which a crop takes")
     rows = sorted(rows, key=lambda row: -row[0])[:count]
-    figure = _figure((2.0 * (len(methods) + 1), 2.25 * len(rows)))
+    figure = new_figure((2.0 * (len(methods) + 1), 2.25 * len(rows)))
     grid = figure.subplots(len(rows), len(methods) + 1, squeeze=False)
     for (_, name, hr, results, scores), line in zip(rows, grid, strict=True):
         place = _liveliest(hr, results, side_px)
         for axes, picture, title in zip(
             line,
             [hr, *results],
-            [f"{name}, original", *(f"{m[0]}\n{s:.2f} dB" for m, s in zip(methods, scores, strict=True))],
+            [f"{name}, original", *(f"{m}\n{s:.2f} dB" for m, s in zip(methods, scores, strict=True))],
             strict=True,
         ):
             axes.imshow(picture[place], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
@@ -134,31 +129,28 @@ def quality_against_time(folder: Path, engines: Sequence[Engine]) -> tuple["Figu
         The figure, and what it shows: name, ``psnr_db`` and ``milliseconds`` of each method.
     """
     scale = engines[0].model.scale
-    methods: list[tuple[str, Engine | None, UpscaleLuma]] = [("bicubic", None, bicubic(scale))]
-    methods += [(engine.model.name, engine, engine) for engine in engines]
-    sums = {name: [0.0, 0.0] for name, _, _ in methods}
-    files = pictures(folder)
-    for file in files:
-        hr = crop_to_multiple(luma_8bit(read_picture(file)), scale)
-        lr = lr_plane(hr, scale)
-        for name, _, method in methods:
+    methods = _methods(engines)
+    sums = {name: [0.0, 0.0] for name in methods}
+    count = len(pictures(folder))
+    for _, hr, lr in _pairs(folder, scale):
+        for name, method in methods.items():
             times = []
             for _ in range(_REPEATS):
                 started = time.perf_counter()
                 result = method(lr)
                 times.append(time.perf_counter() - started)
-            sums[name][0] += psnr_db(hr, result, shave=scale) / len(files)
-            sums[name][1] += float(np.median(times)) * 1000 / len(files)
+            sums[name][0] += psnr_db(hr, result, shave=scale) / count
+            sums[name][1] += float(np.median(times)) * 1000 / count
     shown: list[dict[str, Any]] = [
         {
             "method": name,
-            "engine": None if engine is None else f"{engine.name} {engine.precision}",
+            "engine": f"{method.name} {method.precision}" if isinstance(method, Engine) else None,
             "psnr_db": round(sums[name][0], 3),
             "milliseconds": round(sums[name][1], 3),
         }
-        for name, engine, _ in methods
+        for name, method in methods.items()
     ]
-    figure = _figure((6.4, 4.2))
+    figure = new_figure((6.4, 4.2))
     axes = figure.subplots()
     for number, row in enumerate(shown):
         axes.plot(
@@ -182,23 +174,19 @@ def quality_against_time(folder: Path, engines: Sequence[Engine]) -> tuple["Figu
     return figure, shown
 
 
-def save(figure: "Figure", path: Path) -> None:
-    """Write a figure; `OutputError` where that fails."""
-    try:
-        figure.savefig(path, dpi=_DPI)
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{path}: could not be written ({error})") from error
+def _methods(engines: Sequence[Engine]) -> dict[str, UpscaleLuma]:
+    """Bicubic and the models by name, in the order in which they are shown."""
+    return {
+        "bicubic": bicubic(engines[0].model.scale),
+        **{engine.model.name: engine for engine in engines},
+    }
 
 
-def _figure(inches: tuple[float, float]) -> "Figure":
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise OutputError(f"drawing needs matplotlib ({error}): pip install matplotlib") from error
-    figure = Figure(figsize=inches, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+def _pairs(folder: Path, scale: int) -> Iterator[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]]:
+    """Name, HR and LR luma of each picture of a test set."""
+    for file in pictures(folder):
+        hr = crop_to_multiple(luma_8bit(read_picture(file)), scale)
+        yield file.stem, hr, lr_plane(hr, scale)
 
 
 def _grid(filters: NDArray[np.float32], title: str, legend: str) -> "Figure":
@@ -206,7 +194,7 @@ def _grid(filters: NDArray[np.float32], title: str, legend: str) -> "Figure":
     order = np.argsort(-np.abs(filters).sum((1, 2)))
     columns = 16 if len(filters) > 32 else 8
     rows = -(-len(filters) // columns)
-    figure = _figure((0.42 * columns, 0.42 * rows + 0.6))
+    figure = new_figure((0.42 * columns, 0.42 * rows + 0.6))
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
