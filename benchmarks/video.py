@@ -3,8 +3,8 @@
     python benchmarks/video.py CLIP [--frames 300] [--rounds 3]
 
 CLIP is any film; its frames, made 640x360 and repeated as far as needed, become an H.264 file, which
-is then enlarged x3 with ESPCN and encoded with libx264 superfast at crf 20, by `subpixel upscale` and by
-the `ffmpeg` of the package imageio-ffmpeg. Writes ``benchmarks/results/video-KIND.json`` for this kind of
+is then enlarged x3 with ESPCN and encoded with libx264 superfast at crf 20, by `subpixel upscale`, with a network
+of one layer in its place too, and by the `ffmpeg` of the package imageio-ffmpeg. Writes ``benchmarks/results/video-KIND.json`` for this kind of
 processor. Needs `pip install '.[bench]'`.
 """
 
@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ import subpixel
 from subpixel.benchmark.measure import machine_name
 from subpixel.engines.halide.machine import host_kind
 from subpixel.engines.select import available_cpus
+from subpixel.model import Convolution, Description, Model
+from subpixel.resample import bicubic_kernels
 from subpixel.video.frames import FrameUpscaler
 
 ROOT = Path(__file__).parents[1]
@@ -77,8 +79,18 @@ class Job:
             raise SystemExit(f"failed: {' '.join(command)}")
 
 
-def upscale_job(source: Path, target: str) -> Job:
-    command = [sys.executable, "-m", "subpixel", "upscale", str(source), "-o", target, "-s", str(SCALE)]
+def one_layer() -> Model:
+    """Bicubic as a network, next to which all else that is done to a film can be seen."""
+    description = Description(SCALE, (Convolution(1, SCALE**2, 5),))
+    weights = {
+        "layers.0.weight": bicubic_kernels(SCALE)[:, None].astype(np.float32),
+        "layers.0.bias": np.zeros(SCALE**2, np.float32),
+    }
+    return Model(f"bicubic-x{SCALE}", description, weights)
+
+
+def upscale_job(source: Path, target: str, model: str = f"espcn-t91-x{SCALE}") -> Job:
+    command = [sys.executable, "-m", "subpixel", "upscale", str(source), "-o", target, "-m", model]
     if target == "-":
         return Job(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     encoder = ["--codec", "libx264", "--preset", ENCODER["preset"], "--crf", ENCODER["crf"]]
@@ -131,12 +143,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "in.mp4", Path(folder) / "out.mkv"
         make_clip(options.clip, source, options.frames)
-        upscale_job(source, "-")  # compiles the network, once on a machine
-        jobs: dict[str, list[Job]] = {"subpixel": [], "ffmpeg bicubic": [], "subpixel to y4m": []}
+        one = Path(folder) / "one-layer.safetensors"
+        one_layer().save(one)
+        turns: dict[str, Callable[[], Job]] = {
+            "subpixel": lambda: upscale_job(source, str(target)),
+            "ffmpeg bicubic": lambda: bicubic_job(ffmpeg, source, target),
+            "subpixel to y4m": lambda: upscale_job(source, "-"),
+            "one layer": lambda: upscale_job(source, str(target), str(one)),
+            "one layer to y4m": lambda: upscale_job(source, "-", str(one)),
+        }
+        for model in (f"espcn-t91-x{SCALE}", str(one)):
+            upscale_job(source, "-", model)  # compiles the network, once on a machine
+        jobs: dict[str, list[Job]] = {name: [] for name in turns}
         for number in range(options.rounds):
-            jobs["subpixel"].append(upscale_job(source, str(target)))
-            jobs["ffmpeg bicubic"].append(bicubic_job(ffmpeg, source, target))
-            jobs["subpixel to y4m"].append(upscale_job(source, "-"))
+            for name, turn in turns.items():
+                jobs[name].append(turn())
             print(number, {name: round(runs[-1].seconds, 2) for name, runs in jobs.items()}, flush=True)
         parts = parts_of_a_frame(source)
         make_clip(options.clip, source, 4 * options.frames)

@@ -36,6 +36,7 @@ from video_files import (
     streams,
     times,
     write,
+    write_broadcast,
 )
 
 SEGMENT = 10
@@ -257,12 +258,9 @@ def test_sound_that_starts_early_or_late(upscale, tmp_path, extension, sound_sta
 
 def test_a_stream_that_starts_late(upscale, tmp_path):
     """MPEG's transport stream begins at 1.4 seconds."""
-    source = write(
+    source = write_broadcast(
         tmp_path / "in.ts",
         pictures(10),
-        codec="mpeg2video",
-        sound="mp2",
-        time_base=Fraction(1, 25),
         container_options={"output_ts_offset": "1.4"},
     )
     assert times(source)[0] > 1
@@ -472,12 +470,9 @@ def test_a_part(upscale, tmp_path):
 
 def test_a_part_of_what_has_no_index(upscale, tmp_path):
     """A place found in a transport stream may lie behind the key frame that is needed."""
-    source = write(
+    source = write_broadcast(
         tmp_path / "in.ts",
         pictures(75, 160, 96),
-        codec="mpeg2video",
-        sound="mp2",
-        time_base=Fraction(1, 25),
         options={"g": "25"},
     )
     start = times(source)[0]
@@ -624,12 +619,9 @@ def test_damaged_sound_costs_itself_alone(upscale, monkeypatch, tmp_path):
 
 def test_a_film_that_begins_before_0_is_moved(upscale, tmp_path):
     """As those do whose clock runs over soon after they begin."""
-    source = write(
+    source = write_broadcast(
         tmp_path / "in.ts",
         pictures(75),
-        codec="mpeg2video",
-        sound="mp2",
-        time_base=Fraction(1, 25),
         container_options={"output_ts_offset": str(2**33 / 90_000 - 1.5)},
     )
     assert times(source)[0] < 0

@@ -125,6 +125,11 @@ def write(
     return path
 
 
+def write_broadcast(path, frames, **facts):
+    """Write a video as television sends it: MPEG-2 and its sound."""
+    return write(path, frames, codec="mpeg2video", sound="mp2", time_base=Fraction(1, RATE), **facts)
+
+
 def streams(path):
     """What a file says of each stream, in words: its type and codec."""
     with av.open(f"file:{path}") as file:
@@ -159,13 +164,11 @@ def times(path):
 
 def luma(frame):
     """The luma plane of a frame, ``(H, W)``."""
-    plane = frame.planes[0]
-    dtype = np.uint8 if frame.format.components[0].bits <= 8 else np.uint16
-    return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size).view(dtype)[:, : frame.width].copy()
+    return chroma(frame, 0)
 
 
 def chroma(frame, index=1):
-    """A chroma plane of a frame."""
+    """A plane of a frame, ``(H, W)``; that of Cb."""
     plane = frame.planes[index]
     dtype = np.uint8 if frame.format.components[0].bits <= 8 else np.uint16
     return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size).view(dtype)[:, : plane.width].copy()
