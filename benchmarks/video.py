@@ -3,8 +3,8 @@
     python benchmarks/video.py CLIP [--frames 300] [--rounds 3]
 
 CLIP is any film; its frames, made 640x360 and repeated as far as needed, become an H.264 file, which is
-then enlarged x3 and encoded with libx264 superfast at crf 20, in turn by `subpixel upscale` with ESPCN and with
-a network of one layer, and by the `ffmpeg` of the package imageio-ffmpeg. Writes
+then enlarged x3 and encoded with libx264 superfast at crf 20, in turn by `subpixel upscale` with ESPCN and
+with a network of one layer, and by the `ffmpeg` of the package imageio-ffmpeg. Writes
 ``benchmarks/results/video-KIND.json`` for this kind of processor. Needs `pip install '.[bench]'`.
 """
 
