@@ -87,6 +87,20 @@ def test_the_costs_of_training_steps_are_the_measured_ones() -> None:
         ) in page
 
 
+def test_the_times_of_a_first_run_are_the_measured_ones() -> None:
+    measured = json.loads((ROOT / "benchmarks" / "results" / "cold-start-avx2.json").read_text())
+    page = " ".join((ROOT / "docs" / "engine.md").read_text(encoding="utf-8").split())
+    usual, least = measured["median_seconds"], measured["min_seconds"]
+    for words in (
+        f"Compiling takes {usual['compile']:.2f} s (at least {least['compile']:.2f})",
+        f"loads it in {usual['load']:.2f} s",
+        f"{usual['first']:.2f} s the first time and {usual['afterwards']:.2f} afterwards "
+        f"(at least {least['first']:.2f} and {least['afterwards']:.2f})",
+        measured["machine"],
+    ):
+        assert words in page
+
+
 def test_the_engines_tables_are_the_measured_ones() -> None:
     """docs/engine.md and README.md print what `benchmarks/` stored."""
     results = ROOT / "benchmarks" / "results"

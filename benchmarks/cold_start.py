@@ -1,0 +1,89 @@
+"""How long the command takes for one picture, the first time and afterwards: figures of `docs/engine.md`.
+
+    python benchmarks/cold_start.py [--rounds 7]
+
+`subpixel upscale` of one 640x360 PNG, x3, as a whole process: with an empty folder for compiled networks, and
+again with what the first run left there, in turn; and within a process, compiling and loading the kernel that
+it needs. Writes ``benchmarks/results/cold-start-KIND.json`` for this kind of processor.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from subpixel.benchmark.measure import machine_name
+from subpixel.engines.halide.kernel import Kernel, compile_object
+from subpixel.engines.halide.machine import host_kind, host_machine
+from subpixel.engines.halide.plan import make_plan
+from subpixel.networks import packaged
+
+ROOT = Path(__file__).parents[1]
+
+
+def command_seconds(picture: Path, output: Path, cache: Path) -> float:
+    started = time.perf_counter()
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "subpixel",
+            "upscale",
+            str(picture),
+            "-o",
+            str(output),
+            "-s",
+            "3",
+            "--overwrite",
+        ],
+        env=os.environ | {"SUBPIXEL_CACHE": str(cache)},
+        check=True,
+    )
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=7)
+    rounds = parser.parse_args().rounds
+    plan = make_plan(packaged.find("espcn-t91-x3").description, host_machine(), "int8")
+    times: dict[str, list[float]] = {"first": [], "afterwards": [], "compile": [], "load": []}
+    with tempfile.TemporaryDirectory() as folder:
+        picture, output = Path(folder) / "in.png", Path(folder) / "out.png"
+        noise = np.random.default_rng(0).integers(0, 256, (12, 20, 3), np.uint8)
+        Image.fromarray(noise).resize((640, 360), Image.Resampling.BICUBIC).save(picture)
+        command_seconds(picture, output, Path(folder) / "warm")  # Python's own caches
+        for number in range(rounds):
+            cache = Path(folder) / str(number)
+            times["first"].append(command_seconds(picture, output, cache))
+            times["afterwards"].append(command_seconds(picture, output, cache))
+            started = time.perf_counter()
+            code = compile_object(plan, "uint8")
+            compiled = time.perf_counter()
+            Kernel(code)
+            times["compile"].append(compiled - started)
+            times["load"].append(time.perf_counter() - compiled)
+    stored = {
+        "machine": machine_name(),
+        "kind": host_kind(),
+        "rounds": rounds,
+        "median_seconds": {name: round(statistics.median(spent), 3) for name, spent in times.items()},
+        "min_seconds": {name: round(min(spent), 3) for name, spent in times.items()},
+    }
+    path = ROOT / "benchmarks" / "results" / f"cold-start-{host_kind()}.json"
+    path.write_text(json.dumps(stored, indent=2) + "\n")
+    print(json.dumps(stored, indent=2))
+
+
+if __name__ == "__main__":
+    main()
