@@ -2,12 +2,16 @@
 
     python benchmarks/tanh_fits.py
 
-Minimax by Lawson's reweighting of least squares: x * P(x^2) for 8 bits, x * P(x^2) / Q(x^2) for fp32. They
-stand in `subpixel/quantisation.py` and `subpixel/engines/halide/algorithm.py`.
+For 8 bits x * P(|x|) in 16-bit integers, by linear programming; for fp32 x * P(x^2) / Q(x^2), by Lawson's
+reweighting of least squares. They stand in `subpixel/quantisation.py` and
+`subpixel/engines/halide/algorithm.py`. Needs SciPy, which scikit-image brings.
 """
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linprog
+
+from subpixel.quantisation import TANH_LIMIT, tanh_steps
 
 ROUNDS = 600
 
@@ -39,9 +43,34 @@ def fit(
     return best
 
 
+def fit_small(limit: float, count: int) -> tuple[float, NDArray[np.float64]]:
+    """The coefficients of |x| / limit that fit best, and of these the ones whose largest is smallest.
+
+    What the polynomial gives at the limit stands for all that lies beyond, up to 1.
+    """
+    x = np.append(np.linspace(0, limit, 2000), limit)
+    wanted = np.append(np.tanh(x[:-1]), 1.0)
+    terms = np.stack([x * (x / limit) ** power for power in range(count)], axis=1)
+    one, none = np.ones((len(x), 1)), np.zeros((len(x), 1))
+    free = [(None, None)] * count
+    within = np.block([[terms, -one], [-terms, -one]])
+    error = linprog(np.eye(count + 1)[-1], within, np.append(wanted, -wanted), bounds=[*free, (0, None)]).fun
+    limits = np.block(
+        [[terms, none], [-terms, none], [np.eye(count), -one[:count]], [-np.eye(count), -one[:count]]]
+    )
+    room = 1.001 * error
+    right = np.concatenate([wanted + room, room - wanted, np.zeros(2 * count)])
+    smallest = linprog(np.eye(count + 1)[-1], limits, right, bounds=[*free, (0, None)])
+    return float(error), smallest.x[:count]
+
+
 def main() -> None:
-    error, top, _ = fit(3.5, 7, 0)
-    print(f"polynomial up to x^13 on [-3.5, 3.5]: off by {error:.2e}\n  {top.tolist()}")
+    error, top = fit_small(TANH_LIMIT, 6)
+    print(f"polynomial of |x| up to {TANH_LIMIT}: off by {error:.2e}; in steps of 2**-12:")
+    print(f"  {np.rint(top * 2**12).astype(int).tolist()}")
+    arguments = np.arange(-(2**15) + 1, 2**15)
+    off = tanh_steps(arguments) * TANH_LIMIT / 2**12 - np.tanh(arguments * TANH_LIMIT / 2**15)
+    print(f"  those of the package, rounding at each step: off by {np.abs(off).max():.2e}")
     error, top, bottom = fit(7.0, 4, 3)
     print(f"rational on [-7, 7]: off by {error:.2e}\n  {top.tolist()}\n  {bottom.tolist()}")
 

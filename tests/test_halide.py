@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -12,13 +13,15 @@ import numpy as np
 import pytest
 
 from random_models import halide_runs, odd_description, quantised_model, random_model
-from subpixel.engines.halide import HalideEngine
+from subpixel.engines.halide import HalideEngine, helpers
 from subpixel.engines.halide import engine as engine_module
+from subpixel.engines.halide.helpers import Helpers
 from subpixel.engines.halide.kernel import Kernel, compile_object
 from subpixel.engines.halide.machine import KINDS, machine
 from subpixel.engines.halide.pack import pack
 from subpixel.engines.halide.plan import GROUP, Machine, make_plan
 from subpixel.engines.numpy_engine import NumpyEngine
+from subpixel.engines.select import available_cpus
 from subpixel.errors import EngineError
 from subpixel.model import Convolution, Description
 from subpixel.networks import espcn, packaged
@@ -113,7 +116,11 @@ def test_eight_bits_are_the_same_integers(name):
 def test_products_by_fours_agree_too(scale):
     """The pipeline for processors with VNNI, compiled for one without."""
     model = packaged.find("espcn-t91", scale=scale)
-    plan = make_plan(model.description, Machine("by fours", AVX2, lanes=8, registers=16, quads=True), "int8")
+    plan = make_plan(
+        model.description,
+        Machine("by fours", AVX2, lanes=8, registers=16, quads=True, cache_bytes=2**20),
+        "int8",
+    )
     assert plan.products == "quads"
     kernel, parameters = Kernel(compile_object(plan, "uint8")), pack(model, plan)
     oracle = NumpyEngine(model, precision="int8")
@@ -154,9 +161,9 @@ def test_each_kind_of_processor_gets_its_instruction(kind, instruction, tmp_path
 def test_rectangles_equal_the_whole(monkeypatch, precision, working_set):
     model = packaged.find("espcn-t91-x3")
     lr = lr_plane((61, 75), np.uint8)
-    monkeypatch.setattr(engine_module, "WORKING_SET_BYTES", 10**9)
     whole = HalideEngine(model, precision=precision)(lr)
-    monkeypatch.setattr(engine_module, "WORKING_SET_BYTES", working_set)
+    small = replace(machine(), cache_bytes=working_set)
+    monkeypatch.setattr(engine_module, "host_machine", lambda *target: small)
     monkeypatch.setattr(engine_module, "LEAST_ROWS", 1)
     monkeypatch.setattr(engine_module, "LEAST_COLUMNS", 5)
     for threads in (1, 2, 4):
@@ -268,6 +275,21 @@ def test_tiles_fit_the_registers(kind, precision):
         assert (plan.weight_count, plan.channel_count) == (end_of_weights, end_of_channels)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads are left where they are")
+@pytest.mark.skipif(available_cpus() < 2, reason="needs two processors")
+def test_helpers_work_elsewhere_than_their_caller(monkeypatch):
+    allowed = os.sched_getaffinity(0)
+    team = Helpers(1)
+    for here in sorted(allowed)[:2]:
+        monkeypatch.setattr(helpers, "_current", lambda here=here: lambda: here)
+        for turn in range(2):
+            seen = []
+            for future in team.submit(lambda seen=seen: seen.append(os.sched_getaffinity(0))):
+                future.result(10)
+            assert turn == 0 or seen == [allowed - {here}]
+    assert os.sched_getaffinity(0) == allowed
+
+
 def test_threads_are_returned():
     before = threading.active_count()
     engine = HalideEngine(random_model(espcn(2)), threads=4)
@@ -375,8 +397,6 @@ def test_sums_that_could_exceed_32_bits_are_refused():
 
 
 def quantised_model_of_zeros(description):
-    from dataclasses import replace
-
     from subpixel.calibration import _placeholder
 
     layers = tuple(_placeholder(layer) for layer in description.layers)

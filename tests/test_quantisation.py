@@ -18,7 +18,15 @@ from subpixel.errors import EngineError, ModelError
 from subpixel.evaluation.protocol import evaluate_image, lr_plane, mean, pictures, read_picture
 from subpixel.model import Model, QuantisedLayer, load_model
 from subpixel.networks import espcn, packaged
-from subpixel.quantisation import TANH_LIMIT, fused, integer_layers, tanh_ratio
+from subpixel.quantisation import (
+    LEAST_TANH_SCALE,
+    TANH_COEFFICIENTS,
+    TANH_LIMIT,
+    _arguments,
+    integer_layers,
+    rounded_product,
+    tanh_steps,
+)
 
 
 def rounded_to_nearest(model):
@@ -42,20 +50,50 @@ def rounded_to_nearest(model):
 
 
 def test_tanh_is_close():
-    values = np.linspace(-8, 8, 100_001, dtype=np.float32)
-    approximation = values * tanh_ratio(values)
-    assert approximation.dtype == np.float32
-    clipped = approximation.clip(-1, 1)  # as the range of a channel does
-    assert np.abs(clipped - np.tanh(values.astype(np.float64))).max() < 0.002
-    np.testing.assert_array_equal(approximation, -approximation[::-1])
-    beyond = np.float32([1.001 * TANH_LIMIT, 100, 1e4])
-    assert (beyond * tanh_ratio(beyond)).min() > 0.998
+    arguments = np.arange(-(2**15) + 1, 2**15)
+    tanh = tanh_steps(arguments) * TANH_LIMIT / 2**12
+    assert np.abs(tanh - np.tanh(arguments * TANH_LIMIT / 2**15)).max() < 0.003
+    assert np.abs(tanh[[0, -1]]).min() > 0.998  # and stands for all that lies beyond
 
 
-def test_fused_rounds_once():
-    one = np.float32(1 + 2**-12)
-    assert fused(one, one, np.float32(-1 - 2**-11)) == np.float32(2**-24)
-    assert one * one - np.float32(1 + 2**-11) == 0
+def test_tanh_fits_16_bits_on_the_way():
+    """Engines compute it there: nothing may wrap, and only -32768 squared would."""
+    distance = np.arange(2**15)
+    polynomial = np.full_like(distance, TANH_COEFFICIENTS[-1])
+    for coefficient in TANH_COEFFICIENTS[-2::-1]:
+        polynomial = rounded_product(polynomial, distance) + coefficient
+        assert np.abs(polynomial).max() < 2**15
+    assert np.abs(tanh_steps(distance)).max() < 2**15
+
+
+def test_rounded_product_is_what_processors_give():
+    """``pmulhrsw``: ((a * b >> 14) + 1) >> 1, as Intel's manual writes it."""
+    rng = np.random.default_rng(0)
+    one, other = rng.integers(-(2**15) + 1, 2**15, (2, 10_000))
+    np.testing.assert_array_equal(rounded_product(one, other), ((one * other >> 14) + 1) >> 1)
+
+
+def test_the_arguments_of_tanh_keep_levels_within_a_byte():
+    """And no further: one step more on either side, where there is one, would leave it."""
+    rng = np.random.default_rng(0)
+    steps, zero = rng.integers(700, 2**15, 300).astype(np.int16), rng.integers(0, 256, 300).astype(np.uint8)
+    lowest, highest = _arguments(steps, zero)
+    arguments = np.arange(-(2**15) + 1, 2**15)
+    levels = rounded_product(tanh_steps(arguments), steps[:, None]) + zero[:, None]
+    inside = (arguments >= lowest[:, None]) & (arguments <= highest[:, None])
+    assert levels[inside].min() == 0
+    assert levels[inside].max() == 255
+    places = (ends.astype(int) + 2**15 - 1 for ends in (lowest, highest))
+    for row, low, high in zip(levels, *places, strict=True):
+        assert low == 0 or row[low - 1] < 0
+        assert high == len(row) - 1 or row[high + 1] > 255
+
+
+def test_levels_too_fine_for_tanh_are_refused():
+    model = quantised_model(espcn(2))
+    first = replace(model.quantised[0], output_scale=np.full(64, LEAST_TANH_SCALE / 2, np.float32))
+    with pytest.raises(EngineError, match=r"layer 0 has levels finer than 0\.00079 after tanh"):
+        integer_layers(replace(model, quantised=(first, *model.quantised[1:])))
 
 
 def test_integers_give_the_real_sums():

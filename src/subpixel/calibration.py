@@ -49,8 +49,8 @@ RANGES = (1.0, 0.85, 0.7, 0.55, 0.4, 0.3, 0.2)
 RANGE_PIXELS = 20_000
 """So many values of a channel decide its range."""
 
-LEAST_SCALE = 1e-4
-"""Of a channel's levels: one that hardly ever varies needs no finer ones."""
+LEAST_SCALE = 1e-3
+"""Of a channel's levels: one that hardly ever varies needs no finer ones, and `LEAST_TANH_SCALE` is near."""
 
 SHRINKS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)
 """Weight scales tried, as fractions of the one at which the largest weight is 127 steps."""

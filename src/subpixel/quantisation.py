@@ -8,18 +8,21 @@ where ``bias`` already holds what the inputs' zero levels would add, so that not
 way, and where what lies beyond the picture holds each channel's zero level. A sum becomes the next layer's
 input by
 
-    value = factor[o] * sum[o]                 (for PReLU, times its slope where the sum is negative)
-    input = floor(value + zero[o] + 1/2)                                    after relu, PReLU, no activation
-    input = floor(value * steps[o] * tanh_ratio(value) + zero[o] + 1/2)     after tanh
+    input = round(factor[o] * sum + zero[o])    clipped to 0..255          after relu, PReLU, no activation
+    x     = round(factor[o] * sum)              clipped to lowest[o]..highest[o]   for tanh
+    input = rounded_product(tanh_steps(x), steps[o]) + zero[o]
 
-clipped to 0..255, which is what makes relu a relu. The last layer's ``value`` is the real output.
+For PReLU the factor of a negative sum is ``negative_factor[o]``. The last layer's ``factor * sum`` is the
+real output.
 
-`tanh_ratio` is a polynomial for tanh(v) / v, and part of the definition. All of this is float32, in this
-order, and a product that something is added to is one fused multiply-add: so engines give the same integers,
-and a network in which one step more or less between layers matters is the same network everywhere.
+`tanh_steps` is part of the definition: a polynomial in 16-bit integers, of which a processor computes twice
+as many at once as it does of float32. The rest is float32: sum, factor and zero make one fused multiply-add,
+rounded half to even. So engines give the same integers, and a network in which one step more or less between
+layers matters is the same network everywhere.
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -28,25 +31,21 @@ from numpy.typing import NDArray
 from subpixel.errors import EngineError
 from subpixel.model import Model
 
-TANH_LIMIT = 3.5
-TANH_COEFFICIENTS = (
-    0.9905173804265158,
-    -0.29184618582650085,
-    0.07649412054516642,
-    -0.013051171330525918,
-    0.001314321094510435,
-    -7.031798102033965e-05,
-    1.533968453892692e-06,
-)
-"""Of x, x^3, ... x^13: the minimax fit to tanh on [-3.5, 3.5]. Beyond, it goes on as a straight line through
-zero, which passes 1 at once, where every channel's range ends. So it is off by at most 0.0019, a quarter of a
-step of 8 bits, and `subpixel.calibration` makes up for most of that. `benchmarks/tanh_fits.py` finds it."""
+TANH_LIMIT = 3.25
+"""Beyond this, tanh counts as what it is here. One step of tanh's argument is 2**-15 of it."""
+TANH_COEFFICIENTS = (4165, -594, -16596, 30556, -22253, 5980)
+"""Of powers of |x| / `TANH_LIMIT`, in steps of 2**-12: the minimax fit of x * p(|x|) to tanh. With what
+rounding adds it is off by at most 0.003, less than half a level of 8 bits. `benchmarks/tanh_fits.py` finds
+it. One coefficient less would be off by 0.005, and cost ESPCN x2 0.02 dB."""
 
 MAX_TAPS = 2**31 // (255 * 128) - 1
 """So many inputs times taps always fit a 32-bit sum, with room for the bias."""
 
 MAX_BIAS = 2**22
 """Of a channel in its own steps: below 2**24, which float32 holds exactly, even with the sum added."""
+
+LEAST_TANH_SCALE = 8 * TANH_LIMIT / (2**15 - 1)
+"""Of a channel's levels after tanh: with finer ones ``steps`` would not fit 16 bits."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +56,16 @@ class IntegerLayer:
     """``(outputs, inputs, kernel, kernel)``"""
     bias: NDArray[np.int32]
     factor: NDArray[np.float32]
-    slope: NDArray[np.float32]
-    """What PReLU multiplies negative values with; 1 where there is no PReLU."""
-    steps: NDArray[np.float32]
-    """How many steps of the output 1.0 has, after tanh; 1 where ``factor`` contains it."""
+    negative_factor: NDArray[np.float32]
+    """Of negative sums: PReLU's slope times ``factor``; without PReLU it is ``factor``."""
     zero: NDArray[np.uint8]
     """The output's level that means zero."""
+    steps: NDArray[np.int16]
+    """After tanh: how many levels the step of `tanh_steps` is, in steps of 2**-15; otherwise 0."""
+    lowest: NDArray[np.int16]
+    """The least argument of tanh whose level is not below 0; without tanh 0."""
+    highest: NDArray[np.int16]
+    """The largest whose level is not above 255; without tanh 0."""
 
 
 def integer_layers(model: Model) -> tuple[IntegerLayer, ...]:
@@ -83,49 +86,73 @@ def integer_layers(model: Model) -> tuple[IntegerLayer, ...]:
                 f"model {model.name}: layer {index} sums more than {MAX_TAPS} products, too many for 32 bits"
             )
         weight_sums = layer.weight.astype(np.int64).sum((2, 3)) @ zeros
-        steps = np.rint(layer.bias.astype(np.float64) / layer.weight_scale)
-        bias = np.clip(steps, -MAX_BIAS, MAX_BIAS).astype(np.int64) - weight_sums
-        factor, output_steps = layer.weight_scale.astype(np.float64), np.ones(described.outputs)
+        bias = np.clip(np.rint(layer.bias.astype(np.float64) / layer.weight_scale), -MAX_BIAS, MAX_BIAS)
+        factor = layer.weight_scale.astype(np.float64)
+        steps = lowest = highest = np.zeros(described.outputs, np.int16)
         if described.activation == "tanh" and index < last:
-            output_steps = 1 / layer.output_scale.astype(np.float64)
+            if layer.output_scale.min() < LEAST_TANH_SCALE:
+                raise EngineError(
+                    f"model {model.name}: layer {index} has levels finer than {LEAST_TANH_SCALE:.2g} after "
+                    "tanh; run `subpixel calibrate` again"
+                )
+            factor = factor * 2**15 / TANH_LIMIT
+            steps = np.rint(TANH_LIMIT * 8 / layer.output_scale.astype(np.float64)).astype(np.int16)
+            lowest, highest = _arguments(steps, layer.output_zero)
         elif index < last:
             factor = factor / layer.output_scale
-        # Engines turn levels into 32-bit integers before they clip them.
-        most = (np.abs(layer.weight.astype(np.float64)).sum((1, 2, 3)) * 255 + np.abs(bias)) * factor
-        if described.activation == "tanh" and (most * output_steps).max() > 2**32:
-            raise EngineError(f"model {model.name}: layer {index} has sums too large for its 8-bit outputs")
         slope = model.weights.get(f"layers.{index}.slope", np.ones(described.outputs, np.float32))
         result.append(
             IntegerLayer(
                 layer.weight,
-                bias.astype(np.int32),
+                (bias.astype(np.int64) - weight_sums).astype(np.int32),
                 factor.astype(np.float32),
-                slope,
-                output_steps.astype(np.float32),
+                (factor * slope).astype(np.float32),
                 layer.output_zero,
+                steps,
+                lowest,
+                highest,
             )
         )
         zeros = layer.output_zero.astype(np.int64)
     return tuple(result)
 
 
-def tanh_ratio(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The polynomial that stands for tanh(v) / v between 8-bit layers; any shape.
+def tanh_steps(arguments: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The tanh of arguments in whole numbers, in whole numbers.
 
-    Times v it passes 1 beyond the limit: that is for the caller to clip, to the range that the channel has.
+    Args:
+        arguments: from -32767 to 32767, in steps of `TANH_LIMIT` / 2**15; any shape.
+
+    Returns:
+        tanh / `TANH_LIMIT` in steps of 2**-12; within 16 bits, as all that it is computed from.
     """
-    squares = np.minimum(values * values, np.float32(TANH_LIMIT**2))
-    result: NDArray[np.float32] = np.full_like(squares, TANH_COEFFICIENTS[-1])
+    distance = np.abs(arguments)
+    polynomial = np.full_like(distance, TANH_COEFFICIENTS[-1])
     for coefficient in TANH_COEFFICIENTS[-2::-1]:
-        result = fused(result, squares, np.float32(coefficient))
-    return result
+        polynomial = rounded_product(polynomial, distance) + coefficient
+    return rounded_product(arguments, polynomial)
 
 
-def fused(factor: Any, other: Any, addend: Any) -> NDArray[np.float32]:
-    """``factor * other + addend`` of float32 values, rounded once.
+def rounded_product(one: Any, other: Any) -> NDArray[np.int64]:
+    """The product of 16-bit integers over 2**15, rounded half up: the instruction ``pmulhrsw``."""
+    return np.asarray((np.asarray(one, np.int64) * other + 2**14) >> 15)
 
-    Products of two float32 are exact in float64. The sum is rounded there and then to float32, which differs
-    from rounding once in one case of 2**29.
-    """
-    product = np.asarray(factor, np.float64) * np.asarray(other, np.float64)
-    return np.asarray(product + addend, np.float32)
+
+@cache
+def _highest_so_far() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The largest tanh of arguments 0 to 32767, up to each; and the same, its sign turned, of 0 to -32767."""
+    arguments = np.arange(2**15)
+    return np.maximum.accumulate(tanh_steps(arguments)), np.maximum.accumulate(-tanh_steps(-arguments))
+
+
+def _arguments(
+    steps: NDArray[np.int16], zero: NDArray[np.uint8]
+) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+    """The lowest and highest arguments of tanh, so that between them all levels are within 0..255."""
+    positive, negative = _highest_so_far()
+    levels, wide = zero.astype(np.int64), steps.astype(np.int64)
+    most = ((256 - levels) * 2**15 - 2**14 - 1) // wide
+    least = (levels * 2**15 + 2**14) // wide
+    highest = positive.searchsorted(most, side="right") - 1
+    lowest = 1 - negative.searchsorted(least, side="right")
+    return lowest.astype(np.int16), highest.astype(np.int16)

@@ -11,7 +11,7 @@ import numpy as np
 
 from subpixel.engines.onnx_graph import IR_VERSION, OPSET
 from subpixel.model import Model
-from subpixel.quantisation import integer_layers
+from subpixel.quantisation import TANH_LIMIT, integer_layers
 
 if TYPE_CHECKING:
     import onnx
@@ -51,22 +51,26 @@ def build_quantised(model: Model) -> "onnx.ModelProto":
     for index, (described, layer) in enumerate(zip(description.layers, layers, strict=True)):
         name, last = f"layers.{index}", layer is layers[-1]
         zeros = constant(f"{name}.zeros", np.zeros(described.outputs, np.int8))
-        factors = constant(f"{name}.factors", layer.factor)
+        tanh = described.activation == "tanh" and not last
+        factor = layer.factor * np.float32(TANH_LIMIT / 2**15) if tanh else layer.factor
+        factors = constant(f"{name}.factors", factor)
         integers = constant(f"{name}.integers", layer.weight)
         weight = add("DequantizeLinear", [integers, factors, zeros], f"{name}.weight", axis=0)
-        bias = constant(f"{name}.bias", (layer.bias * layer.factor.astype(np.float64)).astype(np.float32))
+        bias = constant(f"{name}.bias", (layer.bias * factor.astype(np.float64)).astype(np.float32))
         borders = [described.kernel // 2] * 4
         value = add(
             "Conv", [value, weight, bias], f"{name}.conv", kernel_shape=[described.kernel] * 2, pads=borders
         )
         if described.activation == "prelu":
-            value = add("PRelu", [value, constant(f"{name}.slope", each(layer.slope))], f"{name}.prelu")
+            slope = constant(f"{name}.slope", each(model.weights[f"{name}.slope"]))
+            value = add("PRelu", [value, slope], f"{name}.prelu")
         elif described.activation != "none":
             operator = {"relu": "Relu", "tanh": "Tanh"}[described.activation]
             value = add(operator, [value], f"{name}.{described.activation}")
         if not last:
-            if described.activation == "tanh":
-                value = add("Mul", [value, constant(f"{name}.steps", each(layer.steps))], f"{name}.scaled")
+            if tanh:
+                levels = 1 / model.quantised[index].output_scale
+                value = add("Mul", [value, constant(f"{name}.steps", each(levels))], f"{name}.scaled")
             if layer.zero.any():
                 value = add("Add", [value, constant(f"{name}.zero", each(layer.zero))], f"{name}.shifted")
             value = to_8_bits(value, name)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from subpixel.engines.base import Engine, enlarged_first
 from subpixel.model import Convolution, Model
-from subpixel.quantisation import IntegerLayer, fused, tanh_ratio
+from subpixel.quantisation import IntegerLayer, rounded_product, tanh_steps
 from subpixel.shuffle import pixel_shuffle
 
 Float = np.float64
@@ -90,19 +90,19 @@ def integer_outputs(
         ``(outputs, H, W)``: whole numbers from 0 to 255; of the last layer real values.
     """
     sums = convolve(values, layer.weight, layer.bias, zeros).astype(np.float32)
-    factor, steps = layer.factor[:, None, None], layer.steps[:, None, None]
+    factor, negative = layer.factor[:, None, None], layer.negative_factor[:, None, None]
+    factor = np.where(sums >= 0, factor, negative)
     if last:
-        return activated((sums * factor).astype(np.float64), described, layer.slope)
-    offset = layer.zero[:, None, None] + np.float32(0.5)
-    if described.activation == "tanh":
-        value = sums * factor
-        level = fused(value * steps, tanh_ratio(value), offset)
-    elif described.activation == "prelu":
-        slope = np.where(sums >= 0, np.float32(1), layer.slope[:, None, None])
-        level = fused(sums * factor, slope, offset)
-    else:
-        level = fused(sums, factor, offset)
-    return np.clip(np.floor(level.astype(np.float64)), 0, 255)
+        value = (sums * factor).astype(np.float64)
+        return value if described.activation == "prelu" else activated(value, described, None)
+    exact = sums.astype(np.float64) * factor  # of two float32 it is
+    zero = layer.zero[:, None, None]
+    if described.activation != "tanh":
+        return np.clip(np.rint(exact + zero), 0, 255)
+    lowest, highest = layer.lowest[:, None, None], layer.highest[:, None, None]
+    argument = np.clip(np.rint(exact), lowest, highest).astype(np.int64)
+    levels = rounded_product(tanh_steps(argument), layer.steps[:, None, None]) + zero
+    return levels.astype(np.float64)
 
 
 def convolve(

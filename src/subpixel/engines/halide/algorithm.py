@@ -12,9 +12,21 @@ from typing import Any
 
 import halide as hl
 
-from subpixel.engines.halide.plan import Layer, Plan
+from subpixel.engines.halide.plan import (
+    BIAS,
+    FACTOR,
+    HIGHEST,
+    LOWEST,
+    MAGIC,
+    MAGIC_BITS,
+    NEGATIVE_FACTOR,
+    STEPS,
+    ZERO,
+    Layer,
+    Plan,
+)
 from subpixel.model import Convolution
-from subpixel.quantisation import TANH_COEFFICIENTS, TANH_LIMIT
+from subpixel.quantisation import TANH_COEFFICIENTS
 
 x, y, channel, of_group, group = (hl.Var(name) for name in ("x", "y", "channel", "of_group", "group"))
 
@@ -26,12 +38,6 @@ TANH_DENOMINATOR = (1.0, 0.45634028580485314, 0.021072166943356382, 0.0001423505
 TANH_RATIONAL_LIMIT = 7.0
 """tanh(x) = x * numerator(x^2) / denominator(x^2), off by at most 9.1e-7 for all x once x is held within the
 limit. `benchmarks/tanh_fits.py` finds it."""
-
-BIAS, ZERO = 0, 1
-"""Rows of the parameter ``offsets``."""
-
-FACTOR, SLOPE, STEPS = 0, 1, 2
-"""Rows of the parameter ``factors``; see `subpixel.quantisation.IntegerLayer`."""
 
 
 @dataclass
@@ -174,31 +180,37 @@ class _Builder:
             sums[x, channel, y] += hl.i32(hl.cast(factor_type, input)) * hl.i32(weight)
         return Sums(sums, taps, layer, gathered)
 
-    def value(self, sums: Sums, described: Convolution, column: Any, this: Any, row: Any) -> Any:
-        """A sum times its factor and, for PReLU, its slope; float32."""
-        total, place = sums.func[column, this, row], sums.layer.channels_at + this
-        value = total if self.real else hl.f32(total) * self.factors[place, FACTOR]
+    def factor(self, sums: Sums, described: Convolution, total: Any, this: Any) -> Any:
+        """What a sum is multiplied with: float32."""
+        place = sums.layer.channels_at + this
+        factor = hl.f32(1) if self.real else self.factors[place, FACTOR]
         if described.activation == "prelu":
-            slope = hl.select(total >= 0, hl.f32(1), self.factors[place, SLOPE])
-            return value * slope
-        return value
+            factor = hl.select(total >= 0, factor, self.factors[place, NEGATIVE_FACTOR])
+        return factor
 
     def level(self, sums: Sums, described: Convolution, column: Any, this: Any, row: Any) -> Any:
-        """A sum as one of the 256 levels that the next layer takes."""
-        value, place = self.value(sums, described, column, this, row), sums.layer.channels_at + this
-        offset = hl.f32(self.offsets[place, ZERO]) + hl.f32(0.5)
-        if described.activation == "tanh":
-            square = hl.min(value * value, hl.f32(TANH_LIMIT**2))
-            value = value * self.factors[place, STEPS] * _polynomial(TANH_COEFFICIENTS, square) + offset
-        else:
-            value = hl.min(value + offset, hl.f32(255))  # beyond 2**31 the conversion to integers would turn
-        return hl.u8_sat(hl.i32(value))  # truncation is floor: what is below zero becomes zero either way
+        """A sum as one of the 256 levels that the next layer takes: `subpixel.quantisation` says how."""
+        total, place = sums.func[column, this, row], sums.layer.channels_at + this
+        value = hl.f32(total) * self.factor(sums, described, total, this)
+        zero = self.offsets[place, ZERO]
+        if described.activation != "tanh":
+            return hl.u8(_whole(value + (hl.f32(zero) + hl.f32(MAGIC)), MAGIC_BITS, MAGIC_BITS + 255))
+        argument = hl.i16(
+            _whole(value + hl.f32(MAGIC), self.offsets[place, LOWEST], self.offsets[place, HIGHEST])
+        )
+        distance = hl.max(argument, -argument)
+        polynomial = hl.i16(TANH_COEFFICIENTS[-1])
+        for coefficient in TANH_COEFFICIENTS[-2::-1]:
+            polynomial = _rounded_product(polynomial, distance) + hl.i16(coefficient)
+        tanh = _rounded_product(argument, polynomial)
+        return hl.u8(_rounded_product(tanh, hl.i16(self.offsets[place, STEPS])) + hl.i16(zero))
 
     def result(
         self, sums: Sums, described: Convolution, picture: Rows, column: Any, this: Any, row: Any
     ) -> Any:
         """What the last layer gives, as a sample."""
-        value = _activated(self.value(sums, described, column, this, row), described)
+        total = sums.func[column, this, row]
+        value = _activated(hl.f32(total) * self.factor(sums, described, total, this), described)
         description = self.plan.description
         if description.residual == "nearest":
             original = hl.min(this // description.scale**2, description.channels - 1)
@@ -206,7 +218,7 @@ class _Builder:
             value += given if self.real else hl.f32(given) * hl.f32(1 / 255)
         if self.white == 1:
             return value
-        return hl.i32(hl.clamp(value * hl.f32(self.white) + hl.f32(0.5), hl.f32(0), hl.f32(self.white)))
+        return _whole(value * hl.f32(self.white) + hl.f32(MAGIC), MAGIC_BITS, MAGIC_BITS + self.white)
 
 
 def define(plan: Plan, samples: str) -> Pipeline:
@@ -226,7 +238,7 @@ def define(plan: Plan, samples: str) -> Pipeline:
     picture = build.rows(
         "picture",
         build.value_type,
-        1 if plan.layers[0].gathered else plan.group,
+        plan.group_before(0),
         build.sample,
         halo=halo,
         tile=1,
@@ -241,7 +253,8 @@ def define(plan: Plan, samples: str) -> Pipeline:
 
         def hidden(*place: Any, sums: Sums = sums, described: Convolution = described) -> Any:
             if build.real:
-                return _activated(build.value(sums, described, *place), described)
+                total = sums.func[place[0], place[1], place[2]]
+                return _activated(total * build.factor(sums, described, total, place[1]), described)
             return build.level(sums, described, *place)
 
         def zero(this: Any, sums: Sums = sums) -> Any:
@@ -255,7 +268,7 @@ def define(plan: Plan, samples: str) -> Pipeline:
             rows = build.rows(
                 name,
                 build.value_type,
-                plan.group,
+                plan.group_before(index + 1),
                 hidden,
                 halo=halo,
                 tile=tile,
@@ -273,6 +286,17 @@ def define(plan: Plan, samples: str) -> Pipeline:
     output[x, y, channel] = layers[-1].func[0, x // scale, phase, y // scale]
     parameters = [build.lr, build.weights, build.offsets, build.factors, build.left, build.right]
     return Pipeline(plan, picture, layers, output, parameters)
+
+
+def _whole(value: Any, lowest: Any, highest: Any) -> Any:
+    """The whole number in a float32 that `MAGIC` was added to, clipped: int32, right in its low 16 bits."""
+    bits = hl.reinterpret(hl.Int(32), value)
+    return hl.clamp(bits, lowest, highest)
+
+
+def _rounded_product(one: Any, other: Any) -> Any:
+    """`subpixel.quantisation.rounded_product`, in 16 bits."""
+    return hl.i16((hl.i32(one) * hl.i32(other) + 2**14) >> 15)
 
 
 def _activated(value: Any, described: Convolution) -> Any:

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
@@ -12,15 +11,13 @@ from numpy.typing import NDArray
 
 from subpixel.engines.base import Engine, enlarged_first, from_float, to_float
 from subpixel.engines.halide import cache
+from subpixel.engines.halide.helpers import Helpers
 from subpixel.engines.halide.kernel import Kernel, compile_object, import_halide
 from subpixel.engines.halide.machine import host_machine
 from subpixel.engines.halide.pack import pack
 from subpixel.engines.halide.plan import SAMPLES, make_plan
 from subpixel.errors import EngineError
 from subpixel.model import Model
-
-WORKING_SET_BYTES = 384 * 1024
-"""Of the rows that a kernel keeps: three quarters of the smallest second-level cache that is common."""
 
 MOST_SAMPLES = 2**31 - 1
 """Of an array that a kernel reads or writes: its indices have 32 bits."""
@@ -62,7 +59,7 @@ class HalideEngine(Engine):
         self._kernels: dict[str, Kernel] = {}
         self._strips: dict[int, int] = {}
         self._lock = threading.Lock()
-        self._pool = ThreadPoolExecutor(threads - 1, "subpixel") if threads > 1 else None
+        self._helpers = Helpers(threads - 1) if threads > 1 else None
         if not any(cache.holds(self._plan, samples) for samples in SAMPLES):
             import_halide()  # better now, when another engine can still be chosen, than at the first picture
 
@@ -109,7 +106,7 @@ class HalideEngine(Engine):
                 rows, columns = rectangle
                 kernel(tensor, self._parameters, place, columns, rows, margin_px)
 
-        helpers = [self._pool.submit(work) for _ in range(self.threads - 1)] if self._pool else []
+        helpers = self._helpers.submit(work) if self._helpers else []
         try:
             work()
         finally:
@@ -136,7 +133,7 @@ class HalideEngine(Engine):
 
     def _strip_count(self, width: int) -> int:
         if width not in self._strips:
-            least = -(-width * self._plan.bytes_per_column() // WORKING_SET_BYTES)
+            least = -(-width * self._plan.bytes_per_column() // self._plan.machine.cache_bytes)
             most = max(1, width // LEAST_COLUMNS)
             counts = range(min(least, most), min(2 * least, least + 8, most) + 1)
             best = min(counts, key=lambda count: self._plan.work(width, _cut(width, count)))

@@ -54,7 +54,14 @@ def machine(kind: str | None = None) -> Machine:
     system = "windows" if sys.platform == "win32" else "linux"
     target = "-".join(["x86-64", system, *names, "no_bounds_query-no_runtime"])
     wide = kind != "avx2"
-    return Machine(kind, target, lanes=16 if wide else 8, registers=32 if wide else 16, quads=kind == "vnni")
+    return Machine(
+        kind,
+        target,
+        lanes=16 if wide else 8,
+        registers=32 if wide else 16,
+        quads=kind == "vnni",
+        cache_bytes=(3072 if wide else 384) * 1024,
+    )
 
 
 def host_machine(kind: str | None = None) -> Machine:

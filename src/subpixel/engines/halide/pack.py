@@ -6,7 +6,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from subpixel.engines.halide.plan import Plan
+from subpixel.engines.halide.plan import (
+    BIAS,
+    FACTOR,
+    HIGHEST,
+    LOWEST,
+    MAGIC_BITS,
+    NEGATIVE_FACTOR,
+    STEPS,
+    ZERO,
+    Plan,
+)
 from subpixel.model import Model
 from subpixel.quantisation import integer_layers
 
@@ -18,9 +28,9 @@ class Parameters:
     weights: NDArray[Any]
     """``(weight_count,)``: float32, int16 (pairs) or int8 (quads)"""
     offsets: NDArray[Any]
-    """``(2, channel_count)``: biases and zero levels; float32 or int32"""
+    """``(5, channel_count)``: rows as `plan.BIAS` and its like say; float32 or int32"""
     factors: NDArray[np.float32]
-    """``(3, channel_count)``: factors, slopes and steps"""
+    """``(2, channel_count)``: rows as `plan.FACTOR` and its like say"""
 
 
 def pack(model: Model, plan: Plan) -> Parameters:
@@ -32,8 +42,8 @@ def pack(model: Model, plan: Plan) -> Parameters:
     weights = np.zeros(
         plan.weight_count, {"float": np.float32, "pairs": np.int16, "quads": np.int8}[plan.products]
     )
-    offsets = np.zeros((2, plan.channel_count), np.float32 if real else np.int32)
-    factors = np.zeros((3, plan.channel_count), np.float32)
+    offsets = np.zeros((5, plan.channel_count), np.float32 if real else np.int32)
+    factors = np.zeros((2, plan.channel_count), np.float32)
     weight: NDArray[Any]
     integers = () if real else integer_layers(model)
     for index, layer in enumerate(plan.layers):
@@ -41,13 +51,16 @@ def pack(model: Model, plan: Plan) -> Parameters:
         channels = slice(layer.channels_at, layer.channels_at + described.outputs)
         if real:
             weight = model.weights[f"layers.{index}.weight"]
-            offsets[0, channels] = model.weights[f"layers.{index}.bias"]
-            factors[1, channels] = model.weights.get(f"layers.{index}.slope", 1)
+            offsets[BIAS, channels] = model.weights[f"layers.{index}.bias"]
+            factors[NEGATIVE_FACTOR, channels] = model.weights.get(f"layers.{index}.slope", 1)
         else:
             of = integers[index]
             weight = of.weight
-            offsets[:, channels] = of.bias, of.zero
-            factors[:, channels] = of.factor, of.slope, of.steps
+            for row, values in ((BIAS, of.bias), (ZERO, of.zero), (STEPS, of.steps)):
+                offsets[row, channels] = values
+            for row, arguments in ((LOWEST, of.lowest), (HIGHEST, of.highest)):
+                offsets[row, channels] = arguments.astype(np.int32) + MAGIC_BITS
+            factors[FACTOR, channels], factors[NEGATIVE_FACTOR, channels] = of.factor, of.negative_factor
         if layer.gathered:
             weight = weight.reshape(len(weight), -1, 1, 1)
         size, at_once = plan.group, layer.outputs_at_once

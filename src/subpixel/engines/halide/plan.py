@@ -20,6 +20,18 @@ Products = Literal["float", "pairs", "quads"]
 x86's ``vpmaddwd``), or four of an unsigned and a signed byte (VNNI's ``vpdpbusd``)."""
 
 
+BIAS, ZERO, STEPS, LOWEST, HIGHEST = range(5)
+"""Rows of a pipeline's parameter ``offsets``; see `subpixel.quantisation.IntegerLayer`. The last two are as
+`MAGIC` makes whole numbers: with `MAGIC_BITS` added."""
+
+FACTOR, NEGATIVE_FACTOR = range(2)
+"""Rows of the parameter ``factors``; in fp32 the first is not read, and the second is PReLU's slope."""
+
+MAGIC, MAGIC_BITS = 1.5 * 2**23, 0x4B400000
+"""A float32 near this has whole numbers for its last bits: adding it to a value rounds that half to even, and
+leaves it in the low bits. Read as integers such floats are in order, also those far beyond what fits."""
+
+
 @dataclass(frozen=True)
 class Machine:
     """What the schedule needs to know of a processor."""
@@ -34,6 +46,8 @@ class Machine:
     """How many vector registers there are."""
     quads: bool
     """Whether it multiplies bytes by fours."""
+    cache_bytes: int
+    """What a thread's row buffers may take, to stay near: wider pictures are cut into strips."""
 
     def products(self, precision: str) -> Products:
         """How this processor best forms the products of a precision."""
@@ -85,6 +99,10 @@ class Plan:
     def group(self) -> int:
         """Channels that lie side by side."""
         return GROUP[self.products]
+
+    def group_before(self, index: int) -> int:
+        """Channels that lie side by side in a layer's input: taps are gathered from channels that do not."""
+        return 1 if self.layers[index].gathered else self.group
 
     @property
     def weight_count(self) -> int:

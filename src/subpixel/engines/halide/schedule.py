@@ -73,7 +73,9 @@ def _schedule_layer(plan: Plan, rows: Rows, sums: Sums) -> None:
     block, of_block = hl.Var("block"), hl.Var("of_block")
     update = rows.func.update(0)
     update.allow_race_conditions()  # there are none: each column is written once
-    update.split(rows.columns.x, vector, lane, lanes).split(
+    # What comes after the sums is mostly in 16 bits, of which a register holds twice as many.
+    wide = lanes * 2 if plan.products != "float" and layer.vectors % 2 == 0 else lanes
+    update.split(rows.columns.x, vector, lane, wide).split(
         group, block, of_block, layer.outputs_at_once // rows.size
     )
     update.reorder(of_group, lane, vector, of_block, block, rows.columns.y, y)
