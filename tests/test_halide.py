@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -24,7 +25,7 @@ from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.engines.select import available_cpus
 from subpixel.errors import EngineError
 from subpixel.model import Convolution, Description
-from subpixel.networks import espcn, packaged
+from subpixel.networks import espcn, packaged, stack
 
 pytestmark = pytest.mark.skipif(not halide_runs(), reason="the Halide engine does not run here")
 
@@ -275,6 +276,27 @@ def test_tiles_fit_the_registers(kind, precision):
         assert (plan.weight_count, plan.channel_count) == (end_of_weights, end_of_channels)
 
 
+@pytest.mark.parametrize("activation", ["none", "relu", "prelu", "tanh"])
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_rows_are_computed_once(tmp_path, activation, precision):
+    """Each turn adds one row to every layer's buffer. Halide falls back to several without a word."""
+    import halide as hl
+
+    from subpixel.engines.halide.algorithm import define
+    from subpixel.engines.halide.schedule import schedule
+
+    plan = make_plan(stack(2, [8] * 4, activation=activation), machine(), precision)
+    pipeline = define(plan, "uint8")
+    schedule(pipeline)
+    path = tmp_path / "lowered.txt"
+    pipeline.output.compile_to_lowered_stmt(
+        str(path), pipeline.parameters, hl.StmtOutputFormat.Text, hl.Target(plan.machine.target)
+    )
+    loops = re.findall(r"for \((?:layer|picture)[^.]*\.s1\.([^.,]*)", path.read_text())
+    assert sum("_columns" in loop for loop in loops) >= len(plan.layers)
+    assert "y" not in loops
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads are left where they are")
 @pytest.mark.skipif(available_cpus() < 2, reason="needs two processors")
 def test_helpers_work_elsewhere_than_their_caller(monkeypatch):
@@ -284,7 +306,7 @@ def test_helpers_work_elsewhere_than_their_caller(monkeypatch):
         monkeypatch.setattr(helpers, "_current", lambda here=here: lambda: here)
         for turn in range(2):
             seen = []
-            for future in team.submit(lambda seen=seen: seen.append(os.sched_getaffinity(0))):
+            for future in team.submit(lambda seen=seen: seen.append(os.sched_getaffinity(0)), 5):
                 future.result(10)
             assert turn == 0 or seen == [allowed - {here}]
     assert os.sched_getaffinity(0) == allowed

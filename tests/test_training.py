@@ -23,7 +23,7 @@ from subpixel.engines.numpy_engine import NumpyEngine  # noqa: E402
 from subpixel.evaluation.protocol import Degradation  # noqa: E402
 from subpixel.training.config import PatchConfig, ScheduleConfig, TrainingConfig, load_config  # noqa: E402
 from subpixel.training.data import Batch, Pair, Patches, load_pairs, make_pair, turned  # noqa: E402
-from subpixel.training.loop import Run, mean_squared_error  # noqa: E402
+from subpixel.training.loop import Run, mean_error  # noqa: E402
 from subpixel.training.network import Network, bicubic, fit_last_layer, initialise, rounded  # noqa: E402
 from subpixel.training.schedule import make_schedule  # noqa: E402
 from subpixel.training.soap import SOAP  # noqa: E402
@@ -239,10 +239,10 @@ def test_the_loss_before_the_shuffle_is_the_loss_after_it() -> None:
     phases, target = (torch.from_numpy(rng.random((2, 9, 6, 7))) for _ in range(2))
     batch = Batch(torch.zeros(2, 1, 6, 7), target, None)
     after = torch.nn.functional.mse_loss(torch.pixel_shuffle(phases, 3), torch.pixel_shuffle(target, 3))
-    torch.testing.assert_close(mean_squared_error(phases, batch), after)
+    torch.testing.assert_close(mean_error(phases, batch), after)
     halves = torch.zeros(2, 1, 6, 7)
     halves[:, :, :3] = 1
-    weighted = mean_squared_error(phases, replace(batch, weight=halves))
+    weighted = mean_error(phases, replace(batch, weight=halves))
     torch.testing.assert_close(weighted, torch.nn.functional.mse_loss(phases[:, :, :3], target[:, :, :3]))
 
 

@@ -29,7 +29,7 @@ from subpixel.video.encode import decoding_times
 from subpixel.video.hdr import Hdr, MasteringDisplay, encoder_options, with_parameters
 from subpixel.video.journal import Journal
 from subpixel.video.source import is_packet, open_source
-from subpixel.video.stages import Closed, Line, Overlapped
+from subpixel.video.stages import Closed, Line, Overlapped, Parallel
 from video_files import pictures, write
 
 # Codecs
@@ -354,6 +354,48 @@ def test_a_closed_line_is_no_end_of_the_input():
     assert ends == []
     with pytest.raises(Closed):
         next(last)
+
+
+def test_calls_at_once_give_results_in_order():
+    started = threading.Barrier(2, timeout=10)
+
+    def work(number):
+        if number < 2:
+            started.wait()  # so the second begins before the first has ended
+        time.sleep(0.02 * (number % 2 == 0))
+        return number * 10
+
+    line = Line()
+    stage = line.add_calls("work", work, iter(range(7)), 2)
+    assert list(stage) == [0, 10, 20, 30, 40, 50, 60]
+    assert 0.03 < line.seconds()["work"] < 5
+    assert line.close()
+
+
+def test_errors_of_calls_come_in_order():
+    def work(number):
+        if number == 1:
+            raise KeyError("gone")
+        return number
+
+    line = Line()
+    stage = line.add_calls("work", work, iter(range(5)), 3)
+    assert next(stage) == 0
+    with pytest.raises(KeyError, match="gone"):
+        next(stage)
+    line.close()
+    with pytest.raises(Closed):
+        next(stage)
+
+
+def test_calls_go_ahead_only_so_far():
+    called = []
+    stage = Parallel(called.append, range(100), 2, depth=3)
+    next(stage)
+    time.sleep(0.3)
+    assert len(called) <= 6
+    stage.close()
+    assert not any(thread.name.startswith("subpixel-stage") for thread in threading.enumerate())
 
 
 def test_seconds_of_work_leave_waiting_out():

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 DEFAULT_SCALE = 2
 """The scale where neither a scale nor a model is asked for."""
 
+_MOST_FRAMES_AT_ONCE = 4
+"""Each needs memory, and makes the first one late."""
+
 _PATIENCE_SECONDS = 1
 """For which `Upscaler.frames` waits for a source that is asked to stop; a camera may never answer."""
 
@@ -73,6 +76,11 @@ class Upscaler:
     def scale(self) -> int:
         """How many times larger each side becomes."""
         return self.model.scale
+
+    @property
+    def frames_at_once(self) -> int:
+        """On how many frames of a film to work at once: one alone leaves CPUs idle at its end."""
+        return min(self.engine.threads, _MOST_FRAMES_AT_ONCE)
 
     def facts(self, engine: Engine) -> dict[str, Any]:
         """What a `subpixel.jobs.Report` says of the model and of the engine that ran it."""
@@ -160,21 +168,18 @@ class Upscaler:
         line = Line()
         try:
             read = line.add("read", lambda: frames)
-            yield from line.add("upscale", lambda read: map(self._frame_enlarger(), read), read)
+            yield from line.add_calls("upscale", self._frame_enlarger(), read, self.frames_at_once)
         finally:
             line.close(_PATIENCE_SECONDS)
 
     def _frame_enlarger(self) -> "Callable[[Any], Any]":
-        enlarge_frame: Callable[[Any], Any] | None = None
+        from subpixel.video.frames import FrameUpscaler
+
+        enlarge_frame = FrameUpscaler(self)
 
         def enlarge(frame: Any) -> Any:
-            nonlocal enlarge_frame
             if isinstance(frame, np.ndarray) or not hasattr(frame, "planes"):
                 return self(frame)
-            if enlarge_frame is None:
-                from subpixel.video.frames import FrameUpscaler
-
-                enlarge_frame = FrameUpscaler(self)
             return enlarge_frame(frame)
 
         return enlarge

@@ -2,5 +2,6 @@
 
 from subpixel.networks.espcn import espcn
 from subpixel.networks.srcnn import srcnn
+from subpixel.networks.stack import stack
 
-__all__ = ["espcn", "srcnn"]
+__all__ = ["espcn", "srcnn", "stack"]

@@ -12,24 +12,35 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from subpixel.errors import ConfigError
-from subpixel.model import Activation
+from subpixel.model import Activation, Residual
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
     """Which network, and how its weights start."""
 
-    kind: Literal["espcn", "espcn-enlarged-first", "espcn-deconvolution", "srcnn-915", "srcnn-955"]
+    kind: Literal["espcn", "espcn-enlarged-first", "espcn-deconvolution", "srcnn-915", "srcnn-955", "stack"]
     """"espcn-enlarged-first" has ESPCN's layers in HR space, behind bicubic; "espcn-deconvolution" is trained
     with a transposed convolution in the last layer's place, and becomes the equal ESPCN."""
     scale: int
     activation: Activation = "tanh"
+    widths: tuple[int, ...] = ()
+    """For "stack": the hidden layers' outputs."""
+    kernels: tuple[int, ...] = ()
+    """For "stack": the sides of all layers' kernels; 3 where left out."""
+    residual: Residual = "none"
+    """For "stack": the image that is added at the end."""
+    expansion: int = 0
+    """So many times as wide as its input a layer is on its way to the output while it is trained, without an
+    activation in between, beside its own weights; both are merged into the one convolution that it equals.
+    0 trains that convolution itself."""
     initialisation: Literal["lecun", "fitted", "gaussian-0.001"] = "fitted"
     """Open in the paper. "lecun": normal, variance 1/fan-in (2/fan-in before a relu), no bias.
     "fitted": the same, then the last layer solved by least squares on training patches, so that training
     starts from a network that already interpolates. "gaussian-0.001": SRCNN's (arXiv 1501.00092)."""
     start: str = ""
-    """A model file of the same network to start from instead, as an earlier run left it: a second stage."""
+    """A model file to start from instead, as an earlier run left it: of the same network, for a second stage,
+    or of the same network at another scale, whose last layer is then solved by least squares."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +86,9 @@ class OptimiserConfig:
     """For "sgd"."""
     last_layer_rate: float = 1.0
     """The last layer's learning rate over the others'; 0.1 in the paper."""
+    l1_epochs: int = 0
+    """So many epochs at the start minimise the mean absolute error; then it is the mean squared one, which
+    PSNR is made of."""
     loss_scale: float = 1.0
     """The loss is this times the mean squared error of samples in [0, 1]. Matters to "sgd" alone."""
     ema: float = 0.0
@@ -128,7 +142,7 @@ class ValidationConfig:
     """What progress is measured on. Never a test set: nothing is chosen by looking at one."""
 
     folder: str = ""
-    """Below --datasets; empty for none."""
+    """Below --datasets; empty for none. Its pictures are left out of training, whatever folders that has."""
     limit: int | None = None
     """Only the first so many pictures."""
     every_epochs: int = 1
@@ -188,6 +202,10 @@ class TrainingConfig:
             raise ConfigError(f"schedule.factor must lie between 0 and 1, not {self.schedule.factor}")
         if self.quantisation.levels < 0 or self.quantisation.levels == 1:
             raise ConfigError(f"quantisation.levels must be 0 or at least 2, not {self.quantisation.levels}")
+        if (self.network.kind == "stack") != bool(self.network.widths):
+            raise ConfigError('network.widths goes with network.kind = "stack", which needs it')
+        if self.network.kernels and len(self.network.kernels) != len(self.network.widths) + 1:
+            raise ConfigError("network.kernels needs one side more than network.widths: the last layer's")
         if not 0 <= self.optimiser.ema < 1:
             raise ConfigError(f"optimiser.ema must be at least 0 and below 1, not {self.optimiser.ema}")
 

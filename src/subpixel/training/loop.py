@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 from subpixel.errors import ConfigError
 from subpixel.evaluation.protocol import Degradation, pictures
 from subpixel.model import Description, Facts, Model, load_model
-from subpixel.networks import espcn, srcnn
+from subpixel.networks import espcn, srcnn, stack
 from subpixel.training.checkpoint import load_checkpoint, save_checkpoint
 from subpixel.training.config import NetworkConfig, TrainingConfig
 from subpixel.training.data import Batch, Pair, Patches, load_pairs
@@ -34,7 +35,7 @@ class Progress:
     epoch: int
     epochs: int
     cost: float
-    """Mean squared error over the epoch, of samples in [0, 1]."""
+    """Mean error over the epoch, squared or absolute as it was minimised, of samples in [0, 1]."""
     rate: float
     validation_psnr_db: float | None
     seconds: float
@@ -52,6 +53,14 @@ def describe(config: NetworkConfig) -> Description:
             return srcnn(scale, middle=5)
         case "espcn-enlarged-first":
             return espcn(scale, activation=activation, enlargement="bicubic")
+        case "stack":
+            return stack(
+                scale,
+                config.widths,
+                kernels=config.kernels,
+                activation=activation,
+                residual=config.residual,
+            )
     return espcn(scale, activation=activation)
 
 
@@ -67,18 +76,18 @@ class Run:
         self.config, self.datasets, self.folder, self.device = config, datasets, folder, device
         self.description = describe(config.network)
         generator = torch.Generator().manual_seed(config.seed)
-        self.network = Network(self.description)
+        self.network = Network(self.description, config.network.expansion)
         initialise(self.network, config.network.initialisation, generator)
-        if config.network.start:
-            self._start_from(Path(config.network.start))
+        whole = bool(config.network.start) and self._start_from(load_model(config.network.start))
         self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         data = config.data
+        held_out = self._validation_paths()
         self.patches = Patches(
             [
                 pair
                 for name in data.folders
                 for pair in load_pairs(
-                    pictures(self.datasets / name),
+                    [path for path in pictures(self.datasets / name) if path not in held_out],
                     self.description.scale,
                     self._degradation(),
                     data.shrink,
@@ -94,7 +103,7 @@ class Run:
             device=self.device,
         )
         self.validation = self._load_validation()
-        if config.network.initialisation == "fitted" and not config.network.start:
+        if config.network.initialisation == "fitted" and not whole:
             batches = [batch for batch, _ in zip(self.patches.epoch(0), range(12), strict=False)]
             fit_last_layer(self.network, [(batch.lr, batch.target) for batch in batches])
         if config.network.kind == "espcn-deconvolution":
@@ -105,18 +114,26 @@ class Run:
         self.next_epoch = 0
         self.finished = False
 
-    def _start_from(self, path: Path) -> None:
-        model = load_model(path)
-        if model.description != self.description:
-            raise ConfigError(f"network.start: {path} is another network than the configuration describes")
-        self.network.load_model(model)
+    def _start_from(self, model: Model) -> bool:
+        """Take over a model's weights; whether the last layer's are among them."""
+        wanted, given = self.description, model.description
+        if given == wanted:
+            self.network.load_model(model)
+            return True
+        if given.layers[:-1] != wanted.layers[:-1] or given.layers[-1].kernel != wanted.layers[-1].kernel:
+            start = self.config.network.start
+            raise ConfigError(f"network.start: {start} is another network than the configuration describes")
+        self.network.load_model(model, last=False)
+        return False
 
     def _load_validation(self) -> list[Pair]:
+        return load_pairs(self._validation_paths(), self.description.scale, self._degradation())
+
+    def _validation_paths(self) -> list[Path]:
         validation = self.config.validation
         if not validation.folder:
             return []
-        paths = pictures(self.datasets / validation.folder)[: validation.limit]
-        return load_pairs(paths, self.description.scale, self._degradation())
+        return pictures(self.datasets / validation.folder)[: validation.limit]
 
     def _degradation(self) -> Degradation:
         data = self.config.data
@@ -202,7 +219,7 @@ class Run:
                 group["lr"] = group["rate"] * self.schedule.rate(epoch + index / count)
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16):
                 phases = self.network(batch.lr.contiguous(memory_format=torch.channels_last))
-            cost = mean_squared_error(phases.float(), batch)
+            cost = mean_error(phases.float(), batch, power=1 if epoch < config.optimiser.l1_epochs else 2)
             self.optimiser.zero_grad(set_to_none=True)
             (cost * config.optimiser.loss_scale).backward()  # type: ignore[no-untyped-call]
             self.optimiser.step()
@@ -234,12 +251,16 @@ class Run:
         return self.average.to_model(self.config.name, facts)
 
 
-def mean_squared_error(phases: Tensor, batch: Batch) -> Tensor:
-    """The paper's loss (equation 5) over the pixels that count; before the shuffle it is the same number."""
-    squares = (phases - batch.target).square()
+def mean_error(phases: Tensor, batch: Batch, power: Literal[1, 2] = 2) -> Tensor:
+    """The mean of the pixels' errors, absolute or squared, over those that count.
+
+    Squared it is the paper's loss (equation 5); before the shuffle it is the same number.
+    """
+    errors = phases - batch.target
+    errors = errors.abs() if power == 1 else errors.square()
     if batch.weight is None:
-        return squares.mean()
-    return (squares * batch.weight).sum() / (batch.weight.sum() * squares.shape[1])
+        return errors.mean()
+    return (errors * batch.weight).sum() / (batch.weight.sum() * errors.shape[1])
 
 
 def choose_device(name: str) -> torch.device:

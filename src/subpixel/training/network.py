@@ -10,8 +10,32 @@ from torch import Tensor, nn
 from subpixel.model import Description, Facts, Model
 from subpixel.resample import bicubic_kernels
 from subpixel.shuffle import subpixel_weights, transposed_kernel
+from subpixel.training.prelu import PReLU
 
 ACTIVATIONS = {"none": nn.Identity, "relu": nn.ReLU, "tanh": nn.Tanh}
+
+
+class ExpandedConvolution(nn.Conv2d):
+    """A convolution that is trained as the sum of itself and of two, the first much wider, the second 1x1.
+
+    There is no activation between the two, so that they equal one: it is merged anew at every step, which
+    costs next to nothing, and then applied (SESR, Bhardwaj et al. 2022, arXiv 2103.09404, section 3.2). The
+    network is the same; the way that its weights move is another.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, width: int) -> None:
+        """Make one that is itself alone until the two are given weights, see `initialise`."""
+        super().__init__(inputs, outputs, kernel, padding="same")
+        self.expand = nn.Parameter(torch.zeros(width, inputs, kernel, kernel))
+        self.project = nn.Parameter(torch.zeros(outputs, width))
+
+    def merged(self) -> Tensor:
+        """The weight of the one convolution that all equal."""
+        return self.weight + (self.project @ self.expand.flatten(1)).view_as(self.weight)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Convolve."""
+        return nn.functional.conv2d(values, self.merged(), self.bias, padding="same")
 
 
 class Network(nn.Module):
@@ -23,18 +47,24 @@ class Network(nn.Module):
     unshuffled, so that all networks meet the same targets.
     """
 
-    def __init__(self, description: Description) -> None:
-        """Build the layers with PyTorch's default weights; call `initialise` for better ones."""
+    def __init__(self, description: Description, expansion: int = 0) -> None:
+        """Build the layers with PyTorch's default weights; call `initialise` for better ones.
+
+        With an ``expansion`` all but the first are an `ExpandedConvolution`, so many times as wide as their
+        input.
+        """
         super().__init__()
         self.description = description
         self.levels = 0
         """How many levels each hidden channel is rounded to on its way; 0 for no rounding."""
         self.layers = nn.ModuleList(
-            nn.Conv2d(layer.inputs, layer.outputs, layer.kernel, padding="same")
+            ExpandedConvolution(layer.inputs, layer.outputs, layer.kernel, expansion * layer.inputs)
+            if expansion and layer.inputs > description.channels
+            else nn.Conv2d(layer.inputs, layer.outputs, layer.kernel, padding="same")
             for layer in description.layers
         )
         self.activations = nn.ModuleList(
-            nn.PReLU(layer.outputs) if layer.activation == "prelu" else ACTIVATIONS[layer.activation]()
+            PReLU(layer.outputs) if layer.activation == "prelu" else ACTIVATIONS[layer.activation]()
             for layer in description.layers
         )
 
@@ -69,13 +99,14 @@ class Network(nn.Module):
         rest = [parameter for parameter in self.parameters() if id(parameter) not in own]
         return [{"params": rest, "rate": 1.0}, {"params": last, "rate": last_layer_rate}]
 
-    def load_model(self, model: Model) -> None:
-        """Take over the weights of a model of the same description."""
+    def load_model(self, model: Model, *, last: bool = True) -> None:
+        """Take over the weights of a model of the same description, those of the last layer if wanted."""
         with torch.no_grad():
-            for index, (layer, activation) in enumerate(
-                zip(self.convolutions, self.activations, strict=True)
-            ):
+            pairs = list(zip(self.convolutions, self.activations, strict=True))
+            for index, (layer, activation) in enumerate(pairs if last else pairs[:-1]):
                 assert layer.bias is not None
+                if isinstance(layer, ExpandedConvolution):
+                    layer.project.zero_()
                 layer.weight.copy_(torch.tensor(model.weights[f"layers.{index}.weight"]))
                 layer.bias.copy_(torch.tensor(model.weights[f"layers.{index}.bias"]))
                 if isinstance(activation, nn.PReLU):
@@ -86,7 +117,8 @@ class Network(nn.Module):
         weights: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]] = {}
         for index, (layer, activation) in enumerate(zip(self.convolutions, self.activations, strict=True)):
             assert layer.bias is not None
-            tensors = {"weight": layer.weight, "bias": layer.bias}
+            weight = layer.merged() if isinstance(layer, ExpandedConvolution) else layer.weight
+            tensors = {"weight": weight, "bias": layer.bias}
             if isinstance(activation, nn.PReLU):
                 tensors["slope"] = activation.weight
             for key, tensor in tensors.items():
@@ -127,7 +159,7 @@ class DeconvolutionNetwork(Network):
         hr = self.activations[-1](self.layers[-1](self.features(lr)))
         return nn.functional.pixel_unshuffle(hr, self.description.scale)
 
-    def load_model(self, model: Model) -> None:
+    def load_model(self, model: Model, *, last: bool = True) -> None:
         """Not for this form: start a `Network` from a model, and take `like` of it."""
         raise NotImplementedError
 
@@ -182,6 +214,9 @@ def initialise(
             gain = 2.0 if described.activation in ("relu", "prelu") else 1.0
             std = 0.001 if method == "gaussian-0.001" else math.sqrt(gain / fan_in)
             layer.weight.normal_(0.0, std, generator=generator)
+            if isinstance(layer, ExpandedConvolution):
+                layer.expand.normal_(0.0, math.sqrt(1 / fan_in), generator=generator)
+                layer.project.zero_()
             assert layer.bias is not None
             layer.bias.zero_()
 

@@ -5,6 +5,7 @@ FFmpeg's bicubic makes the whole frame larger at its own depth, which carries ev
 of bicubic's. There is no detour over RGB.
 """
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -157,7 +158,7 @@ def in_planes(
 class FrameUpscaler:
     """Makes frames larger with one model; keeps what can be kept between frames of one kind.
 
-    Frames may change their size and format from one to the next; a call works on one at a time.
+    Frames may change their size and format from one to the next, and several threads may call at once.
     """
 
     def __init__(self, upscaler: "Upscaler", format: str | None = None, *, even: bool = False) -> None:
@@ -170,13 +171,10 @@ class FrameUpscaler:
             even: whether the sides of the result must be even, as most codecs want them where chroma is
                 subsampled: an odd one is made longer by one pixel, which repeats the last.
         """
-        from av.video.reformatter import VideoReformatter
-
         self._upscaler = upscaler
         self._format = format
         self._even = even
-        self._enlarger = VideoReformatter()
-        self._converter = VideoReformatter()
+        self._own = threading.local()
 
     def size(self, width: int, height: int) -> tuple[int, int]:
         """Width and height of what a frame of a size becomes."""
@@ -199,8 +197,9 @@ class FrameUpscaler:
         width, height = self.size(frame.width, frame.height)
         same_range = _same_range(frame)
         try:
-            frame = in_planes(frame, self._converter)
-            large = self._enlarger.reformat(
+            enlarger, converter = self._reformatters()
+            frame = in_planes(frame, converter)
+            large = enlarger.reformat(
                 frame,
                 width,
                 height,
@@ -214,6 +213,15 @@ class FrameUpscaler:
             ) from error
         self._put_luma(plane(frame, 0), bits(frame.format), plane(large, 0), bits(large.format))
         return large
+
+    def _reformatters(self) -> "tuple[VideoReformatter, VideoReformatter]":
+        """FFmpeg's, to enlarge and to convert, which keep what they prepare; each thread has its own."""
+        from av.video.reformatter import VideoReformatter
+
+        if not hasattr(self._own, "reformatters"):
+            self._own.reformatters = VideoReformatter(), VideoReformatter()
+        reformatters: tuple[VideoReformatter, VideoReformatter] = self._own.reformatters
+        return reformatters
 
     def _put_luma(self, small: NDArray[Any], small_bits: int, large: NDArray[Any], large_bits: int) -> None:
         """Fill ``large`` with the network's enlargement of ``small``."""

@@ -1,5 +1,6 @@
 """How far a job is, how fast it goes, and which stage sets the pace."""
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,9 +41,15 @@ class Meter:
         """Frames in a second of film."""
         self.total: int | None = None
         self._listener = listener
+        self._lock = threading.Lock()
         self._started = time.perf_counter()
         self._told = 0.0
         self._writing = 0.0
+
+    def made_one(self) -> None:
+        """Count a frame; from any thread."""
+        with self._lock:
+            self.made += 1
 
     @property
     def seconds(self) -> float:

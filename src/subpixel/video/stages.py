@@ -1,9 +1,11 @@
 """Work in stages that overlap: each runs in a thread of its own, so that the slowest alone sets the pace."""
 
+import contextlib
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -67,6 +69,10 @@ class Overlapped(Generic[T], Iterator[T]):
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
+    def seconds(self, waited: float) -> float:
+        """For how long the stage worked so far; ``waited`` is for how long it waited for its source."""
+        return max(0.0, self.working_seconds - waited)
+
     def _next(self) -> tuple[T] | None:
         while not self._stopped.is_set():
             try:
@@ -106,6 +112,54 @@ class Overlapped(Generic[T], Iterator[T]):
                 continue
 
 
+class Parallel(Overlapped[T]):
+    """Calls a function on the items of something ahead of its consumer, on several at once.
+
+    Results come in the items' order, and so do errors. It must be closed.
+    """
+
+    def __init__(
+        self, work: Callable[[Any], T], source: Iterable[object], workers: int, depth: int = DEPTH
+    ) -> None:
+        """Start: ``workers`` calls at once, at most ``depth`` results ahead of the consumer."""
+        self._call = work
+        self._workers = workers
+        self._pool = ThreadPoolExecutor(workers, "subpixel-stage")
+        self._busy_seconds = 0.0
+        self._lock = threading.Lock()
+        super().__init__((self._pool.submit(self._timed, item) for item in source), depth)  # type: ignore[misc]
+
+    def _timed(self, item: object) -> T:
+        started = time.perf_counter()
+        try:
+            return self._call(item)
+        finally:
+            with self._lock:
+                self._busy_seconds += time.perf_counter() - started
+
+    def __next__(self) -> T:
+        """The next result; what the call raised, or the source."""
+        future: Future[T] = super().__next__()  # type: ignore[assignment]
+        started = time.perf_counter()
+        try:
+            while not self._stopped.is_set():
+                with contextlib.suppress(TimeoutError):
+                    return future.result(_POLL_SECONDS)
+        finally:
+            self.waiting_seconds += time.perf_counter() - started
+        raise Closed
+
+    def close(self, seconds: float | None = None) -> bool:
+        """See `Overlapped.close`; calls that have begun are waited for."""
+        ended = super().close(seconds)
+        self._pool.shutdown(cancel_futures=True)
+        return ended
+
+    def seconds(self, waited: float) -> float:
+        """See `Overlapped.seconds`; shared by the workers."""
+        return self._busy_seconds / self._workers
+
+
 def patiently(work: Callable[[], T]) -> T:
     """Call ``work``, which may wait for ever in foreign code, in a thread, so that a signal can end the wait.
 
@@ -132,12 +186,20 @@ class Line:
         self._stages[name] = overlapped
         return overlapped
 
+    def add_calls(
+        self, name: str, work: Callable[[Any], T], source: Iterator[object], workers: int
+    ) -> Parallel[T]:
+        """Start a stage that calls a function on each item of its input, on several at once."""
+        parallel = Parallel(work, source, workers)
+        self._stages[name] = parallel
+        return parallel
+
     def seconds(self) -> dict[str, float]:
         """For how long each stage worked so far, waiting for others left out."""
         result = {}
         waited = 0.0
         for name, stage in self._stages.items():
-            result[name] = max(0.0, stage.working_seconds - waited)
+            result[name] = stage.seconds(waited)
             waited = stage.waiting_seconds
         return result
 

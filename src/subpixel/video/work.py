@@ -51,7 +51,7 @@ def run_through(plan: Plan, output: str, overwrite: bool, meter: Meter) -> Damag
         writer = stack.enter_context(_writer(plan, place))
         packets = meter.line.add("demux", plan.source.packets)
         read = meter.line.add("decode", plan.source.events, packets)
-        large = meter.line.add("upscale", lambda events: _enlarged(events, plan, meter), read)
+        large = _enlarged(read, plan, meter)
         for item in meter.line.add("encode", lambda items: encode(items, codec), large):
             meter.writing(_put, writer, item)
             meter.tell()
@@ -114,7 +114,7 @@ def _make_segments(plan: Plan, journal: Journal, meter: Meter) -> None:
     done = frozenset(journal.segments)
     packets = meter.line.add("demux", source.packets)
     read = meter.line.add("decode", lambda packets: filter(_is_frame, source.events(packets)), packets)
-    large = meter.line.add("upscale", lambda frames: _enlarged(frames, plan, meter, done), read)
+    large = _enlarged(read, plan, meter, done)
     pieces = meter.line.add("encode", lambda frames: encode_segments(frames, plan.encoder), large)
     writer = None
     try:
@@ -144,8 +144,27 @@ def _enlarged(
     meter: Meter,
     done: frozenset[int] = frozenset(),
 ) -> Iterator[Union["Packet", tuple[int, "VideoFrame"]]]:
-    """Frames made large, with their numbers; packets pass. Segments that are done are passed over."""
+    """Frames made large, several at once, with their numbers; packets pass.
+
+    Segments that are done are passed over.
+    """
     enlarge = plan.frame_upscaler()
+
+    def work(item: Union["Packet", tuple[int, "VideoFrame"]]) -> Union["Packet", tuple[int, "VideoFrame"]]:
+        if not isinstance(item, tuple):
+            return item
+        number, frame = item
+        large = enlarge(frame)
+        meter.made_one()
+        return number, large
+
+    return meter.line.add_calls("upscale", work, _numbered(events, plan, done), plan.upscaler.frames_at_once)
+
+
+def _numbered(
+    events: Iterable[Union["Packet", "VideoFrame"]], plan: Plan, done: frozenset[int]
+) -> Iterator[Union["Packet", tuple[int, "VideoFrame"]]]:
+    """Frames with their numbers, all of the first one's size; packets pass."""
     first = plan.source.first
     width, height = first.width, first.height
     number = -1
@@ -160,8 +179,7 @@ def _enlarged(
         if (frame.width, frame.height) != (width, height):
             plan.source.damage.resized += 1
             frame = frame.reformat(width, height, interpolation="BICUBIC")
-        yield number, enlarge(frame)
-        meter.made += 1
+        yield number, frame
 
 
 def _join(plan: Plan, journal: Journal, output: Path, overwrite: bool) -> None:

@@ -59,6 +59,8 @@ class HalideEngine(Engine):
         self._kernels: dict[str, Kernel] = {}
         self._strips: dict[int, int] = {}
         self._lock = threading.Lock()
+        self._calls = 0
+        """How many are in progress: who calls from several threads has them do what helpers would."""
         self._helpers = Helpers(threads - 1) if threads > 1 else None
         if not any(cache.holds(self._plan, samples) for samples in SAMPLES):
             import_halide()  # better now, when another engine can still be chosen, than at the first picture
@@ -106,10 +108,15 @@ class HalideEngine(Engine):
                 rows, columns = rectangle
                 kernel(tensor, self._parameters, place, columns, rows, margin_px)
 
-        helpers = self._helpers.submit(work) if self._helpers else []
+        with self._lock:
+            self._calls += 1
+            spare = self.threads - self._calls
+        helpers = self._helpers.submit(work, spare) if self._helpers else []
         try:
             work()
         finally:
+            with self._lock:
+                self._calls -= 1
             with lock:
                 todo.close()  # after a failure nobody begins another one
             for helper in helpers:

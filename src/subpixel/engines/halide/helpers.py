@@ -24,10 +24,12 @@ class Helpers:
             count, "subpixel", initializer=lambda: ids.append(threading.get_native_id())
         )
 
-    def submit(self, work: Callable[[], None]) -> list[Future[None]]:
-        """Let each thread call ``work`` once."""
-        self._send_away()
-        return [self._pool.submit(work) for _ in range(self._count)]
+    def submit(self, work: Callable[[], None], count: int) -> list[Future[None]]:
+        """Let so many threads, at most all, call ``work`` once each."""
+        count = min(count, self._count)
+        if count > 0:
+            self._send_away()
+        return [self._pool.submit(work) for _ in range(count)]
 
     def _send_away(self) -> None:
         current = _current()

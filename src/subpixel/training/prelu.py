@@ -1,0 +1,49 @@
+"""PReLU several times as fast as PyTorch's on a CPU, where it takes most of the time of a narrow network.
+
+PyTorch's walks over the channels of one pixel at a time, 16 values; here a whole row of pixels is one run of
+values, with the slopes repeated along it, and nothing is chosen by a comparison, which it does not vectorise.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class PReLU(nn.PReLU):
+    """`torch.nn.PReLU`, best on channels-last tensors ``(N, C, H, W)``."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Multiply what is negative by its channel's slope."""
+        result: Tensor = _Rows.apply(input, self.weight)  # type: ignore[no-untyped-call]
+        return result
+
+
+class _Rows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, slope: Tensor) -> Tensor:
+        rows = _rows(values)
+        slopes = slope.to(values.dtype).repeat(values.shape[3])
+        ctx.save_for_backward(rows, slopes)
+        ctx.shape, ctx.dtype = values.shape, slope.dtype
+        return _unrows(torch.addcmul(rows.relu(), rows.clamp_max(0), slopes), values.shape)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        rows, slopes = ctx.saved_tensors
+        gradient = _rows(gradients[0])
+        above = torch.ops.aten.threshold_backward(gradient, rows, 0)
+        below = gradient - above
+        of_slopes = (below * rows).sum(0).to(ctx.dtype).view(ctx.shape[3], -1).sum(0)
+        return _unrows(torch.addcmul(above, below, slopes), ctx.shape), of_slopes
+
+
+def _rows(values: Tensor) -> Tensor:
+    """``(N*H, W*C)``; no copy where memory is channels-last."""
+    count, channels, height, width = values.shape
+    return values.permute(0, 2, 3, 1).reshape(count * height, width * channels)
+
+
+def _unrows(rows: Tensor, shape: torch.Size) -> Tensor:
+    count, channels, height, width = shape
+    return rows.view(count, height, width, channels).permute(0, 3, 1, 2)
