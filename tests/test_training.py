@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from subpixel import ConfigError, Convolution, DatasetError, Description, Facts, load_model
 from subpixel.cli import app
-from subpixel.networks import espcn
+from subpixel.networks import espcn, stack
 from subpixel.resample import imresize
 from subpixel.shuffle import pixel_shuffle
 
@@ -21,10 +21,25 @@ torch = pytest.importorskip("torch")
 
 from subpixel.engines.numpy_engine import NumpyEngine  # noqa: E402
 from subpixel.evaluation.protocol import Degradation  # noqa: E402
-from subpixel.training.config import PatchConfig, ScheduleConfig, TrainingConfig, load_config  # noqa: E402
+from subpixel.training.config import (  # noqa: E402
+    NetworkConfig,
+    PatchConfig,
+    ScheduleConfig,
+    TrainingConfig,
+    ValidationConfig,
+    load_config,
+)
 from subpixel.training.data import Batch, Pair, Patches, load_pairs, make_pair, turned  # noqa: E402
 from subpixel.training.loop import Run, mean_error  # noqa: E402
-from subpixel.training.network import Network, bicubic, fit_last_layer, initialise, rounded  # noqa: E402
+from subpixel.training.network import (  # noqa: E402
+    ExpandedConvolution,
+    Network,
+    bicubic,
+    fit_last_layer,
+    initialise,
+    rounded,
+)
+from subpixel.training.prelu import PReLU  # noqa: E402
 from subpixel.training.schedule import make_schedule  # noqa: E402
 from subpixel.training.soap import SOAP  # noqa: E402
 
@@ -34,12 +49,13 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder above a folder of small real pictures."""
+    """A folder above two folders of the same small real pictures."""
     root = tmp_path_factory.mktemp("datasets")
-    (root / "photos").mkdir()
-    for name in ("astronaut", "coffee", "camera"):
-        picture = getattr(skimage.data, name)()
-        Image.fromarray(imresize(picture, 1 / 4)).save(root / "photos" / f"{name}.png")
+    for folder in ("photos", "the same"):
+        (root / folder).mkdir()
+        for name in ("astronaut", "coffee", "camera"):
+            picture = getattr(skimage.data, name)()
+            Image.fromarray(imresize(picture, 1 / 4)).save(root / folder / f"{name}.png")
     return root
 
 
@@ -54,7 +70,7 @@ def small(pictures: Path) -> TrainingConfig:
         patches=replace(config.patches, side_px=20, batch=4, batches_per_epoch=3),
         schedule=replace(config.schedule, max_epochs=4),
         precision=replace(config.precision, fp32_epochs=1),
-        validation=replace(config.validation, folder="photos", every_epochs=1),
+        validation=replace(config.validation, folder="the same", every_epochs=1),
     )
 
 
@@ -134,7 +150,7 @@ def test_the_papers_recipe_runs(pictures: Path, tmp_path: Path) -> None:
     config = replace(
         config,
         data=replace(config.data, folders=("photos",)),
-        validation=replace(config.validation, folder="photos"),
+        validation=replace(config.validation, folder="the same"),
         schedule=replace(config.schedule, max_epochs=6),
     )
     costs = []
@@ -287,6 +303,105 @@ def test_initial_weights_have_the_stated_spread(method: str) -> None:
     assert not hidden.bias.any()
 
 
+def test_prelu_is_pytorchs() -> None:
+    values = torch.randn(2, 3, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    values = values.contiguous(memory_format=torch.channels_last)
+    gradient = values.flip(0)
+    found = []
+    for kind in (PReLU, torch.nn.PReLU):
+        layer = kind(3).double()
+        with torch.no_grad():
+            layer.weight.copy_(torch.tensor([-0.5, 0.25, 1.5]))
+        given = values.clone().requires_grad_()
+        result = layer(given)
+        result.backward(gradient)
+        found.append((result.detach(), given.grad, layer.weight.grad))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_an_expansion_merges_exactly() -> None:
+    """At the border too: there is no padding between the two convolutions that become one."""
+    network = Network(stack(2, [4, 6]), expansion=3).double()
+    initialise(network, "lecun", torch.Generator().manual_seed(0))
+    first, second = network.layers[0], network.layers[1]
+    assert not isinstance(first, ExpandedConvolution)
+    assert isinstance(second, ExpandedConvolution)
+    with torch.no_grad():
+        second.project.normal_(generator=torch.Generator().manual_seed(1))
+        values = torch.randn(1, 4, 5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+        wide = torch.nn.functional.conv2d(values, second.expand, padding=1)
+        assert wide.shape[1] == 12
+        projected = torch.nn.functional.conv2d(wide, second.project[:, :, None, None])
+        own = torch.nn.functional.conv2d(values, second.weight, second.bias, padding=1)
+        torch.testing.assert_close(second(values), own + projected)
+    lr = np.random.default_rng(0).random((9, 8), np.float32)
+    with torch.no_grad():
+        phases = network(torch.from_numpy(lr)[None, None].double())
+    expected = torch.pixel_shuffle(phases, 2)[0, 0].numpy()
+    result = NumpyEngine(network.to_model("m", Facts()))(lr)
+    np.testing.assert_allclose(result, expected, atol=1e-5)
+
+
+def test_an_expansion_is_trained(small: TrainingConfig, pictures: Path, tmp_path: Path) -> None:
+    network = NetworkConfig(
+        "stack", 3, "prelu", widths=(5, 4), kernels=(5, 3, 3), residual="nearest", expansion=2
+    )
+    run = trained(replace(small, network=network), pictures, tmp_path / "run")
+    expanded = run.network.layers[1]
+    assert isinstance(expanded, ExpandedConvolution)
+    assert expanded.project.abs().max() > 0
+    model = run.model(Facts())
+    assert model.description == stack(3, [5, 4], kernels=[5, 3, 3])
+
+
+def test_hidden_layers_may_come_from_another_scale(
+    small: TrainingConfig, pictures: Path, tmp_path: Path
+) -> None:
+    network = replace(small.network, kind="stack", activation="prelu", widths=(5, 4), expansion=2)
+    first = trained(replace(small, network=network), pictures, tmp_path / "first").model(Facts())
+    first.save(tmp_path / "first.safetensors")
+    other = replace(network, scale=2, start=str(tmp_path / "first.safetensors"))
+    run = Run(replace(small, network=other), pictures, tmp_path / "second", CPU)
+    model = run.model(Facts())
+    for name, array in model.weights.items():
+        if not name.startswith("layers.2."):
+            np.testing.assert_array_equal(array, first.weights[name])
+    fresh = Run(replace(small, network=replace(other, start="")), pictures, tmp_path / "third", CPU)
+    assert run.validate() > fresh.validate() - 1, "its last layer is fitted as well"
+    with pytest.raises(ConfigError, match=r"first\.safetensors is another network"):
+        wider = replace(other, widths=(5, 5))
+        Run(replace(small, network=wider), pictures, tmp_path / "fourth", CPU)
+
+
+def test_pictures_for_validation_are_not_trained_on(
+    small: TrainingConfig, pictures: Path, tmp_path: Path
+) -> None:
+    folder = small.data.folders[0]
+    everything = Run(replace(small, validation=ValidationConfig()), pictures, tmp_path / "a", CPU)
+    held_out = ValidationConfig(folder, limit=1)
+    rest = Run(replace(small, validation=held_out), pictures, tmp_path / "b", CPU)
+    assert len(rest.validation) == 1
+    copies = len(small.data.shrink)
+    assert len(rest.patches.heights) == len(everything.patches.heights) - copies
+    with pytest.raises(ConfigError, match="no picture is left to train on"):
+        Run(replace(small, validation=ValidationConfig(folder)), pictures, tmp_path / "c", CPU)
+
+
+def test_the_loss_is_absolute_at_first(small: TrainingConfig, pictures: Path, tmp_path: Path) -> None:
+    phases, target = torch.tensor([0.0, 3.0]), torch.tensor([1.0, 0.0])
+    batch = Batch(torch.zeros(1), target, None)
+    assert float(mean_error(phases, batch, power=1)) == 2
+    assert float(mean_error(phases, batch)) == 5
+    costs: dict[int, list[float]] = {0: [], 1: []}
+    for epochs, seen in costs.items():
+        config = replace(small, optimiser=replace(small.optimiser, l1_epochs=epochs))
+        run = Run(config, pictures, tmp_path / str(epochs), CPU)
+        run.train(lambda progress, seen=seen: seen.append(progress.cost))  # type: ignore[misc]
+    assert costs[1][0] > 2 * costs[0][0], "errors below 1 are smaller squared"
+    assert costs[1][1] < 2 * costs[0][1], "and squared they are from then on"
+
+
 def test_rounding_leaves_so_many_levels_and_lets_the_gradient_pass() -> None:
     values = torch.linspace(-0.7, 1.3, 2 * 3 * 50 * 40).reshape(2, 3, 50, 40).requires_grad_()
     result = rounded(values, 16)
@@ -431,7 +546,7 @@ def test_the_command(pictures: Path, tmp_path: Path) -> None:
     text = (CONFIGS / "espcn-t91-x3.toml").read_text()
     for old, new in {
         '["T91"]': '["photos"]',
-        '"BSDS500/train"': '"photos"',
+        '"BSDS500/train"': '"the same"',
         '["Set5", "Set14", "BSDS500/val"]': '["photos"]',
         "batches_per_epoch = 200": "batches_per_epoch = 2",
         "max_epochs = 220": "max_epochs = 5",

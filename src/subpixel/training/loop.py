@@ -80,20 +80,8 @@ class Run:
         initialise(self.network, config.network.initialisation, generator)
         whole = bool(config.network.start) and self._start_from(load_model(config.network.start))
         self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        data = config.data
-        held_out = self._validation_paths()
         self.patches = Patches(
-            [
-                pair
-                for name in data.folders
-                for pair in load_pairs(
-                    [path for path in pictures(self.datasets / name) if path not in held_out],
-                    self.description.scale,
-                    self._degradation(),
-                    data.shrink,
-                    halved=name in data.halved,
-                )
-            ],
+            self._load_pairs(),
             self.description.scale,
             config.patches,
             kernels=[layer.kernel for layer in self.description.layers],
@@ -125,6 +113,26 @@ class Run:
             raise ConfigError(f"network.start: {start} is another network than the configuration describes")
         self.network.load_model(model, last=False)
         return False
+
+    def _load_pairs(self) -> list[Pair]:
+        """The pictures to train on: all but those for validation."""
+        data, held_out = self.config.data, self._validation_paths()
+        pairs = [
+            pair
+            for name in data.folders
+            for pair in load_pairs(
+                [path for path in pictures(self.datasets / name) if path not in held_out],
+                self.description.scale,
+                self._degradation(),
+                data.shrink,
+                halved=name in data.halved,
+            )
+        ]
+        if not pairs:
+            raise ConfigError(
+                "no picture is left to train on: validation.folder holds them all; set its limit"
+            )
+        return pairs
 
     def _load_validation(self) -> list[Pair]:
         return load_pairs(self._validation_paths(), self.description.scale, self._degradation())

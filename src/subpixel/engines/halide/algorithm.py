@@ -121,8 +121,8 @@ class _Builder:
         columns = hl.RDom([(0, tile), (0, (end - first + tile - 1) // tile)], f"{name}_columns")
         column = first + columns.y * tile + columns.x
         # Whether neither y nor height - 1 - y is negative, in a form that Halide does not see through. Else
-        # it wants only rows inside the picture of the layers before, and no longer sees that one more is needed
-        # at each turn: it computes some of them again and again.
+        # it wants only rows inside the picture of the layers before, no longer sees that one more is needed
+        # at each turn, and computes some of them again and again.
         inside = (y | (self.height - 1 - y)) >= 0
         if reach:
             columns.where(inside)
