@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from subpixel.model import Description, Facts, Model
 from subpixel.resample import bicubic_kernels
 from subpixel.shuffle import subpixel_weights, transposed_kernel
-from subpixel.training.prelu import PReLU
+from subpixel.training.prelu import PReLU, as_rows, from_rows
 
 ACTIVATIONS = {"none": nn.Identity, "relu": nn.ReLU, "tanh": nn.Tanh}
 
@@ -193,11 +193,12 @@ def rounded(values: Tensor, levels: int) -> Tensor:
     The gradient passes as if nothing had happened (Bengio et al. 2013, arXiv 1308.3432: straight-through).
     """
     with torch.no_grad():
-        lowest = values.amin((0, 2, 3), keepdim=True).clamp_max(0)
-        highest = values.amax((0, 2, 3), keepdim=True).clamp_min(0)
-        step = ((highest - lowest) / (levels - 1)).clamp_min(1e-8)
-        change = torch.round(values / step) * step - values
-    return values + change
+        rows, width = as_rows(values), values.shape[3]
+        lowest = rows.amin(0).view(width, -1).amin(0).clamp_max(0)
+        highest = rows.amax(0).view(width, -1).amax(0).clamp_min(0)
+        step = ((highest - lowest) / (levels - 1)).clamp_min(1e-8).repeat(width)
+        change = torch.round(rows / step) * step - rows
+    return values + from_rows(change, values.shape)
 
 
 def initialise(

@@ -22,28 +22,29 @@ class PReLU(nn.PReLU):
 class _Rows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, slope: Tensor) -> Tensor:
-        rows = _rows(values)
+        rows = as_rows(values)
         slopes = slope.to(values.dtype).repeat(values.shape[3])
         ctx.save_for_backward(rows, slopes)
         ctx.shape, ctx.dtype = values.shape, slope.dtype
-        return _unrows(torch.addcmul(rows.relu(), rows.clamp_max(0), slopes), values.shape)
+        return from_rows(torch.addcmul(rows.relu(), rows.clamp_max(0), slopes), values.shape)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
         rows, slopes = ctx.saved_tensors
-        gradient = _rows(gradients[0])
+        gradient = as_rows(gradients[0])
         above = torch.ops.aten.threshold_backward(gradient, rows, 0)
         below = gradient - above
         of_slopes = (below * rows).sum(0).to(ctx.dtype).view(ctx.shape[3], -1).sum(0)
-        return _unrows(torch.addcmul(above, below, slopes), ctx.shape), of_slopes
+        return from_rows(torch.addcmul(above, below, slopes), ctx.shape), of_slopes
 
 
-def _rows(values: Tensor) -> Tensor:
-    """``(N*H, W*C)``; no copy where memory is channels-last."""
+def as_rows(values: Tensor) -> Tensor:
+    """``(N, C, H, W)`` as ``(N*H, W*C)``; no copy where memory is channels-last."""
     count, channels, height, width = values.shape
     return values.permute(0, 2, 3, 1).reshape(count * height, width * channels)
 
 
-def _unrows(rows: Tensor, shape: torch.Size) -> Tensor:
+def from_rows(rows: Tensor, shape: torch.Size) -> Tensor:
+    """The inverse of `as_rows`."""
     count, channels, height, width = shape
     return rows.view(count, height, width, channels).permute(0, 3, 1, 2)
