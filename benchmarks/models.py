@@ -4,18 +4,17 @@
 
 Every model enlarges a 640x360 plane in int8 on the engine `halide`, in turn with all others of its scale; so
 do `fast` for x2 at 1920x1080 and `default` for x4 at 960x540, which become 3840x2160. Writes
-``benchmarks/results/models-KIND.json`` for this kind of processor, which `docs/models.md` prints.
+``benchmarks/results/models-KIND.json`` for this kind of processor, which `docs/models.md` prints, and draws
+quality, as `benchmarks/precision.py` stored it, against time: ``docs/figures/models-KIND.png``.
 """
 
 import argparse
 import json
-import statistics
-import time
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from subpixel.benchmark.measure import machine_name
+from subpixel.benchmark.measure import machine_name, medians_in_turn_ms
+from subpixel.drawing import OKABE_ITO, new_figure, save_figure
 from subpixel.engines.halide import HalideEngine
 from subpixel.engines.halide.machine import host_kind
 from subpixel.engines.select import available_cpus
@@ -23,19 +22,6 @@ from subpixel.networks import packaged
 
 ROOT = Path(__file__).parents[1]
 TO_2160P = (("fast-x2", (1080, 1920)), ("default-x4", (540, 960)))
-
-
-def medians_ms(engines: dict[str, HalideEngine], shape: tuple[int, int], rounds: int) -> dict[str, float]:
-    """Of each engine's time for a plane of noise, all in turn."""
-    plane = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
-    times: dict[str, list[float]] = {name: [] for name in engines}
-    for _ in range(rounds):
-        for name, engine in engines.items():
-            engine(plane)  # the first after another one finds its rows out of the cache
-            started = time.perf_counter()
-            engine(plane)
-            times[name].append((time.perf_counter() - started) * 1000)
-    return {name: statistics.median(spent) for name, spent in times.items()}
 
 
 def main() -> None:
@@ -49,16 +35,17 @@ def main() -> None:
         name: HalideEngine(packaged.find(name), precision="int8", threads=threads)
         for name in packaged.names()
     }
-    rows = []
+    rows: list[dict[str, Any]] = []
     for scale in (2, 3, 4):
         of_scale = {name: engine for name, engine in engines.items() if engine.model.scale == scale}
-        medians = medians_ms(of_scale, (360, 640), rounds)
+        medians = medians_in_turn_ms(of_scale, (360, 640), rounds)
         espcn = medians[f"espcn-t91-x{scale}"]
         for name, median in sorted(medians.items(), key=lambda pair: pair[1]):
             description = engines[name].model.description
             rows.append(
                 {
                     "model": name,
+                    "scale": scale,
                     "parameters": description.parameters,
                     "macs_per_lr_pixel": description.macs_per_lr_pixel,
                     "ms": round(median, 2),
@@ -67,7 +54,7 @@ def main() -> None:
             )
             print(rows[-1], flush=True)
     to_2160p = {
-        name: round(1000 / medians_ms({name: engines[name]}, shape, rounds)[name], 1)
+        name: round(1000 / medians_in_turn_ms({name: engines[name]}, shape, rounds)[name], 1)
         for name, shape in TO_2160P
         if name in engines
     }
@@ -81,6 +68,32 @@ def main() -> None:
     path = ROOT / "benchmarks" / "results" / f"models-{host_kind()}.json"
     path.write_text(json.dumps(stored, indent=2) + "\n")
     print(to_2160p)
+    draw(rows, ROOT / "docs" / "figures" / f"models-{host_kind()}.png")
+
+
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """Set14's PSNR in int8 against time, a panel for each scale."""
+    stored = json.loads((ROOT / "benchmarks" / "results" / "precision.json").read_text())
+    figure = new_figure((9, 3.2))
+    for panel, scale in enumerate((2, 3, 4)):
+        axes = figure.add_subplot(1, 3, panel + 1)
+        for row in (row for row in rows if row["scale"] == scale):
+            name, psnr_db = row["model"], stored[row["model"]]["int8"]["Set14"]
+            family = name.rsplit("-", 1)[0]
+            color = OKABE_ITO[1] if family.startswith("espcn") else OKABE_ITO[0]
+            axes.plot(row["ms"], psnr_db, "o", color=color)
+            axes.annotate(
+                family, (row["ms"], psnr_db), textcoords="offset points", xytext=(6, -3), fontsize=8
+            )
+        axes.margins(0.35, 0.25)
+        axes.set_xlim(left=0)
+        axes.set_title(f"x{scale}", fontsize=10)
+        axes.set_xlabel("ms for 640x360")
+        axes.grid(alpha=0.3)
+        if panel == 0:
+            axes.set_ylabel("Set14, int8, PSNR in dB")
+    figure.tight_layout()
+    save_figure(figure, path)
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ def bicubic_job(ffmpeg: str, source: Path, target: Path) -> Job:
 
 def parts_of_a_frame(source: Path) -> dict[str, float]:
     """Milliseconds for one frame: in whole, and for all but the network."""
-    upscaler = subpixel.load(scale=SCALE)
+    upscaler = subpixel.load(f"espcn-t91-x{SCALE}")
     enlarge = FrameUpscaler(upscaler)
     with av.open(str(source)) as file:
         frames = list(itertools.islice(file.decode(video=0), 30))

@@ -10,7 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from random_models import halide_runs, odd_description, quantised_model, random_model
-from subpixel.benchmark.measure import Benchmark, Timing, compare
+from subpixel.benchmark.measure import Benchmark, Timing, compare, medians_in_turn_ms
 from subpixel.benchmark.peak import make_peak
 from subpixel.benchmark.quantised_graph import build_quantised
 from subpixel.benchmark.report import table
@@ -149,6 +149,21 @@ def test_the_peak_is_a_rate(precision):
     peak = make_peak(precision, 1)
     assert peak.multiply_adds > 1e8
     assert peak.run() > 1e9
+
+
+def test_engines_take_turns():
+    calls = []
+
+    class Recorded(NumpyEngine):
+        def __call__(self, plane, **options):
+            calls.append((self.model.name, plane.shape, plane.dtype))
+            return plane
+
+    engines = {name: Recorded(packaged.find(name)) for name in ("espcn-t91-x2", "espcn-t91-x3")}
+    medians = medians_in_turn_ms(engines, (4, 6), rounds=2)
+    assert list(medians) == list(engines)
+    assert min(medians.values()) > 0
+    assert calls == [(name, (4, 6), np.uint8) for name in engines for _ in range(2)] * 2
 
 
 def test_the_table_is_sorted():

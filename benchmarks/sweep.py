@@ -1,0 +1,153 @@
+"""Shapes of networks, all trained by the same short recipe: quality against measured time.
+
+    python benchmarks/sweep.py --datasets ../shared/datasets [--threads 1]
+
+Each shape is `configs/default-x3.toml` cut to 6000 steps, with other layers. It is judged, as fp32, on
+pictures that are neither trained nor tested on, and timed in int8 on the engine `halide`, all in turn. Writes
+``benchmarks/results/sweep.json`` after each shape, and goes on from it: shapes that it has, and whose weights
+lie in ``runs/sweep``, are not trained again. Draws ``docs/figures/sweep.png``.
+"""
+
+import argparse
+import dataclasses
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from subpixel.benchmark.measure import machine_name, medians_in_turn_ms
+from subpixel.calibration import calibrate
+from subpixel.color import luma_8bit
+from subpixel.drawing import OKABE_ITO, new_figure, save_figure
+from subpixel.engines.halide import HalideEngine
+from subpixel.engines.select import available_cpus
+from subpixel.evaluation.protocol import crop_to_multiple, pictures, read_picture
+from subpixel.model import Facts, load_model
+from subpixel.resample import imresize
+from subpixel.training.config import NetworkConfig, TrainingConfig, load_config
+from subpixel.training.loop import Run
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "sweep.json"
+EPOCHS, SCALE = 12, 3
+
+
+def stack(*widths: int, **changes: Any) -> NetworkConfig:
+    facts: dict[str, Any] = {"activation": "prelu", "residual": "nearest", "expansion": 4}
+    return NetworkConfig("stack", SCALE, widths=widths, **(facts | changes))
+
+
+SHAPES = {
+    "ESPCN": NetworkConfig("espcn", SCALE, "tanh"),
+    "ESPCN, relu": NetworkConfig("espcn", SCALE, "relu"),
+    "FSRCNN": stack(56, 12, 12, 12, 12, 12, 56, kernels=(5, 1, 3, 3, 3, 3, 1, 3), residual="none"),
+    "SESR-M3": stack(*[16] * 4, kernels=(5, 3, 3, 3, 5)),
+    "SESR-M5": stack(*[16] * 6, kernels=(5, 3, 3, 3, 3, 3, 5)),
+    "ECBSR-M4C8": stack(*[8] * 5),
+    "ECBSR-M4C16": stack(*[16] * 5),
+    "8-16-16-16 (fast)": stack(8, 16, 16, 16),
+    "3 x 16": stack(*[16] * 3),
+    "7 x 16 (default)": stack(*[16] * 7),
+    "7 x 16, 5x5 first": stack(*[16] * 7, kernels=(5, *[3] * 7)),
+    "7 x 16, relu": stack(*[16] * 7, activation="relu"),
+    "7 x 16, no residual": stack(*[16] * 7, residual="none"),
+    "7 x 16, not expanded": stack(*[16] * 7, expansion=0),
+    "9 x 16": stack(*[16] * 9),
+    "3 x 32": stack(*[32] * 3),
+    "7 x 32": stack(*[32] * 7),
+}
+
+
+def short_run(name: str, network: NetworkConfig, base: TrainingConfig, datasets: Path) -> dict[str, Any]:
+    """Train a shape; what is stored of it, its weights included as a file below ``runs/sweep``."""
+    config = dataclasses.replace(
+        base,
+        network=network,
+        schedule=dataclasses.replace(base.schedule, max_epochs=EPOCHS),
+        precision=dataclasses.replace(base.precision, fp32_epochs=1),
+        quantisation=dataclasses.replace(base.quantisation, levels=0),
+        validation=dataclasses.replace(base.validation, every_epochs=EPOCHS),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run(config, datasets, Path(folder), torch.device("cpu"))
+        run.train()
+        psnr_db = run.validate()
+        model = run.model(Facts())
+    model.save(weights_of(name))
+    return {
+        "parameters": model.description.parameters,
+        "macs_per_lr_pixel": model.description.macs_per_lr_pixel,
+        "psnr_db": round(psnr_db, 3),
+    }
+
+
+def weights_of(name: str) -> Path:
+    folder = ROOT / "runs" / "sweep"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{name.replace(' ', '-').replace(',', '')}.safetensors"
+
+
+def small_planes(folder: Path) -> list[Any]:
+    planes = []
+    for path in pictures(folder)[:30]:
+        hr = luma_8bit(crop_to_multiple(read_picture(path), SCALE)).astype(np.float64)
+        planes.append(np.clip(np.rint(imresize(hr, 1 / SCALE)), 0, 255).astype(np.uint8))
+    return planes
+
+
+def draw(shapes: dict[str, dict[str, Any]], path: Path) -> None:
+    figure = new_figure((8, 5))
+    axes = figure.add_subplot()
+    for name, row in shapes.items():
+        ours = name[0].isdigit()
+        axes.plot(row["ms"], row["psnr_db"], "o" if ours else "s", color=OKABE_ITO[0 if ours else 1])
+        axes.annotate(
+            name, (row["ms"], row["psnr_db"]), textcoords="offset points", xytext=(6, -3), fontsize=8
+        )
+    axes.set_xscale("log")
+    axes.margins(0.2, 0.1)
+    axes.set_xlabel("ms for 640x360 to 1920x1080, int8")
+    axes.set_ylabel("PSNR in dB after 6000 steps, fp32, held-out pictures")
+    axes.grid(alpha=0.3)
+    figure.tight_layout()
+    save_figure(figure, path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--datasets", type=Path, default=Path("../shared/datasets"))
+    parser.add_argument("--threads", type=int, help="of training")
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    base = load_config(ROOT / "configs" / "default-x3.toml")
+    shapes: dict[str, dict[str, Any]] = {}
+    if RESULTS.exists():
+        shapes = json.loads(RESULTS.read_text())["shapes"]
+    for name, network in SHAPES.items():
+        if name not in shapes or not weights_of(name).exists():
+            shapes[name] = short_run(name, network, base, options.datasets)
+            write(shapes)
+            print(name, shapes[name], flush=True)
+    planes = small_planes(options.datasets / "T91")
+    models = {name: calibrate(load_model(weights_of(name)), planes) for name in SHAPES}
+    threads = available_cpus()
+    engines = {name: HalideEngine(model, precision="int8", threads=threads) for name, model in models.items()}
+    for name, median in medians_in_turn_ms(engines, (360, 640), rounds=15).items():
+        shapes[name]["ms"] = round(median, 2)
+    write(shapes)
+    draw(shapes, ROOT / "docs" / "figures" / "sweep.png")
+
+
+def write(shapes: dict[str, dict[str, Any]]) -> None:
+    stored = {"machine": machine_name(), "steps": EPOCHS * 500, "shapes": shapes}
+    RESULTS.write_text(json.dumps(stored, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
