@@ -416,6 +416,17 @@ def test_rounding_leaves_so_many_levels_and_lets_the_gradient_pass() -> None:
     np.testing.assert_allclose(values.grad, 2 * result.detach(), rtol=1e-6)
 
 
+def test_dithered_rounding_is_right_on_average() -> None:
+    values = torch.rand(2, 3, 8, 4, generator=torch.Generator().manual_seed(0)) / 20
+    values[:, :, 0, 0] = 1.0
+    generator = torch.Generator().manual_seed(1)
+    results = torch.stack([rounded(values, 11, generator) for _ in range(400)])
+    assert (results - values).abs().max() <= 0.05 + 1e-6
+    small = values[:, :, 1:]
+    assert (results.mean(0)[:, :, 1:] - small).abs().max() < 0.008
+    assert (rounded(values, 11)[:, :, 1:] == 0).all(), "without dither they are all lost"
+
+
 def test_a_second_stage_starts_from_a_model(small: TrainingConfig, pictures: Path, tmp_path: Path) -> None:
     first = trained(small, pictures, tmp_path / "first")
     first.model(Facts()).save(tmp_path / "first.safetensors")

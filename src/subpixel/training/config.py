@@ -135,6 +135,8 @@ class QuantisationConfig:
     256 of int8 teach more."""
     from_epoch: int = 0
     """The first epoch with rounding."""
+    dither: bool = False
+    """Whether the levels lie elsewhere each time; see `subpixel.training.network.rounded`."""
 
 
 @dataclass(frozen=True)

@@ -220,6 +220,9 @@ class Run:
         bf16 = bf16 and epoch < config.schedule.max_epochs - config.precision.fp32_epochs
         quantisation = config.quantisation
         self.network.levels = quantisation.levels if epoch >= quantisation.from_epoch else 0
+        if quantisation.dither:
+            generator = torch.Generator(self.device)
+            self.network.dither = generator.manual_seed(config.seed * 1_000_003 + epoch)
         count = self.patches.batches_per_epoch
         total = torch.zeros((), device=self.device)
         for index, batch in enumerate(self.patches.epoch(epoch)):

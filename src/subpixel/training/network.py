@@ -57,6 +57,8 @@ class Network(nn.Module):
         self.description = description
         self.levels = 0
         """How many levels each hidden channel is rounded to on its way; 0 for no rounding."""
+        self.dither: torch.Generator | None = None
+        """What the levels are moved by at random, anew each time; None leaves them where they are."""
         self.layers = nn.ModuleList(
             ExpandedConvolution(layer.inputs, layer.outputs, layer.kernel, expansion * layer.inputs)
             if expansion and layer.inputs > description.channels
@@ -80,7 +82,7 @@ class Network(nn.Module):
         for layer, activation in zip(self.layers[:-1], self.activations[:-1], strict=True):
             lr = activation(layer(lr))
             if self.levels:
-                lr = rounded(lr, self.levels)
+                lr = rounded(lr, self.levels, self.dither)
         return lr
 
     def forward(self, lr: Tensor) -> Tensor:
@@ -187,17 +189,26 @@ def bicubic(lr: Tensor, scale: int) -> Tensor:
     return hr.reshape(count, channels, height * scale, width * scale)
 
 
-def rounded(values: Tensor, levels: int) -> Tensor:
+def rounded(values: Tensor, levels: int, dither: torch.Generator | None = None) -> Tensor:
     """Round ``(N, channels, H, W)`` to ``levels`` equal steps of each channel's range, zero among them.
 
     The gradient passes as if nothing had happened (Bengio et al. 2013, arXiv 1308.3432: straight-through).
+
+    With ``dither`` the steps are moved by a random part of one, another in each column of each channel. A value
+    is then right on average. Else a network may learn to do without what is smaller than half a step, and no
+    longer works where nothing is rounded.
     """
     with torch.no_grad():
         rows, width = as_rows(values), values.shape[3]
         lowest = rows.amin(0).view(width, -1).amin(0).clamp_max(0)
         highest = rows.amax(0).view(width, -1).amax(0).clamp_min(0)
         step = ((highest - lowest) / (levels - 1)).clamp_min(1e-8).repeat(width)
-        change = torch.round(rows / step) * step - rows
+        scaled = rows / step
+        if dither is None:
+            change = torch.round(scaled) * step - rows
+        else:
+            moved = torch.rand(len(step), generator=dither, device=step.device).to(step.dtype)
+            change = (torch.round(scaled + moved) - moved) * step - rows
     return values + from_rows(change, values.shape)
 
 
