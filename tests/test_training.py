@@ -343,6 +343,19 @@ def test_an_expansion_merges_exactly() -> None:
     np.testing.assert_allclose(result, expected, atol=1e-5)
 
 
+def test_the_average_is_that_of_merged_weights(small: TrainingConfig, pictures: Path, tmp_path: Path) -> None:
+    network = NetworkConfig("stack", 3, "prelu", widths=(4,), residual="nearest", expansion=2)
+    still = replace(small.optimiser, ema=0.5)
+    run = Run(replace(small, network=network, optimiser=still), pictures, tmp_path / "run", CPU)
+    before = run.average.merged()["layers.1.weight"].clone()
+    with torch.no_grad():
+        run.network.layers[1].project.fill_(2.0)  # type: ignore[union-attr, operator]
+    run._follow(step=10)
+    expected = (before + run.network.merged()["layers.1.weight"]) / 2
+    torch.testing.assert_close(run.average.merged()["layers.1.weight"], expected)
+    assert not any(isinstance(layer, ExpandedConvolution) for layer in run.average.layers)
+
+
 def test_an_expansion_is_trained(small: TrainingConfig, pictures: Path, tmp_path: Path) -> None:
     network = NetworkConfig(
         "stack", 3, "prelu", widths=(5, 4), kernels=(5, 3, 3), residual="nearest", expansion=2

@@ -1,6 +1,5 @@
 """The training loop: from a configuration to a `Model`, resumable at every epoch."""
 
-import copy
 import dataclasses
 import json
 import math
@@ -96,7 +95,7 @@ class Run:
             fit_last_layer(self.network, [(batch.lr, batch.target) for batch in batches])
         if config.network.kind == "espcn-deconvolution":
             self.network = DeconvolutionNetwork.like(self.network)
-        self.average = copy.deepcopy(self.network)
+        self.average = self.network.without_expansion()
         self.optimiser = self._make_optimiser()
         self.schedule = make_schedule(config.schedule)
         self.next_epoch = 0
@@ -240,11 +239,14 @@ class Run:
 
     @torch.no_grad()
     def _follow(self, step: int) -> None:
-        """Move the running average of the weights; early on it forgets faster, so that the start fades."""
+        """Move the running average of the merged weights; early on it forgets faster, so the start fades.
+
+        Averages of the factors that they are products of would not be factors of their averages.
+        """
         decay = min(self.config.optimiser.ema, step / (step + 1))
-        pairs = zip(self.average.parameters(), self.network.parameters(), strict=True)
-        for mean, current in pairs:
-            mean.lerp_(current, 1 - decay)
+        merged = self.network.merged()
+        for name, mean in self.average.named_parameters():
+            mean.lerp_(merged[name], 1 - decay)
 
     @torch.no_grad()
     def validate(self) -> float:

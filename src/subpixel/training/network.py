@@ -1,5 +1,6 @@
 """The torch form of a description: what is trained, and how it becomes a `Model`."""
 
+import copy
 import math
 from typing import Literal
 
@@ -101,6 +102,24 @@ class Network(nn.Module):
         rest = [parameter for parameter in self.parameters() if id(parameter) not in own]
         return [{"params": rest, "rate": 1.0}, {"params": last, "rate": last_layer_rate}]
 
+    def merged(self) -> dict[str, Tensor]:
+        """All parameters by name, those of the one convolution where an expanded one is trained."""
+        tensors: dict[str, Tensor] = {
+            name: tensor
+            for name, tensor in self.named_parameters()
+            if not name.endswith((".expand", ".project"))
+        }
+        for index, layer in enumerate(self.layers):
+            if isinstance(layer, ExpandedConvolution):
+                tensors[f"layers.{index}.weight"] = layer.merged()
+        return tensors
+
+    def without_expansion(self) -> "Network":
+        """The same network, its expansions merged."""
+        result = Network(self.description).to(next(self.parameters()).device)
+        result.load_state_dict({name: tensor.detach() for name, tensor in self.merged().items()})
+        return result
+
     def load_model(self, model: Model, *, last: bool = True) -> None:
         """Take over the weights of a model of the same description, those of the last layer if wanted."""
         with torch.no_grad():
@@ -116,11 +135,11 @@ class Network(nn.Module):
 
     def to_model(self, name: str, facts: Facts) -> Model:
         """Copy the weights into a `Model`."""
+        merged = self.merged()
         weights: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]] = {}
         for index, (layer, activation) in enumerate(zip(self.convolutions, self.activations, strict=True)):
             assert layer.bias is not None
-            weight = layer.merged() if isinstance(layer, ExpandedConvolution) else layer.weight
-            tensors = {"weight": weight, "bias": layer.bias}
+            tensors = {"weight": merged[f"layers.{index}.weight"], "bias": layer.bias}
             if isinstance(activation, nn.PReLU):
                 tensors["slope"] = activation.weight
             for key, tensor in tensors.items():
@@ -161,6 +180,10 @@ class DeconvolutionNetwork(Network):
         hr = self.activations[-1](self.layers[-1](self.features(lr)))
         return nn.functional.pixel_unshuffle(hr, self.description.scale)
 
+    def without_expansion(self) -> Network:
+        """A copy: it has none."""
+        return copy.deepcopy(self)
+
     def load_model(self, model: Model, *, last: bool = True) -> None:
         """Not for this form: start a `Network` from a model, and take `like` of it."""
         raise NotImplementedError
@@ -194,9 +217,8 @@ def rounded(values: Tensor, levels: int, dither: torch.Generator | None = None) 
 
     The gradient passes as if nothing had happened (Bengio et al. 2013, arXiv 1308.3432: straight-through).
 
-    With ``dither`` the steps are moved by a random part of one, another in each column of each channel. A value
-    is then right on average. Else a network may learn to do without what is smaller than half a step, and no
-    longer works where nothing is rounded.
+    With ``dither`` the steps are moved by a random part of one, another in each column of each channel: a
+    value is then right on average.
     """
     with torch.no_grad():
         rows, width = as_rows(values), values.shape[3]
