@@ -111,6 +111,7 @@ class Run:
             start = self.config.network.start
             raise ConfigError(f"network.start: {start} is another network than the configuration describes")
         self.network.load_model(model, last=False)
+        self.network.balance()
         return False
 
     def _load_pairs(self) -> list[Pair]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from subpixel.model import Description, Facts, Model
+from subpixel.model import Convolution, Description, Facts, Model
 from subpixel.resample import bicubic_kernels
 from subpixel.shuffle import subpixel_weights, transposed_kernel
 from subpixel.training.prelu import PReLU, as_rows, from_rows
@@ -133,6 +133,25 @@ class Network(nn.Module):
                 if isinstance(activation, nn.PReLU):
                     activation.weight.copy_(torch.tensor(model.weights[f"layers.{index}.slope"]))
 
+    @torch.no_grad()
+    def balance(self) -> None:
+        """Give all layers but the last weights of the spread that `initialise` gives: so they move as far.
+
+        Behind relu, PReLU or nothing, a layer may be made smaller and the next one larger without changing
+        the result; training lets them grow. What the last layer is given is then smaller by some factor: it
+        must be solved anew. Behind tanh nothing is changed.
+        """
+        scale = 1.0  # of what the layer is given
+        for layer, described in zip(self.convolutions[:-1], self.description.layers[:-1], strict=True):
+            if described.activation == "tanh":
+                return
+            spread = math.sqrt(_gain(described) / (described.inputs * described.kernel**2))
+            factor = spread / float(layer.weight.square().mean().sqrt())
+            scale *= factor
+            assert layer.bias is not None
+            layer.weight.mul_(factor)
+            layer.bias.mul_(scale)
+
     def to_model(self, name: str, facts: Facts) -> Model:
         """Copy the weights into a `Model`."""
         merged = self.merged()
@@ -245,14 +264,18 @@ def initialise(
     with torch.no_grad():
         for layer, described in zip(network.convolutions, network.description.layers, strict=True):
             fan_in = described.inputs * described.kernel**2
-            gain = 2.0 if described.activation in ("relu", "prelu") else 1.0
-            std = 0.001 if method == "gaussian-0.001" else math.sqrt(gain / fan_in)
+            std = 0.001 if method == "gaussian-0.001" else math.sqrt(_gain(described) / fan_in)
             layer.weight.normal_(0.0, std, generator=generator)
             if isinstance(layer, ExpandedConvolution):
                 layer.expand.normal_(0.0, math.sqrt(1 / fan_in), generator=generator)
                 layer.project.zero_()
             assert layer.bias is not None
             layer.bias.zero_()
+
+
+def _gain(described: Convolution) -> float:
+    """What variance a layer's weights need, times the fan-in, for values to keep theirs behind it."""
+    return 2.0 if described.activation in ("relu", "prelu") else 1.0
 
 
 def fit_last_layer(network: Network, batches: list[tuple[Tensor, Tensor]], ridge: float = 1e-6) -> None:
