@@ -2,8 +2,8 @@
 
     python benchmarks/models.py [--rounds 15]
 
-Every model enlarges a 640x360 plane in int8 on the engine `halide`, in turn with all others of its scale; so
-do `fast` for x2 at 1920x1080 and `default` for x4 at 960x540, which become 3840x2160. Writes
+Every model enlarges a 640x360 plane in int8 on the engine `halide`, in turn with all others of its scale, and
+does `fast` for x2 at 1920x1080, which becomes 3840x2160. Writes
 ``benchmarks/results/models-KIND.json`` for this kind of processor, which `docs/models.md` prints, and draws
 quality, as `benchmarks/precision.py` stored it, against time: ``docs/figures/models-KIND.png``.
 """
@@ -21,7 +21,7 @@ from subpixel.engines.select import available_cpus
 from subpixel.networks import packaged
 
 ROOT = Path(__file__).parents[1]
-TO_2160P = (("fast-x2", (1080, 1920)), ("default-x4", (540, 960)))
+TO_2160P = (("fast-x2", (1080, 1920)),)
 
 
 def main() -> None:
@@ -92,7 +92,6 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         axes.grid(alpha=0.3)
         if panel == 0:
             axes.set_ylabel("Set14, int8, PSNR in dB")
-    figure.tight_layout()
     save_figure(figure, path)
 
 

@@ -112,7 +112,6 @@ def draw(shapes: dict[str, dict[str, Any]], path: Path) -> None:
     axes.set_xlabel("ms for 640x360 to 1920x1080, int8")
     axes.set_ylabel("PSNR in dB after 6000 steps, fp32, held-out pictures")
     axes.grid(alpha=0.3)
-    figure.tight_layout()
     save_figure(figure, path)
 
 

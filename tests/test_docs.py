@@ -131,6 +131,24 @@ def test_the_engines_tables_are_the_measured_ones() -> None:
         assert f"| {timing['runner']} {timing['precision']} | {timing['median_ms']:.1f} |" in front
 
 
+def test_the_models_table_is_the_measured_one() -> None:
+    results = ROOT / "benchmarks" / "results"
+    page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    precision = json.loads((results / "precision.json").read_text())
+    stored = json.loads((results / "models-vnni.json").read_text())
+    assert stored["machine"] in page
+    assert {row["model"] for row in stored["640x360"]} == set(packaged.names())
+    for row in stored["640x360"]:
+        of_model = precision[row["model"]]
+        cells = (
+            f"{of_model['int8'][name]:.2f} ({of_model['fp32'][name]:.2f})"
+            for name in ("Set5", "Set14", "BSD100")
+        )
+        assert f"| `{row['model']}` | {' | '.join(cells)} | {row['ms']:.2f} | {row['of_espcn']:.2f} |" in page
+    for name, rate in stored["frames_per_second_to_3840x2160"].items():
+        assert f"`{name}` {rate} " in page
+
+
 def test_the_recipes_table_is_the_measured_one() -> None:
     stored = json.loads((ROOT / "benchmarks" / "results" / "recipe.json").read_text())
     page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")

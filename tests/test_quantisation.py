@@ -270,7 +270,7 @@ class TestCommand:
         assert result.exit_code == 0, result.output
         assert result.stdout == ""
         model = load_model(output)
-        assert model.facts.calibration == "pictures, 2 pictures, seed 0"
+        assert model.facts.calibration == "pictures, 2 pictures, seed 0, contrast 0.03"
         assert len(model.quantised) == 3
         again = self.run(folder / "in.safetensors", folder / "pictures", "-o", output)
         assert again.exit_code == 1

@@ -62,6 +62,7 @@ def calibrate(
     *,
     source: str = "",
     seed: int = 0,
+    contrast_share: float = CONTRAST_SHARE,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> Model:
     """Give a model 8-bit layers.
@@ -72,17 +73,21 @@ def calibrate(
             test set. About 20 pictures of 100 x 100 pixels are enough for ESPCN.
         source: what the planes are, for the model's facts.
         seed: of the choice of crops and pixels.
+        contrast_share: how much black and white in random blocks counts beside the planes: more makes text
+            and drawings more exact, and pictures a little less. Above 0.
         progress: called with the fraction done.
 
     Returns:
         The same model with ``quantised`` set.
 
     Raises:
-        ValueError: no planes, or fewer pixels than a layer has weights for each output.
+        ValueError: no planes, a share of 0 or less, or fewer pixels than a layer has weights for each output.
         EngineError: the network has sums too large for 32 bits, or does not work in LR space.
     """
     if model.description.enlargement == "bicubic":
         raise EngineError(f"model {model.name} works in HR space, and has no form in 8 bits")
+    if contrast_share <= 0:
+        raise ValueError(f"contrast_share must be above 0, not {contrast_share}")
     rng = np.random.default_rng(seed)
     levels = _crops(planes, model.description.channels, rng)
     pictures = len(levels)
@@ -95,13 +100,15 @@ def calibrate(
     for index, described in enumerate(layers):
         weight, bias = weights_of(model, index)
         sums = [convolve(piece, weight, bias) for piece in exact]
-        inputs, targets = _samples(levels, zeros, sums, described, pictures, rng)
+        inputs, targets = _samples(levels, zeros, sums, described, pictures, contrast_share, rng)
         start = np.concatenate([(weight * scales[:, None, None]).reshape(len(weight), -1), bias[:, None]], 1)
         rounded, step = _round(start.astype(np.float64), inputs, targets)
         exact = [activated(piece, described, model.weights.get(f"layers.{index}.slope")) for piece in sums]
         last = index == len(layers) - 1
         scales, zeros = (
-            _ranges(exact, pictures, rng) if not last else (np.ones(len(weight)), np.zeros(len(weight)))
+            _ranges(exact, pictures, contrast_share, rng)
+            if not last
+            else (np.ones(len(weight)), np.zeros(len(weight)))
         )
         quantised.append(
             QuantisedLayer(
@@ -149,6 +156,7 @@ def _samples(
     sums: list[NDArray[Float]],
     described: Convolution,
     pictures: int,
+    contrast_share: float,
     rng: np.random.Generator,
 ) -> tuple[NDArray[Float], NDArray[Float]]:
     """Pixels: the inputs that each sees (in steps from zero, and a 1 for the bias), and its targets.
@@ -158,7 +166,7 @@ def _samples(
     """
     sizes = [piece[0].size for piece in sums]
     shares = [1 / sum(sizes[:pictures])] * pictures if pictures else []
-    shares += [CONTRAST_SHARE / sum(sizes[pictures:])] * (len(sizes) - pictures)
+    shares += [contrast_share / sum(sizes[pictures:])] * (len(sizes) - pictures)
     inputs, targets = [], []
     for piece, target, share in zip(levels, sums, shares, strict=True):
         windows = sliding_window_view(
@@ -215,7 +223,7 @@ def _round_columns(rows: NDArray[Float], factor: NDArray[Float], step: NDArray[F
 
 
 def _ranges(
-    pieces: list[NDArray[Float]], pictures: int, rng: np.random.Generator
+    pieces: list[NDArray[Float]], pictures: int, contrast_share: float, rng: np.random.Generator
 ) -> tuple[NDArray[Float], NDArray[Float]]:
     """Each channel's scale and zero level: those, of a few, at which the values that it took lose least.
 
@@ -224,7 +232,7 @@ def _ranges(
     lowest = np.minimum(np.min([piece.min(axis=(1, 2)) for piece in pieces], axis=0), 0)
     highest = np.maximum(np.max([piece.max(axis=(1, 2)) for piece in pieces], axis=0), 0)
     samples = []
-    for part, share in ((pieces[:pictures], 1.0), (pieces[pictures:], CONTRAST_SHARE)):
+    for part, share in ((pieces[:pictures], 1.0), (pieces[pictures:], contrast_share)):
         values = np.concatenate([piece.reshape(len(piece), -1) for piece in part], axis=1)
         samples.append((values[:, rng.permutation(values.shape[1])[:RANGE_PIXELS]], share))
     best_cost = np.full(len(lowest), np.inf)

@@ -19,6 +19,12 @@ def calibrate(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The .safetensors file to write.")],
     seed: Annotated[int, typer.Option(help="Of the choice of crops and pixels.")] = 0,
+    contrast_share: Annotated[
+        float,
+        typer.Option(
+            min=0.0001, max=1, help="How much black and white counts: more for text, less for pictures."
+        ),
+    ] = 0.03,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
 ) -> None:
     """Give a model 8-bit layers, for `--precision int8`; its float32 weights stay as they are.
@@ -50,13 +56,16 @@ def calibrate(
             for file in bar.track(protocol.pictures(pictures), description="reading")
         ]
         task = bar.add_task("fitting", total=1)
-        source = f"{pictures.resolve().name}, {len(planes)} pictures, seed {seed}"
+        source = (
+            f"{pictures.resolve().name}, {len(planes)} pictures, seed {seed}, contrast {contrast_share:g}"
+        )
         try:
             result = fit(
                 chosen,
                 planes,
                 source=source,
                 seed=seed,
+                contrast_share=contrast_share,
                 progress=lambda done: bar.update(task, completed=done),
             )
         except ValueError as error:
