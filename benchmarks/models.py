@@ -82,8 +82,14 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
             family = name.rsplit("-", 1)[0]
             color = OKABE_ITO[1] if family.startswith("espcn") else OKABE_ITO[0]
             axes.plot(row["ms"], psnr_db, "o", color=color)
+            fast = row["of_espcn"] < 0.5
             axes.annotate(
-                family, (row["ms"], psnr_db), textcoords="offset points", xytext=(6, -3), fontsize=8
+                family,
+                (row["ms"], psnr_db),
+                textcoords="offset points",
+                xytext=(6 if fast else -6, -3),
+                ha="left" if fast else "right",
+                fontsize=8,
             )
         axes.margins(0.35, 0.25)
         axes.set_xlim(left=0)
