@@ -372,16 +372,17 @@ def test_calls_at_once_give_results_in_order():
     assert line.close()
 
 
-def test_errors_of_calls_come_in_order():
+@pytest.mark.parametrize("error", [KeyError, TimeoutError])
+def test_errors_of_calls_come_in_order(error):
     def work(number):
         if number == 1:
-            raise KeyError("gone")
+            raise error("gone")
         return number
 
     line = Line()
     stage = line.add_calls("work", work, iter(range(5)), 3)
     assert next(stage) == 0
-    with pytest.raises(KeyError, match="gone"):
+    with pytest.raises(error, match="gone"):
         next(stage)
     line.close()
     with pytest.raises(Closed):

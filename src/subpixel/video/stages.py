@@ -1,11 +1,10 @@
 """Work in stages that overlap: each runs in a thread of its own, so that the slowest alone sets the pace."""
 
-import contextlib
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -143,8 +142,8 @@ class Parallel(Overlapped[T]):
         started = time.perf_counter()
         try:
             while not self._stopped.is_set():
-                with contextlib.suppress(TimeoutError):
-                    return future.result(_POLL_SECONDS)
+                if wait([future], _POLL_SECONDS).done:
+                    return future.result()
         finally:
             self.waiting_seconds += time.perf_counter() - started
         raise Closed
