@@ -149,6 +149,15 @@ def test_the_models_table_is_the_measured_one() -> None:
         assert f"`{name}` {rate} " in page
 
 
+def test_the_tables_of_how_fast_was_made_are_the_measured_ones() -> None:
+    stored = json.loads((ROOT / "benchmarks" / "results" / "stack_runs.json").read_text())
+    page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    for name, psnr_db in stored["recipe"].items():
+        assert f"| {name} | {psnr_db:.2f} |" in page
+    for row in stored["rounding"]:
+        assert f"| {row['network']} | {row['training']} | {row['fp32']:.2f} | {row['int8']:.2f} |" in page
+
+
 def test_the_recipes_table_is_the_measured_one() -> None:
     stored = json.loads((ROOT / "benchmarks" / "results" / "recipe.json").read_text())
     page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")

@@ -1,5 +1,6 @@
 """The 8-bit form: its arithmetic, its place in the model file, how it is found, and what it costs."""
 
+import inspect
 import json
 from dataclasses import replace
 
@@ -10,8 +11,9 @@ from skimage import data
 from typer.testing import CliRunner
 
 from random_models import odd_description, quantised_model, random_model
-from subpixel.calibration import calibrate
+from subpixel.calibration import CONTRAST_SHARE, calibrate
 from subpixel.cli import app
+from subpixel.cli.calibrate import calibrate as calibrate_command
 from subpixel.color import luma_8bit
 from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.errors import EngineError, ModelError
@@ -262,6 +264,10 @@ class TestCommand:
     @staticmethod
     def run(*arguments):
         return CliRunner().invoke(app, ["calibrate", *map(str, arguments)])
+
+    def test_the_commands_share_of_contrast_is_the_librarys(self):
+        default = inspect.signature(calibrate_command).parameters["contrast_share"].default
+        assert default == CONTRAST_SHARE
 
     def test_calibrates(self, folder):
         output = folder / "out.safetensors"

@@ -139,12 +139,13 @@ class Network(nn.Module):
 
         Behind relu, PReLU or nothing, a layer may be made smaller and the next one larger without changing
         the result; training lets them grow. What the last layer is given is then smaller by some factor: it
-        must be solved anew. Behind tanh nothing is changed.
+        must be solved anew. A network with tanh is left as it is.
         """
+        hidden = self.description.layers[:-1]
+        if any(described.activation == "tanh" for described in hidden):
+            return
         scale = 1.0  # of what the layer is given
-        for layer, described in zip(self.convolutions[:-1], self.description.layers[:-1], strict=True):
-            if described.activation == "tanh":
-                return
+        for layer, described in zip(self.convolutions[:-1], hidden, strict=True):
             spread = math.sqrt(_gain(described) / (described.inputs * described.kernel**2))
             factor = spread / float(layer.weight.square().mean().sqrt())
             scale *= factor
