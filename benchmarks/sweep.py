@@ -28,7 +28,7 @@ from subpixel.evaluation.protocol import crop_to_multiple, pictures, read_pictur
 from subpixel.model import Facts, load_model
 from subpixel.resample import imresize
 from subpixel.training.config import NetworkConfig, TrainingConfig, load_config
-from subpixel.training.loop import Run
+from subpixel.training.loop import Run, describe
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "sweep.json"
@@ -78,8 +78,8 @@ def short_run(name: str, network: NetworkConfig, base: TrainingConfig, datasets:
         model = run.model(Facts())
     model.save(weights_of(name))
     return {
-        "parameters": model.description.parameters,
-        "macs_per_lr_pixel": model.description.macs_per_lr_pixel,
+        "parameters": describe(network).parameters,
+        "macs_per_lr_pixel": describe(network).macs_per_lr_pixel,
         "psnr_db": round(psnr_db, 3),
     }
 

@@ -10,6 +10,9 @@ from subpixel.model import Model, load_model
 DEFAULT_NETWORK = "espcn-t91"
 """What enlarges a picture when only a scale is asked for; a model is ``<network>-<data>-x<scale>``."""
 
+TNRD_FORMAT = "subpixel-tnrd-1"
+"""What the file of a TNRD says that it is."""
+
 _FOLDER = files("subpixel") / "weights"
 
 
@@ -25,6 +28,26 @@ def names() -> list[str]:
 @cache
 def _load(name: str) -> Model:
     return load_model(Path(str(_FOLDER / f"{name}.safetensors")))
+
+
+def tnrd_file(name: str, *, scale: int | None = None) -> Path | None:
+    """The file of a TNRD, packaged (``"tnrd-large-x3"``, ``"tnrd-large"``) or by its path; None for all else.
+
+    TNRD is no `Model`: `subpixel.training.tnrd` runs it, by PyTorch, to be compared with.
+    """
+    if name.endswith(".safetensors"):
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(name, framework="numpy") as file:
+                return Path(name) if (file.metadata() or {}).get("format") == TNRD_FORMAT else None
+        except (SafetensorError, OSError):
+            return None  # whoever reads it as a model says what is wrong
+    for wanted in (name, f"{name}-x{scale}"):
+        path = Path(str(_FOLDER / "tnrd" / f"{wanted}.safetensors"))
+        if path.exists():
+            return path
+    return None
 
 
 def find(name: str | None = None, *, scale: int | None = None) -> Model:

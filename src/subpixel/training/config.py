@@ -19,9 +19,12 @@ from subpixel.model import Activation, Residual
 class NetworkConfig:
     """Which network, and how its weights start."""
 
-    kind: Literal["espcn", "espcn-enlarged-first", "espcn-deconvolution", "srcnn-915", "srcnn-955", "stack"]
+    kind: Literal[
+        "espcn", "espcn-enlarged-first", "espcn-deconvolution", "srcnn-915", "srcnn-955", "stack", "tnrd"
+    ]
     """"espcn-enlarged-first" has ESPCN's layers in HR space, behind bicubic; "espcn-deconvolution" is trained
-    with a transposed convolution in the last layer's place, and becomes the equal ESPCN."""
+    with a transposed convolution in the last layer's place, and becomes the equal ESPCN. "tnrd" has no
+    layers: it begins as bicubic, and what is said below of layers does not matter to it."""
     scale: int
     activation: Activation = "tanh"
     widths: tuple[int, ...] = ()
@@ -208,6 +211,9 @@ class TrainingConfig:
             raise ConfigError('network.widths goes with network.kind = "stack", which needs it')
         if self.network.kernels and len(self.network.kernels) != len(self.network.widths) + 1:
             raise ConfigError("network.kernels needs one side more than network.widths: the last layer's")
+        random_and_padded = self.patches.sampling == "random" and self.patches.border == "pad"
+        if self.network.kind == "tnrd" and not (random_and_padded and not self.network.start):
+            raise ConfigError('network.kind = "tnrd" goes with random, padded patches, and starts anew')
         if not 0 <= self.optimiser.ema < 1:
             raise ConfigError(f"optimiser.ema must be at least 0 and below 1, not {self.optimiser.ema}")
 

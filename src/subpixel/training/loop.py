@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,9 +20,10 @@ from subpixel.networks import espcn, srcnn, stack
 from subpixel.training.checkpoint import load_checkpoint, save_checkpoint
 from subpixel.training.config import NetworkConfig, TrainingConfig
 from subpixel.training.data import Batch, Pair, Patches, load_pairs
-from subpixel.training.network import DeconvolutionNetwork, Network, fit_last_layer, initialise
+from subpixel.training.network import DeconvolutionNetwork, Network, Trainable, fit_last_layer, initialise
 from subpixel.training.schedule import make_schedule
 from subpixel.training.soap import SOAP
+from subpixel.training.tnrd import TNRD, TnrdModel
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -43,7 +44,7 @@ class Progress:
 
 
 def describe(config: NetworkConfig) -> Description:
-    """The network that a configuration asks for; SRCNN's activation is its own, relu."""
+    """The stack of layers that a configuration asks for; SRCNN's activation is its own, relu."""
     scale, activation = config.scale, config.activation
     match config.kind:
         case "srcnn-915":
@@ -73,45 +74,56 @@ class Run:
     def __init__(self, config: TrainingConfig, datasets: Path, folder: Path, device: torch.device) -> None:
         """Read the pictures below ``datasets``, and build network, optimiser and schedule."""
         self.config, self.datasets, self.folder, self.device = config, datasets, folder, device
-        self.description = describe(config.network)
         generator = torch.Generator().manual_seed(config.seed)
-        self.network = Network(self.description, config.network.expansion)
-        initialise(self.network, config.network.initialisation, generator)
-        whole = bool(config.network.start) and self._start_from(load_model(config.network.start))
-        self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.patches = Patches(
-            self._load_pairs(),
-            self.description.scale,
-            config.patches,
-            kernels=[layer.kernel for layer in self.description.layers],
-            halo_px=self.description.halo_px,
-            turn=config.data.turn,
-            seed=config.seed,
-            device=self.device,
-        )
+        self.network: Trainable
+        if config.network.kind == "tnrd":
+            self.network = TNRD(config.network.scale, generator=generator).to(device)
+            self.patches = self._make_patches((), 0)
+        else:
+            self.network = self._make_network(describe(config.network), generator)
         self.validation = self._load_validation()
-        if config.network.initialisation == "fitted" and not whole:
-            batches = [batch for batch, _ in zip(self.patches.epoch(0), range(12), strict=False)]
-            fit_last_layer(self.network, [(batch.lr, batch.target) for batch in batches])
-        if config.network.kind == "espcn-deconvolution":
-            self.network = DeconvolutionNetwork.like(self.network)
         self.average = self.network.without_expansion()
         self.optimiser = self._make_optimiser()
         self.schedule = make_schedule(config.schedule)
         self.next_epoch = 0
         self.finished = False
 
-    def _start_from(self, model: Model) -> bool:
+    def _make_network(self, description: Description, generator: torch.Generator) -> Network:
+        """A stack of convolutions with its starting weights; the last layer's may be fitted to patches."""
+        config = self.config.network
+        network = Network(description, config.expansion)
+        initialise(network, config.initialisation, generator)
+        whole = bool(config.start) and self._start_from(load_model(config.start), network)
+        network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.patches = self._make_patches([layer.kernel for layer in description.layers], description.halo_px)
+        if config.initialisation == "fitted" and not whole:
+            batches = [batch for batch, _ in zip(self.patches.epoch(0), range(12), strict=False)]
+            fit_last_layer(network, [(batch.lr, batch.target) for batch in batches])
+        return DeconvolutionNetwork.like(network) if config.kind == "espcn-deconvolution" else network
+
+    def _make_patches(self, kernels: Sequence[int], halo_px: int) -> Patches:
+        return Patches(
+            self._load_pairs(),
+            self.config.network.scale,
+            self.config.patches,
+            kernels=kernels,
+            halo_px=halo_px,
+            turn=self.config.data.turn,
+            seed=self.config.seed,
+            device=self.device,
+        )
+
+    def _start_from(self, model: Model, network: Network) -> bool:
         """Take over a model's weights; whether the last layer's are among them."""
-        wanted, given = self.description, model.description
+        wanted, given = network.description, model.description
         if given == wanted:
-            self.network.load_model(model)
+            network.load_model(model)
             return True
         if given.layers[:-1] != wanted.layers[:-1] or given.layers[-1].kernel != wanted.layers[-1].kernel:
             start = self.config.network.start
             raise ConfigError(f"network.start: {start} is another network than the configuration describes")
-        self.network.load_model(model, last=False)
-        self.network.balance()
+        network.load_model(model, last=False)
+        network.balance()
         return False
 
     def _load_pairs(self) -> list[Pair]:
@@ -122,7 +134,7 @@ class Run:
             for name in data.folders
             for pair in load_pairs(
                 [path for path in pictures(self.datasets / name) if path not in held_out],
-                self.description.scale,
+                self.config.network.scale,
                 self._degradation(),
                 data.shrink,
                 halved=name in data.halved,
@@ -135,7 +147,7 @@ class Run:
         return pairs
 
     def _load_validation(self) -> list[Pair]:
-        return load_pairs(self._validation_paths(), self.description.scale, self._degradation())
+        return load_pairs(self._validation_paths(), self.config.network.scale, self._degradation())
 
     def _validation_paths(self) -> list[Path]:
         validation = self.config.validation
@@ -260,7 +272,7 @@ class Run:
             values.append(-10 * math.log10(float(error[:, 1:-1, 1:-1].square().mean())))
         return sum(values) / len(values)
 
-    def model(self, facts: Facts) -> Model:
+    def model(self, facts: Facts) -> Model | TnrdModel:
         """The model as it stands: the averaged weights."""
         return self.average.to_model(self.config.name, facts)
 

@@ -2,7 +2,8 @@
 
 import copy
 import math
-from typing import Literal
+from abc import ABC, abstractmethod
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -39,7 +40,35 @@ class ExpandedConvolution(nn.Conv2d):
         return nn.functional.conv2d(values, self.merged(), self.bias, padding="same")
 
 
-class Network(nn.Module):
+class Trainable(nn.Module, ABC):
+    """What the training loop asks of a network, whatever it is made of.
+
+    ``forward`` maps ``(N, channels, H, W)`` to ``(N, channels * scale**2, H, W)``, unshuffled.
+    """
+
+    levels: int = 0
+    """How many levels each hidden channel is rounded to on its way; 0 for no rounding."""
+    dither: torch.Generator | None = None
+    """What the levels are moved by at random, anew each time; None leaves them where they are."""
+
+    @abstractmethod
+    def parameter_groups(self, last_layer_rate: float) -> list[dict[str, object]]:
+        """Parameters for an optimiser, the last layer's with their own multiple of the learning rate."""
+
+    @abstractmethod
+    def merged(self) -> dict[str, Tensor]:
+        """All parameters by name, as `without_expansion` has them."""
+
+    @abstractmethod
+    def without_expansion(self) -> "Trainable":
+        """The same network as it is used, in which averages are kept."""
+
+    @abstractmethod
+    def to_model(self, name: str, facts: Facts) -> Any:
+        """What is saved and measured: a `Model`, or what has its name, scale, facts and save."""
+
+
+class Network(Trainable):
     """A description's layers, up to but without the final shuffle.
 
     ``forward`` maps ``(N, channels, H, W)`` to ``(N, channels * scale**2, H, W)``: the shuffle only moves
@@ -56,10 +85,6 @@ class Network(nn.Module):
         """
         super().__init__()
         self.description = description
-        self.levels = 0
-        """How many levels each hidden channel is rounded to on its way; 0 for no rounding."""
-        self.dither: torch.Generator | None = None
-        """What the levels are moved by at random, anew each time; None leaves them where they are."""
         self.layers = nn.ModuleList(
             ExpandedConvolution(layer.inputs, layer.outputs, layer.kernel, expansion * layer.inputs)
             if expansion and layer.inputs > description.channels

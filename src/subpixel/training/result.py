@@ -5,14 +5,15 @@ import subprocess
 from pathlib import Path
 
 from subpixel.engines.select import choose
-from subpixel.evaluation.protocol import evaluate_image, mean, pictures, read_picture
+from subpixel.evaluation.protocol import UpscaleLuma, evaluate_image, mean, pictures, read_picture
 from subpixel.evaluation.published import known_name
 from subpixel.model import Facts, Model
 from subpixel.training.config import TrainingConfig
 from subpixel.training.loop import Run
+from subpixel.training.tnrd import TnrdModel
 
 
-def finished_model(run: Run, config_path: Path) -> Model:
+def finished_model(run: Run, config_path: Path) -> Model | TnrdModel:
     """The trained model with its facts; PSNR is measured on those ``test_sets`` that are at hand."""
     config = run.config
     facts = Facts(
@@ -29,14 +30,14 @@ def finished_model(run: Run, config_path: Path) -> Model:
     )
 
 
-def measure(model: Model, config: TrainingConfig, datasets: Path) -> dict[str, float]:
+def measure(model: Model | TnrdModel, config: TrainingConfig, datasets: Path) -> dict[str, float]:
     """Mean luma PSNR in dB by test set, bicubic protocol, rounded to 0.001 dB."""
-    engine = choose(model, precision="fp32").engine
+    upscale: UpscaleLuma = choose(model, precision="fp32").engine if isinstance(model, Model) else model
     found = [name for name in config.test_sets if (datasets / name).is_dir()]
     psnr_db = {}
     for name in found:
         files = pictures(datasets / name)
-        scores = [evaluate_image(read_picture(file), engine, model.scale) for file in files]
+        scores = [evaluate_image(read_picture(file), upscale, model.scale) for file in files]
         psnr_db[known_name(datasets / name) or name] = round(mean(scores).psnr_db, 3)
     return psnr_db
 
