@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from interpolating import bicubic_model
 from random_models import random_model
 from subpixel.cli import app
-from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.evaluation import figures
+from subpixel.evaluation.enlargers import bicubic_enlarger, find_enlarger
 from subpixel.networks import espcn, packaged, srcnn
 from subpixel.resample import imresize
 
@@ -65,8 +65,8 @@ def test_every_weight_of_the_kernel_is_in_one_filter(scale, side):
 
 
 def test_crops_name_their_scores(photos):
-    engine = NumpyEngine(packaged.find("espcn-relu-t91-x3"))
-    figure = figures.crops(photos, [engine], count=2, side_px=60)
+    compared = [bicubic_enlarger(3), find_enlarger("espcn-relu-t91-x3", engine="numpy")]
+    figure = figures.crops(photos, compared, count=2, side_px=60)
     titles = [axes.get_title() for axes in figure.axes]
     assert len(titles) == 6
     bicubic, model = (float(titles[index].split("\n")[1].removesuffix(" dB")) for index in (1, 2))
@@ -75,8 +75,8 @@ def test_crops_name_their_scores(photos):
 
 
 def test_quality_against_time(photos):
-    engine = NumpyEngine(packaged.find("espcn-relu-t91-x3"))
-    figure, shown = figures.quality_against_time(photos, [engine])
+    compared = [bicubic_enlarger(3), find_enlarger("espcn-relu-t91-x3", engine="numpy")]
+    figure, shown = figures.quality_against_time(photos, compared)
     assert [row["method"] for row in shown] == ["bicubic", "espcn-relu-t91-x3"]
     assert shown[1]["psnr_db"] > shown[0]["psnr_db"] + 0.3
     assert all(row["milliseconds"] > 0 for row in shown)

@@ -8,12 +8,12 @@ import typer
 
 from subpixel.cli.errors import exiting, stoppable
 from subpixel.cli.options import width_and_height
-from subpixel.errors import EngineError, ModelError, SubpixelError
+from subpixel.errors import SubpixelError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from subpixel.evaluation.protocol import Degradation, UpscaleLuma
+    from subpixel.evaluation.protocol import UpscaleLuma
     from subpixel.evaluation.report import ClipsReport, Method, Report
 
 
@@ -64,21 +64,18 @@ def evaluate(
     from rich.console import Console
 
     from subpixel.evaluation import protocol
+    from subpixel.evaluation.enlargers import find_enlarger
     from subpixel.evaluation.report import Method
     from subpixel.evaluation.video import find_clips
 
     if scale is None and model in (None, "bicubic"):
         raise typer.BadParameter("give a scale, such as -s 3", param_hint="--scale")
     sides = None if size is None else width_and_height(size)
-    upscale: protocol.UpscaleLuma
     with exiting(2, ValueError, SubpixelError):
         degrade = protocol.Degradation(degradation, sigma_px)
-        if model == "bicubic":
-            assert scale is not None
-            upscale = protocol.bicubic(scale)
-            method = Method(scale, model, None, None, degrade)
-        else:
-            upscale, method = _network(model, scale, engine, precision, threads, degrade)
+        found = find_enlarger(model, scale=scale, engine=engine, precision=precision, threads=threads)
+        upscale = found.upscale
+        method = Method(found.scale, found.name, found.engine, found.precision, degrade)
     with exiting(2, ValueError), exiting(1, SubpixelError):
         clips = find_clips(inputs, sides)
         if frames is not None and not clips:
@@ -99,41 +96,6 @@ def evaluate(
         if number:
             results.print()
         results.print(table)
-
-
-def _network(
-    model: str | None,
-    scale: int | None,
-    engine: str,
-    precision: str,
-    threads: int | None,
-    degrade: "Degradation",
-) -> tuple["UpscaleLuma", "Method"]:
-    """A model on an engine, or a TNRD, which has none; and how the report names it."""
-    from subpixel.evaluation.report import Method
-    from subpixel.networks.packaged import tnrd_file
-
-    tnrd = tnrd_file(model, scale=scale) if model else None
-    if tnrd is None:
-        from subpixel.upscaler import load
-
-        upscaler = load(model, scale=scale, engine=engine, precision=precision, threads=threads)
-        upscale, name = upscaler.engine, upscaler.model.name
-        return upscale, Method(upscaler.scale, name, upscale.name, upscale.precision, degrade)
-    try:
-        import torch
-
-        from subpixel.training.tnrd import load_tnrd
-    except ModuleNotFoundError as error:
-        raise EngineError(f"TNRD runs by {error.name}: pip install 'subpixel[train]'") from None
-    if engine not in ("auto", "torch") or precision not in ("auto", "fp32"):
-        raise EngineError("TNRD runs by torch, in fp32")
-    if threads:
-        torch.set_num_threads(threads)
-    network = load_tnrd(tnrd)
-    if scale not in (None, network.scale):
-        raise ModelError(f"model {network.name} enlarges x{network.scale}, not x{scale}")
-    return network, Method(network.scale, network.name, "torch", "fp32", degrade)
 
 
 def _on_pictures(folder: Path, upscale: "UpscaleLuma", method: "Method", messages: "Console") -> "Report":

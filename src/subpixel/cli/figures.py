@@ -37,16 +37,18 @@ def figures(
     """
     from subpixel.drawing import save_figure
     from subpixel.evaluation import figures as draw
+    from subpixel.evaluation.enlargers import bicubic_enlarger, find_enlarger
     from subpixel.files import refuse_existing
     from subpixel.networks import packaged
-    from subpixel.upscaler import load
 
     with exiting(2, ValueError, SubpixelError):
         chosen = model or [name for name in packaged.names() if name.endswith(f"-x{scale}")]
         if not chosen:
             raise ValueError(f"there is no packaged model for x{scale}; name one with -m")
-        options = {"engine": engine, "precision": precision, "threads": threads}
-        upscalers = [load(name, scale=scale, **options) for name in chosen]  # type: ignore[arg-type]
+        enlargers = [
+            find_enlarger(name, scale=scale, engine=engine, precision=precision, threads=threads)
+            for name in chosen
+        ]
     with exiting(1, SubpixelError):
         try:
             output.mkdir(parents=True, exist_ok=True)
@@ -60,19 +62,19 @@ def figures(
             return path
 
         todo: list[tuple[Path, Callable[[], Any]]] = [(place("equivalence.png"), draw.equivalence)]
-        for upscaler in upscalers:
+        for network in (one.model for one in enlargers if one.model):
             for name, drawing in (("first", draw.first_layer), ("last", draw.last_layer)):
-                path = place(f"filters-{name}-{upscaler.model.name}.png")
-                todo.append((path, partial(drawing, upscaler.model)))
+                path = place(f"filters-{name}-{network.name}.png")
+                todo.append((path, partial(drawing, network)))
         if dataset is not None:
-            engines = [upscaler.engine for upscaler in upscalers]
+            compared = [bicubic_enlarger(scale), *enlargers]
             crops, quality, numbers = map(place, ("crops.png", "quality.png", "quality.json"))
-            todo.append((crops, partial(draw.crops, dataset, engines)))
+            todo.append((crops, partial(draw.crops, dataset, compared)))
         for path, drawn in todo:
             save_figure(drawn(), path)
             typer.echo(path)
         if dataset is not None:
-            figure, shown = draw.quality_against_time(dataset, engines)
+            figure, shown = draw.quality_against_time(dataset, compared)
             save_figure(figure, quality)
             numbers.write_text(json.dumps(shown, indent=2) + "\n")
             typer.echo(quality)

@@ -13,12 +13,10 @@ from numpy.typing import NDArray
 
 from subpixel.color import luma_8bit
 from subpixel.drawing import OKABE_ITO, new_figure
-from subpixel.engines.base import Engine
 from subpixel.errors import DatasetError
+from subpixel.evaluation.enlargers import Enlarger
 from subpixel.evaluation.metrics import psnr_db
 from subpixel.evaluation.protocol import (
-    UpscaleLuma,
-    bicubic,
     crop_to_multiple,
     lr_plane,
     pictures,
@@ -80,75 +78,71 @@ def equivalence(scale: int = 2, side: int = 4) -> "Figure":
     return figure
 
 
-def crops(folder: Path, engines: Sequence[Engine], *, count: int = 4, side_px: int = 90) -> "Figure":
+def crops(folder: Path, enlargers: Sequence[Enlarger], *, count: int = 4, side_px: int = 90) -> "Figure":
     """Where methods differ most on pictures of a test set, with their PSNR, as in the paper's Figures 5 and
     6.
 
     Args:
         folder: a test set of HR pictures.
-        engines: of models of one scale.
+        enlargers: of one scale; the first is what the others are compared with.
         count: how many pictures, those that gain most first.
         side_px: of a crop in HR pixels.
 
     Raises `DatasetError` where the folder has no readable pictures, or none as large as a crop.
     """
-    scale = engines[0].model.scale
-    methods = _methods(engines)
+    scale = enlargers[0].scale
     rows = []
     for name, hr, lr in _pairs(folder, scale):
         if min(hr.shape) < side_px:
             continue
-        results = [method(lr) for method in methods.values()]
+        results = [enlarger.upscale(lr) for enlarger in enlargers]
         scores = [psnr_db(hr, result, shave=scale) for result in results]
         rows.append((max(scores[1:]) - scores[0], name, hr, results, scores))
     if not rows:
         raise DatasetError(f"{folder}: holds no picture of {side_px} x {side_px} pixels, which a crop takes")
     rows = sorted(rows, key=lambda row: -row[0])[:count]
-    figure = new_figure((2.0 * (len(methods) + 1), 2.25 * len(rows)))
-    grid = figure.subplots(len(rows), len(methods) + 1, squeeze=False)
+    figure = new_figure((2.0 * (len(enlargers) + 1), 2.25 * len(rows)))
+    grid = figure.subplots(len(rows), len(enlargers) + 1, squeeze=False)
     for (_, name, hr, results, scores), line in zip(rows, grid, strict=True):
         place = _liveliest(hr, results, side_px)
-        for axes, picture, title in zip(
-            line,
-            [hr, *results],
-            [f"{name}, original", *(f"{m}\n{s:.2f} dB" for m, s in zip(methods, scores, strict=True))],
-            strict=True,
-        ):
+        titles = [f"{one.name}\n{score:.2f} dB" for one, score in zip(enlargers, scores, strict=True)]
+        for axes, picture, title in zip(line, [hr, *results], [f"{name}, original", *titles], strict=True):
             axes.imshow(picture[place], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             axes.set_title(title, fontsize=8)
             axes.set_axis_off()
     return figure
 
 
-def quality_against_time(folder: Path, engines: Sequence[Engine]) -> tuple["Figure", list[dict[str, Any]]]:
+def quality_against_time(
+    folder: Path, enlargers: Sequence[Enlarger]
+) -> tuple["Figure", list[dict[str, Any]]]:
     """Mean PSNR on a test set against the mean time for a picture, as in the paper's Figure 2.
 
-    Every method takes its turn on every picture; a time is the median of five.
+    Every one takes its turn on every picture; a time is the median of five.
 
     Returns:
-        The figure, and what it shows: name, ``psnr_db`` and ``milliseconds`` of each method.
+        The figure, and what it shows: name, ``psnr_db`` and ``milliseconds`` of each.
     """
-    scale = engines[0].model.scale
-    methods = _methods(engines)
-    sums = {name: [0.0, 0.0] for name in methods}
+    scale = enlargers[0].scale
+    sums = {enlarger.name: [0.0, 0.0] for enlarger in enlargers}
     count = len(pictures(folder))
     for _, hr, lr in _pairs(folder, scale):
-        for name, method in methods.items():
+        for enlarger in enlargers:
             times = []
             for _ in range(_REPEATS):
                 started = time.perf_counter()
-                result = method(lr)
+                result = enlarger.upscale(lr)
                 times.append(time.perf_counter() - started)
-            sums[name][0] += psnr_db(hr, result, shave=scale) / count
-            sums[name][1] += float(np.median(times)) * 1000 / count
+            sums[enlarger.name][0] += psnr_db(hr, result, shave=scale) / count
+            sums[enlarger.name][1] += float(np.median(times)) * 1000 / count
     shown: list[dict[str, Any]] = [
         {
-            "method": name,
-            "engine": f"{method.name} {method.precision}" if isinstance(method, Engine) else None,
-            "psnr_db": round(sums[name][0], 3),
-            "milliseconds": round(sums[name][1], 3),
+            "method": enlarger.name,
+            "engine": f"{enlarger.engine} {enlarger.precision}" if enlarger.engine else None,
+            "psnr_db": round(sums[enlarger.name][0], 3),
+            "milliseconds": round(sums[enlarger.name][1], 3),
         }
-        for name, method in methods.items()
+        for enlarger in enlargers
     ]
     figure = new_figure((6.4, 4.2))
     axes = figure.subplots()
@@ -172,14 +166,6 @@ def quality_against_time(folder: Path, engines: Sequence[Engine]) -> tuple["Figu
     axes.grid(True, which="both", alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     return figure, shown
-
-
-def _methods(engines: Sequence[Engine]) -> dict[str, UpscaleLuma]:
-    """Bicubic and the models by name, in the order in which they are shown."""
-    return {
-        "bicubic": bicubic(engines[0].model.scale),
-        **{engine.model.name: engine for engine in engines},
-    }
 
 
 def _pairs(folder: Path, scale: int) -> Iterator[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]]:
