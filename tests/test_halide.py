@@ -1,6 +1,7 @@
 """The fast engine against the oracle: at awkward sizes, on any network and rectangle, within its memory."""
 
 import gc
+import itertools
 import os
 import re
 import subprocess
@@ -18,7 +19,7 @@ from subpixel.engines.halide import HalideEngine, helpers
 from subpixel.engines.halide import engine as engine_module
 from subpixel.engines.halide.helpers import Helpers
 from subpixel.engines.halide.kernel import Kernel, compile_object
-from subpixel.engines.halide.machine import KINDS, machine
+from subpixel.engines.halide.machine import KINDS, host_kind, machine
 from subpixel.engines.halide.pack import pack
 from subpixel.engines.halide.plan import GROUP, Machine, make_plan
 from subpixel.engines.numpy_engine import NumpyEngine
@@ -119,7 +120,7 @@ def test_products_by_fours_agree_too(scale):
     model = packaged.find("espcn-t91", scale=scale)
     plan = make_plan(
         model.description,
-        Machine("by fours", AVX2, lanes=8, registers=16, quads=True, cache_bytes=2**20),
+        Machine("by fours", AVX2, lanes=8, registers=16, quads=True, matrices=False, cache_bytes=2**20),
         "int8",
     )
     assert plan.products == "quads"
@@ -134,7 +135,8 @@ def test_products_by_fours_agree_too(scale):
 
 
 @pytest.mark.parametrize(
-    ("kind", "instruction"), [("vnni", "vpdpbusd"), ("avx512", "vpmaddwd"), ("avx2", "vpmaddwd")]
+    ("kind", "instruction"),
+    [("amx", "tdpbsud"), ("vnni", "vpdpbusd"), ("avx512", "vpmaddwd"), ("avx2", "vpmaddwd")],
 )
 def test_each_kind_of_processor_gets_its_instruction(kind, instruction, tmp_path):
     hl = pytest.importorskip("halide")
@@ -152,9 +154,51 @@ def test_each_kind_of_processor_gets_its_instruction(kind, instruction, tmp_path
         hl.Target(plan.machine.target),
     )
     text = path.read_text()
-    products = sum(layer.vectors * layer.outputs_at_once for layer in plan.layers)
-    assert text.count(f"\t{instruction}\t") >= products
+    products = sum(
+        1 if layer.matrices else layer.vectors * layer.outputs_at_once
+        for layer in plan.layers
+        if layer.matrices == (kind == "amx")
+    )
+    assert text.count(f"\t{instruction}\t") >= products > 0
     assert ("zmm" in text) == (kind != "avx2")
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        espcn(3),
+        stack(2, [16] * 3),
+        stack(1, [20, 33, 64], kernels=[3, 5, 1, 3], activation="relu", residual="none"),
+        stack(4, [64, 100, 12], kernels=[1, 3, 3, 7], activation="none"),
+        stack(8, [24], kernels=[5, 5], activation="prelu", channels=3),
+    ],
+    ids=lambda description: "-".join(str(layer.outputs) for layer in description.layers),
+)
+def test_matrices_agree_with_vectors(description):
+    """On networks with layers of few and of many channels, to the integer."""
+    if host_kind() != "amx":
+        pytest.skip(f"this processor is {host_kind()}, not amx")
+    model = quantised_model(description)
+    by_matrices = HalideEngine(model, precision="int8", threads=2, target="amx")
+    assert any(layer.matrices for layer in by_matrices._plan.layers)
+    by_vectors = HalideEngine(model, precision="int8", target="vnni")
+    for shape in itertools.product((1, 2, 7, 15, 16, 17, 33, 65, 97), repeat=2):
+        lr = lr_plane(shape if description.channels == 1 else (description.channels, *shape), np.float32)
+        assert_agrees(by_matrices(lr), by_vectors(lr), 1e-5)
+
+
+def test_every_network_can_have_matrices():
+    """Halide recognises them by their form alone, and gives up where it does not."""
+    pytest.importorskip("halide")
+    compiled = 0
+    for seed in range(200):
+        plan = make_plan(odd_description(seed), machine("amx"), "int8")
+        depths = {layer.depth for layer in plan.layers if layer.matrices}
+        assert len(depths) <= 1
+        if depths and compiled < 6:
+            compile_object(plan, ("uint8", "uint16", "float32")[compiled % 3])
+            compiled += 1
+    assert compiled == 6
 
 
 @pytest.mark.parametrize("working_set", [1, 20_000, 10**9])
@@ -265,13 +309,14 @@ def test_tiles_fit_the_registers(kind, precision):
         end_of_weights = end_of_channels = 0
         for index, layer in enumerate(plan.layers):
             sums = layer.vectors * layer.outputs_at_once
-            assert sums + layer.vectors + 1 + 2 * (plan.products == "pairs") <= of.registers
+            if not layer.matrices:
+                assert sums + layer.vectors + 1 + 2 * (plan.products == "pairs") <= of.registers
             if index < len(plan.layers) - 1:
                 assert layer.outputs_at_once % GROUP[plan.products] == 0
             assert layer.outputs % layer.outputs_at_once == 0
             assert 0 <= layer.outputs - plan.description.layers[index].outputs < layer.outputs_at_once
             assert (layer.weights_at, layer.channels_at) == (end_of_weights, end_of_channels)
-            end_of_weights += layer.outputs * layer.groups * plan.group * layer.kernel**2
+            end_of_weights += layer.outputs * layer.groups * plan.group * layer.down * layer.across
             end_of_channels += layer.outputs
         assert (plan.weight_count, plan.channel_count) == (end_of_weights, end_of_channels)
 
@@ -402,7 +447,7 @@ def test_memory_beyond_the_planes_is_small():
 
 
 def test_unknown_targets_are_refused(monkeypatch):
-    with pytest.raises(EngineError, match="unknown target 'sse9'; known: vnni, avx512, avx2"):
+    with pytest.raises(EngineError, match="unknown target 'sse9'; known: amx, vnni, avx512, avx2"):
         HalideEngine(random_model(espcn(2)), target="sse9")
     monkeypatch.setenv("SUBPIXEL_TARGET", "avx2")
     assert HalideEngine(random_model(espcn(2))).target == "avx2"

@@ -1,6 +1,8 @@
 """How many multiply-adds a second the processor can do at most: a loop of nothing else, in registers.
 
-It is what a network's time is held against: multiply-adds in the network, over time, over this.
+It is what a network's time is held against: multiply-adds in the network, over time, over this. AMX could do
+eight times as many, but only with nothing else to do: loads and activations, which a small network needs as
+well, are vector work. So a processor with AMX too is held against its vectors, and may exceed them.
 """
 
 import ctypes

@@ -32,7 +32,7 @@ def bench(
     ] = "",
     rounds: Annotated[int, typer.Option(min=1, help="How often each is timed.")] = 20,
     target: Annotated[
-        str | None, typer.Option(help="Hold our engine to a simpler processor: vnni, avx512 or avx2.")
+        str | None, typer.Option(help="Hold our engine to a simpler processor: amx, vnni, avx512 or avx2.")
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="A picture file for a bar chart.")] = None,
     as_json: Annotated[

@@ -2,6 +2,7 @@
 
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from subpixel.errors import ModelError
@@ -18,16 +19,37 @@ _FOLDER = files("subpixel") / "weights"
 
 def names() -> list[str]:
     """The names of the packaged models, sorted."""
+    return _names(_FOLDER)
+
+
+def paper_names() -> list[str]:
+    """The names of the systems that the paper compares, sorted: packaged too, but to be measured, not used.
+
+    Those whose names begin with ``tnrd`` are none that `find` finds, see `tnrd_file`.
+    """
+    return _names(_FOLDER / "paper")
+
+
+def path(name: str) -> Path | None:
+    """The file of a packaged model or system; None where there is none of that name."""
+    for folder in (_FOLDER, _FOLDER / "paper"):
+        file = Path(str(folder / f"{name}.safetensors"))
+        if file.exists():
+            return file
+    return None
+
+
+def _names(folder: Traversable) -> list[str]:
     return sorted(
         entry.name.removesuffix(".safetensors")
-        for entry in _FOLDER.iterdir()
+        for entry in folder.iterdir()
         if entry.name.endswith(".safetensors")
     )
 
 
 @cache
-def _load(name: str) -> Model:
-    return load_model(Path(str(_FOLDER / f"{name}.safetensors")))
+def _load(file: Path) -> Model:
+    return load_model(file)
 
 
 def tnrd_file(name: str, *, scale: int | None = None) -> Path | None:
@@ -43,11 +65,7 @@ def tnrd_file(name: str, *, scale: int | None = None) -> Path | None:
                 return Path(name) if (file.metadata() or {}).get("format") == TNRD_FORMAT else None
         except (SafetensorError, OSError):
             return None  # whoever reads it as a model says what is wrong
-    for wanted in (name, f"{name}-x{scale}"):
-        path = Path(str(_FOLDER / "tnrd" / f"{wanted}.safetensors"))
-        if path.exists():
-            return path
-    return None
+    return (path(name) or path(f"{name}-x{scale}")) if name.startswith("tnrd") else None
 
 
 def find(name: str | None = None, *, scale: int | None = None) -> Model:
@@ -67,15 +85,16 @@ def find(name: str | None = None, *, scale: int | None = None) -> Model:
         model = load_model(name)
     else:
         wanted = name or DEFAULT_NETWORK
-        packaged = names()
-        if wanted not in packaged and scale is not None:
+        file = path(wanted)
+        if file is None and scale is not None:
             wanted = f"{wanted}-x{scale}"
-        if wanted not in packaged:
-            known = ", ".join(packaged) or "none"
+            file = path(wanted)
+        if file is None:
+            known = ", ".join(names()) or "none"
             raise ModelError(
                 f"no packaged model {wanted!r}; packaged: {known}. A file of your own is named by its path"
             )
-        model = _load(wanted)
+        model = _load(file)
     if scale is not None and model.scale != scale:
         raise ModelError(
             f"model {model.name} enlarges x{model.scale}, not x{scale}; leave out the scale or pick another"

@@ -84,7 +84,14 @@ def _read(place: Path) -> bytes | None:
 
 
 def _key(plan: Plan, samples: str) -> str:
-    decisive = [plan.description.to_json(), plan.products, plan.machine.target, samples, *_versions()]
+    decisive = [
+        plan.description.to_json(),
+        plan.products,
+        plan.machine.kind,
+        plan.machine.target,
+        samples,
+        *_versions(),
+    ]
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:40]
 
 

@@ -1,8 +1,9 @@
 """Which processor this is, as far as a schedule cares.
 
-Three kinds suit the engine, all x86-64. Elsewhere it does not run, and `subpixel.engines.select` says so.
+Four kinds suit the engine, all x86-64. Elsewhere it does not run, and `subpixel.engines.select` says so.
 """
 
+import ctypes
 import os
 import platform
 import sys
@@ -14,7 +15,7 @@ from subpixel.errors import EngineError
 TARGET_VARIABLE = "SUBPIXEL_TARGET"
 """Environment variable that holds the engine to a simpler kind than the processor is."""
 
-KINDS = ("vnni", "avx512", "avx2")
+KINDS = ("amx", "vnni", "avx512", "avx2")
 """The best first."""
 
 _BASE = ("avx", "avx2", "f16c", "fma", "sse41")
@@ -24,12 +25,15 @@ _SKYLAKE = (*_HASWELL, "avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"
 _CANNONLAKE = (*_SKYLAKE, "avx512ifma", "avx512vbmi")
 _ICELAKE = (*_CANNONLAKE, "avx512vbmi2", "avx512bitalg", "avx512vpopcntdq", "gfni", "vaes", "vpclmulqdq")
 _VNNI = (*_ICELAKE, "avx512vnni", "avx512bf16")
+_SAPPHIRE_RAPIDS = (*_VNNI, "avx512fp16", "avxvnni")
+_INTEL = ("avx512_cannonlake", "avx512_sapphirerapids")
 
 _TARGETS = (
     # The kind, what the processor must have (in LLVM's words), and what Halide calls it. Halide lets LLVM use
     # all that the named processor has, and AMD's and Intel's each have something that the other's lack.
+    ("amx", (*_SAPPHIRE_RAPIDS, "amx-tile", "amx-int8"), (*_AVX512, *_INTEL)),
     ("vnni", (*_VNNI, "sse4a"), (*_AVX512, "avx512_cannonlake", "avx512_zen4")),
-    ("vnni", (*_VNNI, "avx512fp16", "avxvnni"), (*_AVX512, "avx512_cannonlake", "avx512_sapphirerapids")),
+    ("vnni", _SAPPHIRE_RAPIDS, (*_AVX512, *_INTEL)),
     ("avx512", _SKYLAKE, _AVX512),
     ("avx2", _HASWELL, _BASE),
 )
@@ -59,7 +63,8 @@ def machine(kind: str | None = None) -> Machine:
         target,
         lanes=16 if wide else 8,
         registers=32 if wide else 16,
-        quads=kind == "vnni",
+        quads=kind in ("amx", "vnni"),
+        matrices=kind == "amx",
         cache_bytes=(3072 if wide else 384) * 1024,
     )
 
@@ -88,11 +93,24 @@ def host_kind() -> str:
 
 @cache
 def _host_features() -> frozenset[str]:
-    """What the processor has, in LLVM's words."""
+    """What the processor has, in LLVM's words, but for AMX where the system does not let us have it."""
     try:
         from llvmlite import binding
     except (ImportError, OSError) as error:
         raise EngineError(
             f"engine halide needs the package llvmlite ({error}): run `pip install llvmlite`"
         ) from error
-    return frozenset(name for name, present in binding.get_host_cpu_features().items() if present)
+    found = frozenset(name for name, present in binding.get_host_cpu_features().items() if present)
+    return found if "amx-int8" in found and _granted_amx() else found - {"amx-int8"}
+
+
+def _granted_amx() -> bool:
+    """Ask Linux for AMX's registers, for all threads of this process: it gives them to who asks alone.
+
+    They take 8 KB in each thread's saved state (kernel documentation, "Using XSTATE features in user space").
+    """
+    if sys.platform != "linux":
+        return False
+    arch_prctl, request_permission, tile_data = 158, 0x1023, 18
+    refused: int = ctypes.CDLL(None).syscall(arch_prctl, request_permission, tile_data)
+    return not refused

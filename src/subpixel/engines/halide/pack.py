@@ -39,9 +39,8 @@ def pack(model: Model, plan: Plan) -> Parameters:
     Raises `EngineError` when the plan is for int8 and the model has no 8-bit layers.
     """
     real = plan.products == "float"
-    weights = np.zeros(
-        plan.weight_count, {"float": np.float32, "pairs": np.int16, "quads": np.int8}[plan.products]
-    )
+    kinds = {"float": np.float32, "pairs": np.int16, "quads": np.int8}
+    weights = _aligned_zeros(plan.weight_count, np.dtype(kinds[plan.products]))
     offsets = np.zeros((5, plan.channel_count), np.float32 if real else np.int32)
     factors = np.zeros((2, plan.channel_count), np.float32)
     weight: NDArray[Any]
@@ -61,13 +60,26 @@ def pack(model: Model, plan: Plan) -> Parameters:
             for row, arguments in ((LOWEST, of.lowest), (HIGHEST, of.highest)):
                 offsets[row, channels] = arguments.astype(np.int32) + MAGIC_BITS
             factors[FACTOR, channels], factors[NEGATIVE_FACTOR, channels] = of.factor, of.negative_factor
-        if layer.gathered:
+        if layer.gathered == "taps":
             weight = weight.reshape(len(weight), -1, 1, 1)
-        size, at_once = plan.group, layer.outputs_at_once
-        padded = np.zeros((layer.outputs, layer.groups * size, *weight.shape[2:]), weights.dtype)
+        elif layer.gathered == "rows":  # a row's channels, then those of the next
+            missing = -weight.shape[1] % plan.group
+            whole = np.pad(weight, ((0, 0), (0, missing), (0, 0), (0, 0)))
+            weight = whole.transpose(0, 2, 1, 3).reshape(len(weight), -1, 1, layer.across)
+        size, at_once = plan.group * layer.depth, layer.outputs_at_once
+        steps = layer.groups // layer.depth
+        padded = np.zeros((layer.outputs, steps * size, *weight.shape[2:]), weights.dtype)
         padded[: len(weight), : weight.shape[1]] = weight
-        blocks = padded.reshape(-1, at_once, layer.groups, size, layer.kernel, layer.kernel)
-        # block, row, column, group, output in the block, channel in the group
+        blocks = padded.reshape(-1, at_once, steps, size, layer.down, layer.across)
+        # block, row, column, step, output in the block, channel in the step
         flat = blocks.transpose(0, 4, 5, 2, 1, 3).ravel()
         weights[layer.weights_at : layer.weights_at + flat.size] = flat
     return Parameters(weights, offsets, factors)
+
+
+def _aligned_zeros(count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Zeros that begin where a cache line does: rows of matrices are one line each."""
+    line = 64
+    memory = np.zeros(count * dtype.itemsize + line, np.uint8)
+    start = -memory.ctypes.data % line
+    return memory[start : start + count * dtype.itemsize].view(dtype)

@@ -7,7 +7,7 @@ Both sides use it: the pipeline, to index its parameters, and the packing of a m
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from subpixel.model import Convolution, Description
@@ -18,6 +18,10 @@ SAMPLES = ("uint8", "uint16", "float32")
 Products = Literal["float", "pairs", "quads"]
 """What one multiply-add of a vector lane takes in: one float32 product (FMA), two of 16-bit integers (as
 x86's ``vpmaddwd``), or four of an unsigned and a signed byte (VNNI's ``vpdpbusd``)."""
+
+MATRIX_ROWS = 16
+"""Of AMX's registers, each row of 64 bytes: 16 outputs' weights for 64 inputs, or those inputs by fours for
+16 pixels, or the sums of 16 outputs for 16 pixels."""
 
 
 BIAS, ZERO, STEPS, LOWEST, HIGHEST = range(5)
@@ -46,6 +50,8 @@ class Machine:
     """How many vector registers there are."""
     quads: bool
     """Whether it multiplies bytes by fours."""
+    matrices: bool
+    """Whether it also multiplies matrices of bytes by fours, as AMX's ``tdpbsud`` does."""
     cache_bytes: int
     """What a thread's row buffers may take, to stay near: wider pictures are cut into strips."""
 
@@ -60,30 +66,43 @@ GROUP: dict[Products, int] = {"float": 1, "pairs": 2, "quads": 4}
 """How many input channels one multiply-add takes; they lie side by side in memory."""
 
 
+Gathered = Literal["nothing", "taps", "rows"]
+"""What of a layer's input is laid out as channels first: all taps of a small one, so that they fill whole
+groups; or the rows that the kernel covers, so that they fill whole matrices."""
+
+
 @dataclass(frozen=True)
 class Layer:
     """How one convolution is computed.
 
     A tile is ``vectors`` registers of neighbouring pixels times ``outputs_at_once`` output channels; its sums
     stay in registers over the whole reduction. Each step of it loads ``vectors`` registers of activations and
-    broadcasts ``outputs_at_once`` weights, and multiplies each with each.
+    broadcasts ``outputs_at_once`` weights, and multiplies each with each. With matrices each register of
+    pixels goes through the whole reduction on its own, and a step multiplies it with a matrix of weights.
     """
 
     inputs: int
     """Of the reduction, with the taps if they are gathered."""
     outputs: int
     """Padded to a multiple of ``outputs_at_once``; what is added has zero weights."""
-    kernel: int
-    """Side in pixels; 1 if the taps are gathered."""
-    gathered: bool
-    """Whether the taps of a small input are laid out as channels first, so that they fill whole groups."""
+    down: int
+    across: int
+    """Rows and columns of the kernel that the reduction goes over: 1 where they are gathered."""
+    gathered: Gathered
     groups: int
-    """``ceil(inputs / group)``"""
+    """Of input channels, ``ceil(inputs / group)``; with matrices those of all rows, padded to whole ones."""
+    depth: int
+    """How many groups a step takes: a matrix's rows, else 1."""
     vectors: int
     outputs_at_once: int
     weights_at: int
     """Index of its first weight in the flat array; channels' (biases, multipliers, slopes) alike."""
     channels_at: int
+
+    @property
+    def matrices(self) -> bool:
+        """Whether its sums are products of matrices."""
+        return self.gathered == "rows"
 
 
 @dataclass(frozen=True)
@@ -102,13 +121,13 @@ class Plan:
 
     def group_before(self, index: int) -> int:
         """Channels that lie side by side in a layer's input: taps are gathered from channels that do not."""
-        return 1 if self.layers[index].gathered else self.group
+        return 1 if self.layers[index].gathered == "taps" else self.group
 
     @property
     def weight_count(self) -> int:
         """Length of the flat array of weights."""
         last = self.layers[-1]
-        return last.weights_at + last.outputs * last.groups * self.group * last.kernel**2
+        return last.weights_at + last.outputs * last.groups * self.group * last.down * last.across
 
     @property
     def channel_count(self) -> int:
@@ -129,7 +148,7 @@ class Plan:
             for strip in strips:
                 needed = min(width, strip.stop + halo) - max(0, strip.start - halo)
                 done = -(-needed // columns) * columns
-                total += done * layer.outputs * layer.groups * self.group * layer.kernel**2
+                total += done * layer.outputs * layer.groups * self.group * layer.down * layer.across
         return total
 
     def bytes_per_column(self) -> int:
@@ -141,25 +160,81 @@ class Plan:
 
 
 def make_plan(description: Description, machine: Machine, precision: str) -> Plan:
-    """Plan every layer of a network for a machine; ``precision`` is "fp32" or "int8"."""
+    """Plan every layer of a network for a machine; ``precision`` is "fp32" or "int8".
+
+    A layer is computed by matrices where that takes fewer cycles. All that are have matrices of one depth (of
+    one shape, which is what Halide 21 can do in one pipeline): the one for which the network takes fewest.
+    """
     products = machine.products(precision)
-    group = GROUP[products]
+    depths = range(1, MATRIX_ROWS + 1) if machine.matrices and products == "quads" else (0,)
+    plans = [_plan(description, machine, products, depth) for depth in depths]
+    return min(plans, key=lambda plan: plan[0])[1]
+
+
+def _plan(description: Description, machine: Machine, products: Products, depth: int) -> tuple[float, Plan]:
+    """The plan with matrices of a depth, without any if that is 0; and its cycles for a pixel, about."""
     layers: list[Layer] = []
-    weights_at = channels_at = 0
-    last = description.layers[-1]
-    for convolution in description.layers:
-        gathered = group > 1 and convolution.inputs < group and convolution.kernel > 1
-        inputs = convolution.inputs * convolution.kernel**2 if gathered else convolution.inputs
-        kernel = 1 if gathered else convolution.kernel
-        groups = math.ceil(inputs / group)
-        vectors, at_once = tile(convolution, machine, products, hidden=convolution is not last)
-        outputs = math.ceil(convolution.outputs / at_once) * at_once
-        layers.append(
-            Layer(inputs, outputs, kernel, gathered, groups, vectors, at_once, weights_at, channels_at)
-        )
-        weights_at += outputs * groups * group * kernel**2
-        channels_at += outputs
-    return Plan(description, machine, products, tuple(layers))
+    total, weights_at, channels_at = 0.0, 0, 0
+    for number, convolution in enumerate(description.layers):
+        hidden = number < len(description.layers) - 1
+        options = [_by_vectors(convolution, machine, products, hidden=hidden)]
+        if depth and options[0][1].gathered == "nothing":
+            options.append(_by_matrices(convolution, depth))
+        cycles, layer = min(options, key=lambda option: option[0])
+        layers.append(replace(layer, weights_at=weights_at, channels_at=channels_at))
+        total += cycles
+        weights_at += layer.outputs * layer.groups * GROUP[products] * layer.down * layer.across
+        channels_at += layer.outputs
+    return total, Plan(description, machine, products, tuple(layers))
+
+
+def _by_vectors(
+    convolution: Convolution, machine: Machine, products: Products, *, hidden: bool
+) -> tuple[float, Layer]:
+    """How vector multiply-adds compute a layer, and the cycles for a pixel."""
+    side, inputs, group = convolution.kernel, convolution.inputs, GROUP[products]
+    taps = group > 1 and inputs < group and side > 1
+    if taps:
+        inputs, side = inputs * side**2, 1
+    groups = math.ceil(inputs / group)
+    cycles, vectors, at_once = tile(convolution, machine, products, hidden=hidden)
+    outputs = math.ceil(convolution.outputs / at_once) * at_once
+    return (
+        cycles * convolution.outputs * groups * side**2 / machine.lanes,
+        Layer(inputs, outputs, side, side, "taps" if taps else "nothing", groups, 1, vectors, at_once, 0, 0),
+    )
+
+
+MATRIX_VECTORS = 4
+"""So many registers of pixels are put through a layer of matrices before their sums go to the activation."""
+
+
+def _by_matrices(convolution: Convolution, depth: int) -> tuple[float, Layer]:
+    """How products of matrices compute a layer, and the cycles for a pixel, as measured on Granite Rapids.
+
+    Loads set the pace, not products: a row of a matrix takes a cycle, and one that crosses a cache line two,
+    as two of three rows of pixels do. A block of 16 pixels and 16 outputs takes 40 cycles more to clear,
+    store and load again, and a group of the window for 64 pixels 7.5 to copy.
+    """
+    side = convolution.kernel
+    groups = math.ceil(math.ceil(convolution.inputs / 4) * side / depth) * depth
+    blocks = math.ceil(convolution.outputs / MATRIX_ROWS)
+    block = groups // depth * side * (MATRIX_ROWS + 5 / 3 * depth) + 40
+    window = groups * 7.5 / MATRIX_VECTORS
+    layer = Layer(
+        inputs=convolution.inputs,
+        outputs=blocks * MATRIX_ROWS,
+        down=1,
+        across=side,
+        gathered="rows",
+        groups=groups,
+        depth=depth,
+        vectors=MATRIX_VECTORS,
+        outputs_at_once=MATRIX_ROWS,
+        weights_at=0,
+        channels_at=0,
+    )
+    return (blocks * block + window) / MATRIX_ROWS, layer
 
 
 NOMINAL_WIDTH_PX = 640
@@ -169,8 +244,10 @@ LATENCY = 4.5
 """Cycles from one multiply-add into a sum to the next; two can begin in each."""
 
 
-def tile(convolution: Convolution, machine: Machine, products: Products, *, hidden: bool) -> tuple[int, int]:
-    """Choose ``(vectors, outputs_at_once)`` for a layer: the tile that takes fewest cycles for each product.
+def tile(
+    convolution: Convolution, machine: Machine, products: Products, *, hidden: bool
+) -> tuple[float, int, int]:
+    """Choose ``(cycles, vectors, outputs_at_once)`` for a layer: the tile of fewest cycles for each product.
 
     The processors that this is for begin two vector multiply-adds and two vector loads a cycle. A tile's
     sums, its activations and one weight must fit into the registers (and two products on their way, where
@@ -191,4 +268,5 @@ def tile(convolution: Convolution, machine: Machine, products: Products, *, hidd
             columns_done = -(-NOMINAL_WIDTH_PX // columns) * columns / NOMINAL_WIDTH_PX
             outputs_done = -(-convolution.outputs // at_once) * at_once / convolution.outputs
             costs[vectors, at_once] = cycles / sums * columns_done * outputs_done
-    return min(costs, key=costs.__getitem__)
+    best = min(costs, key=costs.__getitem__)
+    return costs[best], *best
