@@ -2,7 +2,7 @@
 
     python benchmarks/engine.py [--rounds 15]
 
-Writes ``benchmarks/results/engine-KIND.json`` for this kind of processor (vnni, avx512 or avx2), with
+Writes ``benchmarks/results/engine-KIND.json`` for this kind of processor (amx, vnni, avx512 or avx2), with
 the machine's name, and draws ``docs/figures/engine-KIND.png``. Needs `pip install '.[bench]'`.
 """
 

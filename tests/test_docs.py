@@ -121,6 +121,11 @@ def test_the_engines_tables_are_the_measured_ones() -> None:
     for one in stored["beside"]:
         cells = (f"{timing['median_ms']:.1f}" for timing in one["results"])
         assert f"| x{one['scale']} | {' | '.join(cells)} |" in page
+    amx = json.loads((results / "engine-amx.json").read_text())
+    assert amx["beside"][0]["machine"] in page
+    for one in amx["beside"]:
+        cells = (f"{timing['median_ms']:.1f}" for timing in one["results"])
+        assert f"| x{one['scale']} | {' | '.join(cells)} |" in page
     for one in stored["sizes"]:
         width, height = map(int, one["size"].split("x"))
         int8, fp32 = (timing["median_ms"] for timing in one["results"])

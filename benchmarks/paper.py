@@ -1,0 +1,219 @@
+"""The paper's tables and figures with our own networks: what `docs/paper.md` shows.
+
+    python benchmarks/paper.py measure    # PSNR: results/paper.json
+    python benchmarks/paper.py time       # times and Figure 2: results/paper-times.json
+    python benchmarks/paper.py figures    # Figures 3 to 6, and the companion note's
+    python benchmarks/paper.py write      # puts the stored results into the page
+
+``--datasets`` says where pictures lie. ``measure`` goes on from what is stored: a network is measured again
+only when its file has changed. ``time`` should have the machine to itself. Needs `pip install
+'.[train,plot]'`: TNRD runs by torch.
+"""
+
+import argparse
+import hashlib
+import json
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from subpixel.benchmark.measure import machine_name
+from subpixel.drawing import save_figure
+from subpixel.engines.select import available_cpus
+from subpixel.evaluation import figures
+from subpixel.evaluation.enlargers import Enlarger, find_enlarger
+from subpixel.evaluation.protocol import evaluate_image, mean, pictures, read_picture
+from subpixel.evaluation.published import published
+from subpixel.networks import packaged
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE, DRAWINGS = ROOT / "docs" / "paper.md", ROOT / "docs" / "figures"
+
+SETS = {"Set5": "Set5", "Set14": "Set14", "BSDS500/val": "BSD300", "BSDS500/test": "BSD500"}
+"""Folders, and what the paper calls them."""
+
+KNOWN = {"Set5": "Set5", "Set14": "Set14", "BSD300": "BSD100", "BSD500": "BSD500"}
+"""The paper's names as `subpixel.evaluation.published` has them."""
+
+METHODS = {
+    3: {
+        "bicubic": "Bicubic",
+        "srcnn-915-t91-x3": "SRCNN 9-1-5 (91)",
+        "espcn-relu-t91-x3": "ESPCN relu (91)",
+        "espcn-t91-x3": "ESPCN tanh (91)",
+        "srcnn-915-large-x3": "SRCNN 9-1-5 (ImageNet)",
+        "espcn-relu-large-x3": "ESPCN relu (ImageNet)",
+        "srcnn-955-large-x3": "SRCNN 9-5-5 (ImageNet)",
+        "tnrd-large-x3": "TNRD 7x7 5-stage",
+        "espcn-large-x3": "ESPCN tanh (ImageNet)",
+        "fast-x3": None,
+        "default-x3": None,
+        "best-x3": None,
+    },
+    4: {
+        "bicubic": "Bicubic",
+        "espcn-t91-x4": None,
+        "srcnn-955-large-x4": "SRCNN 9-5-5 (ImageNet)",
+        "tnrd-large-x4": "TNRD 7x7 5-stage",
+        "espcn-large-x4": "ESPCN tanh (ImageNet)",
+        "fast-x4": None,
+        "default-x4": None,
+        "best-x4": None,
+    },
+}
+"""Our networks, and the rows of the paper's Tables 1 and 2 that they stand beside."""
+
+
+def at_hand(scale: int) -> list[str]:
+    """Those of `METHODS` that ship."""
+    known = {"bicubic", *packaged.names(), *packaged.paper_names()}
+    return [name for name in METHODS[scale] if name in known]
+
+
+def enlarger(name: str, scale: int, precision: str = "auto") -> Enlarger:
+    """A method ready to run; TNRD and networks without an 8-bit form run in fp32 whatever is asked."""
+    if name == "bicubic" or name.startswith("tnrd"):
+        precision = "auto"
+    return find_enlarger(name, scale=scale, precision=precision)
+
+
+def digest(name: str) -> str:
+    path = packaged.path(name)
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path else ""
+
+
+def measure(datasets: Path) -> None:
+    path = RESULTS / "paper.json"
+    stored: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    for scale in METHODS:
+        for name in at_hand(scale):
+            key = name if name != "bicubic" else f"bicubic-x{scale}"
+            if stored.get(key, {}).get("digest") == digest(name):
+                continue
+            upscale = enlarger(name, scale, "fp32").upscale
+            psnr_db = {}
+            for folder, called in SETS.items():
+                files = pictures(datasets / folder)
+                scores = [evaluate_image(read_picture(file), upscale, scale) for file in files]
+                psnr_db[called] = round(mean(scores).psnr_db, 3)
+            stored[key] = {"digest": digest(name), "psnr_db": psnr_db}
+            print(key, psnr_db, flush=True)
+            path.write_text(json.dumps(stored, indent=2, sort_keys=True) + "\n")
+
+
+def time_all(datasets: Path, rounds: int) -> None:
+    methods = [enlarger(name, 3) for name in at_hand(3)]
+    figure, shown = figures.quality_against_time(datasets / "Set14", methods)
+    save_figure(figure, DRAWINGS / "paper-quality.png")
+    frames = {}
+    for scale, (height, width) in {3: (360, 640), 4: (270, 480)}.items():
+        plane = np.random.default_rng(0).integers(0, 256, (height, width)).astype(np.uint8)
+        of_scale = [enlarger(name, scale) for name in at_hand(scale)]
+        times: dict[str, list[float]] = {one.name: [] for one in of_scale}
+        for turn in range(rounds):
+            for one in of_scale:
+                if turn < 3 or times[one.name][0] < 1000:  # those that take seconds have three turns
+                    started = time.perf_counter()
+                    one.upscale(plane)
+                    times[one.name].append((time.perf_counter() - started) * 1000)
+        frames[f"x{scale}"] = {name: round(median(spent[1:]), 1) for name, spent in times.items()}
+        print(scale, frames[f"x{scale}"], flush=True)
+    stored = {"machine": machine_name(), "threads": available_cpus(), "Set14 x3": shown, "1920x1080": frames}
+    (RESULTS / "paper-times.json").write_text(json.dumps(stored, indent=2) + "\n")
+
+
+def draw(datasets: Path) -> None:
+    for name in ("espcn-large-x3", "espcn-t91-x3"):
+        if name in at_hand(3):
+            network = packaged.find(name)
+            save_figure(figures.first_layer(network), DRAWINGS / "paper-espcn-first.png")
+            save_figure(figures.last_layer(network), DRAWINGS / "paper-espcn-last.png")
+            break
+    srcnn = packaged.find("srcnn-955-large-x3")
+    save_figure(figures.first_layer(srcnn), DRAWINGS / "paper-srcnn-first.png")
+    save_figure(figures.last_layer(srcnn), DRAWINGS / "paper-srcnn-last.png")
+    shown = ("bicubic", "srcnn-955-large-x3", "tnrd-large-x3", "espcn-large-x3", "espcn-t91-x3", "default-x3")
+    for folder in ("Set14", "BSDS500/val"):
+        methods = [enlarger(name, 3) for name in shown if name in at_hand(3)]
+        figure = figures.crops(datasets / folder, methods)
+        save_figure(figure, DRAWINGS / f"paper-crops-{SETS[folder]}.png")
+
+
+def quality_table(scale: int) -> str:
+    """Our PSNR and, in brackets, the paper's."""
+    stored = json.loads((RESULTS / "paper.json").read_text())
+    names = list(SETS.values())
+    lines = [f"| x{scale} | {' | '.join(names)} |", "|" + " --- |" * (len(names) + 1)]
+    for name, row in METHODS[scale].items():
+        key = name if name != "bicubic" else f"bicubic-x{scale}"
+        if key not in stored:
+            continue
+        cells = []
+        for called in names:
+            theirs = [one.psnr_db for one in published(KNOWN[called], scale) if one.method == row]
+            ours = f"{stored[key]['psnr_db'][called]:.2f}"
+            cells.append(f"{ours} ({theirs[0]:.2f})" if theirs else ours)
+        lines.append(f"| {row or 'ours alone'}: `{name}` | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def time_table() -> str:
+    stored = json.loads((RESULTS / "paper-times.json").read_text())
+    lines = [
+        f"{stored['machine']}, {stored['threads']} threads:\n",
+        "| method | runs by | Set14 x3, a picture (ms) | 1920x1080 x3 (ms) | 1920x1080 x4 (ms) |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    frames = stored["1920x1080"]
+    for row in stored["Set14 x3"]:
+        name = row["method"]
+        at_4 = frames["x4"].get(name.replace("-x3", "-x4"), "")
+        cells = f"{row['milliseconds']:.1f} | {frames['x3'][name]} | {at_4}"
+        lines.append(f"| `{name}` | {row['engine'] or 'NumPy'} | {cells} |")
+    return "\n".join(lines)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "quality x3": lambda: quality_table(3),
+    "quality x4": lambda: quality_table(4),
+    "times": time_table,
+}
+
+
+def written(page: str) -> str:
+    """The page with its tables as the stored results have them."""
+    for name, table in TABLES.items():
+        marks = f"<!-- {name} -->", f"<!-- end of {name} -->"
+        pattern = re.escape(marks[0]) + ".*?" + re.escape(marks[1])
+        replacement = f"{marks[0]}\n{table()}\n{marks[1]}"
+        page, count = re.subn(pattern, lambda match, text=replacement: text, page, flags=re.DOTALL)  # type: ignore[misc]
+        if count != 1:
+            raise SystemExit(f"{PAGE.name} has {count} places for the table {name!r}")
+    return page
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=("measure", "time", "figures", "write"))
+    parser.add_argument("--datasets", type=Path, default=Path("../shared/datasets"))
+    parser.add_argument("--rounds", type=int, default=11)
+    options = parser.parse_args()
+    if options.what == "measure":
+        measure(options.datasets)
+    elif options.what == "time":
+        time_all(options.datasets, options.rounds)
+    elif options.what == "figures":
+        draw(options.datasets)
+    PAGE.write_text(written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
