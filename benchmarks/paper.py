@@ -129,16 +129,14 @@ def time_all(datasets: Path, rounds: int) -> None:
 
 
 def draw(datasets: Path) -> None:
-    for name in ("espcn-large-x3", "espcn-t91-x3"):
-        if name in at_hand(3):
-            network = packaged.find(name)
-            save_figure(figures.first_layer(network), DRAWINGS / "paper-espcn-first.png")
-            save_figure(figures.last_layer(network), DRAWINGS / "paper-espcn-last.png")
-            break
-    srcnn = packaged.find("srcnn-955-large-x3")
-    save_figure(figures.first_layer(srcnn), DRAWINGS / "paper-srcnn-first.png")
-    save_figure(figures.last_layer(srcnn), DRAWINGS / "paper-srcnn-last.png")
-    shown = ("bicubic", "srcnn-955-large-x3", "tnrd-large-x3", "espcn-large-x3", "espcn-t91-x3", "default-x3")
+    espcn, srcnn = (
+        packaged.find(next(name for name in names if name in at_hand(3)))
+        for names in (("espcn-large-x3", "espcn-t91-x3"), ("srcnn-955-large-x3", "srcnn-915-t91-x3"))
+    )
+    for called, network in (("espcn", espcn), ("srcnn", srcnn)):
+        save_figure(figures.first_layer(network), DRAWINGS / f"paper-{called}-first.png")
+        save_figure(figures.last_layer(network), DRAWINGS / f"paper-{called}-last.png")
+    shown = ("bicubic", srcnn.name, "tnrd-large-x3", espcn.name, "default-x3")
     for folder in ("Set14", "BSDS500/val"):
         methods = [enlarger(name, 3) for name in shown if name in at_hand(3)]
         figure = figures.crops(datasets / folder, methods)

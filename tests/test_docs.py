@@ -1,5 +1,6 @@
 """The pages say what the code does: commands, options, links, and numbers against their stored sources."""
 
+import importlib.util
 import json
 import re
 import shlex
@@ -63,7 +64,9 @@ def test_the_tables_of_the_video_page_are_the_measured_ones() -> None:
     measured = json.loads((ROOT / "benchmarks" / "results" / "video-vnni.json").read_text())
     page = " ".join((ROOT / "docs" / "video.md").read_text(encoding="utf-8").split())
     older = json.loads((ROOT / "benchmarks" / "results" / "video-avx2.json").read_text())
-    for name, job in [*measured["jobs"].items(), *older["jobs"].items()]:
+    amx = json.loads((ROOT / "benchmarks" / "results" / "video-amx.json").read_text())
+    assert f"{amx['ratio']} times the bicubic job" in page and amx["machine"] in page
+    for name, job in [*measured["jobs"].items(), *older["jobs"].items(), *amx["jobs"].items()]:
         row = f"| {name} | {job['seconds']:.2f} | {job['frames_per_second']} | {job['peak_memory_mb']} |"
         assert row in page
     for words in (
@@ -161,6 +164,19 @@ def test_the_tables_of_how_fast_was_made_are_the_measured_ones() -> None:
         assert f"| {name} | {psnr_db:.2f} |" in page
     for row in stored["rounding"]:
         assert f"| {row['network']} | {row['training']} | {row['fp32']:.2f} | {row['int8']:.2f} |" in page
+
+
+def test_the_papers_page_is_written_from_its_results() -> None:
+    specification = importlib.util.spec_from_file_location("paper", ROOT / "benchmarks" / "paper.py")
+    assert specification is not None and specification.loader is not None
+    paper = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(paper)
+    page = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
+    assert paper.written(page) == page
+    stored = json.loads((ROOT / "benchmarks" / "results" / "paper.json").read_text())
+    for name, measured in stored.items():
+        if not name.startswith("bicubic"):
+            assert measured["digest"] == paper.digest(name), f"{name} has changed: measure it anew"
 
 
 def test_the_recipes_table_is_the_measured_one() -> None:
