@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 
 import numpy as np
 import onnxruntime
@@ -148,7 +149,10 @@ def test_the_quantised_graph_has_the_same_integers(seed):
 def test_the_peak_is_a_rate(precision):
     peak = make_peak(precision, 1)
     assert peak.multiply_adds > 1e8
-    assert peak.run() > 1e9
+    started = time.perf_counter()
+    rate = peak.run()
+    # How fast the machine is does not matter here, only that it is the rate of these multiply-adds.
+    assert rate >= peak.multiply_adds / (time.perf_counter() - started)
 
 
 def test_engines_take_turns():
