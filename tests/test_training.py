@@ -11,6 +11,7 @@ import skimage.data
 from PIL import Image
 from typer.testing import CliRunner
 
+from recipes import CONFIGS, changed_recipe
 from subpixel import ConfigError, Convolution, DatasetError, Description, Facts, load_model
 from subpixel.cli import app
 from subpixel.networks import espcn, stack
@@ -43,7 +44,6 @@ from subpixel.training.prelu import PReLU  # noqa: E402
 from subpixel.training.schedule import make_schedule  # noqa: E402
 from subpixel.training.soap import SOAP  # noqa: E402
 
-CONFIGS = Path(__file__).parents[1] / "configs"
 CPU = torch.device("cpu")
 
 
@@ -568,10 +568,7 @@ def test_shipped_configurations_load(path: Path) -> None:
     ],
 )
 def test_wrong_configurations_are_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
-    text = (CONFIGS / "espcn-t91-x3.toml").read_text()
-    assert old in text
-    path = tmp_path / "c.toml"
-    path.write_text(text.replace(old, new))
+    path = changed_recipe("espcn-t91-x3", {old: new}, tmp_path / "c.toml")
     with pytest.raises(ConfigError) as caught:
         load_config(path)
     assert message in str(caught.value) and str(path) in str(caught.value)
@@ -584,8 +581,7 @@ def test_pictures_smaller_than_a_patch_are_an_error() -> None:
 
 
 def test_the_command(pictures: Path, tmp_path: Path) -> None:
-    text = (CONFIGS / "espcn-t91-x3.toml").read_text()
-    for old, new in {
+    changes = {
         '["T91"]': '["photos"]',
         '"BSDS500/train"': '"the same"',
         '["Set5", "Set14", "BSDS500/val"]': '["photos"]',
@@ -593,11 +589,8 @@ def test_the_command(pictures: Path, tmp_path: Path) -> None:
         "max_epochs = 220": "max_epochs = 5",
         "fp32_epochs = 20": "fp32_epochs = 1",
         "side_px = 40": "side_px = 20",
-    }.items():
-        assert old in text
-        text = text.replace(old, new)
-    config = tmp_path / "tiny.toml"
-    config.write_text(text)
+    }
+    config = changed_recipe("espcn-t91-x3", changes, tmp_path / "tiny.toml")
     command = [
         "train",
         str(config),

@@ -79,9 +79,8 @@ class TNRD(Trainable):
         small = lr * 255
         large = bicubic(small, self.scale)
         for stage in range(self.stages):
-            filters = self.filters(stage).expand(
-                len(large), -1, -1
-            )  # a plain product would copy its arguments
+            # Expanded for bmm: a plain product would copy its arguments.
+            filters = self.filters(stage).expand(len(large), -1, -1)
             padded = nn.functional.pad(large, (SIDE // 2,) * 4, mode="replicate")
             responses = torch.bmm(filters, nn.functional.unfold(padded, SIDE))
             pushed = influence(responses, self.influence[stage] @ self.gaussians)
