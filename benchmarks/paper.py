@@ -1,13 +1,14 @@
 """The paper's tables and figures with our own networks: what `docs/paper.md` shows.
 
     python benchmarks/paper.py measure    # PSNR: results/paper.json
+    python benchmarks/paper.py video      # PSNR on clips: results/paper-video.json
     python benchmarks/paper.py time       # times and Figure 2: results/paper-times.json
     python benchmarks/paper.py figures    # Figures 3 to 6, and the companion note's
     python benchmarks/paper.py write      # puts the stored results into the page
 
-``--datasets`` says where pictures lie. ``measure`` goes on from what is stored: a network is measured again
-only when its file has changed. ``time`` should have the machine to itself. Needs `pip install
-'.[train,plot]'`: TNRD runs by torch.
+``--datasets`` says where pictures and clips lie. ``measure`` and ``video`` go on from what is stored: a
+network is measured again only when its file has changed. ``time`` should have the machine to itself. Needs
+`pip install '.[train,plot]'`: TNRD runs by torch.
 """
 
 import argparse
@@ -27,8 +28,9 @@ from subpixel.drawing import save_figure
 from subpixel.engines.select import available_cpus
 from subpixel.evaluation import figures
 from subpixel.evaluation.enlargers import Enlarger, find_enlarger
-from subpixel.evaluation.protocol import evaluate_image, mean, pictures, read_picture
+from subpixel.evaluation.protocol import Degradation, evaluate_image, mean, pictures, read_picture
 from subpixel.evaluation.published import published
+from subpixel.evaluation.video import evaluate_clip, find_clips
 from subpixel.networks import packaged
 
 ROOT = Path(__file__).parents[1]
@@ -70,6 +72,23 @@ METHODS = {
 """Our networks, and the rows of the paper's Tables 1 and 2 that they stand beside."""
 
 
+VIDEO_METHODS = (
+    ("srcnn-955-large", "srcnn-915-t91"),
+    ("espcn-large", "espcn-t91"),
+    ("best", "default", "fast"),
+)
+"""Of each the first that ships stands in the tables of video."""
+
+FRAMES = 10
+"""Of each clip."""
+
+RAW_SIZE = (640, 360)
+"""Of the frames in the one clip without a header."""
+
+OTHER_CLIPS = ("openh264_foreman_cif_intra",)
+"""The same as another of the clips."""
+
+
 def at_hand(scale: int) -> list[str]:
     """Those of `METHODS` that ship."""
     known = {"bicubic", *packaged.names(), *packaged.paper_names()}
@@ -105,6 +124,35 @@ def measure(datasets: Path) -> None:
             stored[key] = {"digest": digest(name), "psnr_db": psnr_db}
             print(key, psnr_db, flush=True)
             path.write_text(json.dumps(stored, indent=2, sort_keys=True) + "\n")
+
+
+def measure_video(datasets: Path) -> None:
+    path = RESULTS / "paper-video.json"
+    stored: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    clips = [clip for clip in find_clips([datasets / "video"], RAW_SIZE) if clip.stem not in OTHER_CLIPS]
+    for scale in METHODS:
+        for name in video_methods(scale):
+            if stored.get(name, {}).get("digest") == digest(name):
+                continue
+            upscale = enlarger(name, scale, "fp32").upscale
+            scores = [
+                evaluate_clip(clip, upscale, scale, Degradation("bicubic"), size=RAW_SIZE, frames=FRAMES)
+                for clip in clips
+            ]
+            stored[f"bicubic-x{scale}"] = {one.name: round(one.bicubic_psnr_db, 3) for one in scores}
+            psnr_db = {one.name: round(one.psnr_db, 3) for one in scores}
+            stored[name] = {"digest": digest(name), "psnr_db": psnr_db}
+            print(name, psnr_db, flush=True)
+            path.write_text(json.dumps(stored, indent=2, sort_keys=True) + "\n")
+
+
+def video_methods(scale: int) -> list[str]:
+    """As in Tables 3 and 4 one SRCNN and one ESPCN, the best that ship, and ours."""
+    chosen = []
+    for candidates in VIDEO_METHODS:
+        names = [name for name in at_hand(scale) if name.rpartition("-")[0] in candidates]
+        chosen += sorted(names, key=lambda name: candidates.index(name.rpartition("-")[0]))[:1]
+    return chosen
 
 
 def time_all(datasets: Path, rounds: int) -> None:
@@ -161,6 +209,21 @@ def quality_table(scale: int) -> str:
     return "\n".join(lines)
 
 
+def video_table(scale: int) -> str:
+    stored = json.loads((RESULTS / "paper-video.json").read_text())
+    of_bicubic, names = stored[f"bicubic-x{scale}"], video_methods(scale)
+    columns = [of_bicubic, *(stored[name]["psnr_db"] for name in names)]
+    lines = [
+        f"| x{scale} | Bicubic | {' | '.join(f'`{name}`' for name in names)} |",
+        "| --- |" + " ---: |" * len(columns),
+    ]
+    for clip in of_bicubic:
+        lines.append(f"| {clip} | " + " | ".join(f"{column[clip]:.2f}" for column in columns) + " |")
+    means = [sum(column.values()) / len(column) for column in columns]
+    lines.append("| **mean** | " + " | ".join(f"{value:.2f}" for value in means) + " |")
+    return "\n".join(lines)
+
+
 def time_table() -> str:
     stored = json.loads((RESULTS / "paper-times.json").read_text())
     lines = [
@@ -180,6 +243,8 @@ def time_table() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "quality x3": lambda: quality_table(3),
     "quality x4": lambda: quality_table(4),
+    "video x3": lambda: video_table(3),
+    "video x4": lambda: video_table(4),
     "times": time_table,
 }
 
@@ -200,12 +265,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("measure", "time", "figures", "write"))
+    parser.add_argument("what", choices=("measure", "video", "time", "figures", "write"))
     parser.add_argument("--datasets", type=Path, default=Path("../shared/datasets"))
     parser.add_argument("--rounds", type=int, default=11)
     options = parser.parse_args()
     if options.what == "measure":
         measure(options.datasets)
+    elif options.what == "video":
+        measure_video(options.datasets)
     elif options.what == "time":
         time_all(options.datasets, options.rounds)
     elif options.what == "figures":
