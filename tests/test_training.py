@@ -22,6 +22,7 @@ torch = pytest.importorskip("torch")
 
 from subpixel.engines.numpy_engine import NumpyEngine  # noqa: E402
 from subpixel.evaluation.protocol import Degradation  # noqa: E402
+from subpixel.training.compression import through_h264  # noqa: E402
 from subpixel.training.config import (  # noqa: E402
     NetworkConfig,
     PatchConfig,
@@ -38,9 +39,9 @@ from subpixel.training.network import (  # noqa: E402
     bicubic,
     fit_last_layer,
     initialise,
-    rounded,
 )
 from subpixel.training.prelu import PReLU  # noqa: E402
+from subpixel.training.rounding import rounded  # noqa: E402
 from subpixel.training.schedule import make_schedule  # noqa: E402
 from subpixel.training.soap import SOAP  # noqa: E402
 
@@ -432,7 +433,7 @@ def test_the_loss_is_absolute_at_first(small: TrainingConfig, pictures: Path, tm
     assert costs[1][1] < 2 * costs[0][1], "and squared they are from then on"
 
 
-def test_rounding_leaves_so_many_levels_and_lets_the_gradient_pass() -> None:
+def test_rounding_leaves_so_many_levels() -> None:
     values = torch.linspace(-0.7, 1.3, 2 * 3 * 50 * 40).reshape(2, 3, 50, 40).requires_grad_()
     result = rounded(values, 16)
     for channel in range(3):
@@ -442,19 +443,38 @@ def test_rounding_leaves_so_many_levels_and_lets_the_gradient_pass() -> None:
         assert (found - given).abs().max() <= step / 2 + 1e-6
         assert len(found.unique()) <= 17
         np.testing.assert_allclose(found / step, (found / step).round(), atol=1e-4)
-    result.square().sum().backward()
-    np.testing.assert_allclose(values.grad, 2 * result.detach(), rtol=1e-6)
 
 
-def test_dithered_rounding_is_right_on_average() -> None:
-    values = torch.rand(2, 3, 8, 4, generator=torch.Generator().manual_seed(0)) / 20
-    values[:, :, 0, 0] = 1.0
-    generator = torch.Generator().manual_seed(1)
-    results = torch.stack([rounded(values, 11, generator) for _ in range(400)])
-    assert (results - values).abs().max() <= 0.05 + 1e-6
-    small = values[:, :, 1:]
-    assert (results.mean(0)[:, :, 1:] - small).abs().max() < 0.008
-    assert (rounded(values, 11)[:, :, 1:] == 0).all(), "without dither they are all lost"
+def test_roundings_gradient_is_that_of_its_formula() -> None:
+    """Straight through to the values, and by the step to each channel's two extremes."""
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(3, 5, 7, 6, generator=generator).contiguous(memory_format=torch.channels_last)
+    values[:, 0] += 9  # its lowest value is not the least of its levels: zero is
+    weight = torch.randn(values.shape, generator=generator)
+    given = values.clone().requires_grad_()
+    (rounded(given, 16) * weight).sum().backward()
+    plain = values.clone().requires_grad_()
+    step = (plain.amax((0, 2, 3)).clamp_min(0) - plain.amin((0, 2, 3)).clamp_max(0))[:, None, None] / 15
+    off = ((plain / step).round() - plain / step).detach()
+    ((plain + off * step) * weight).sum().backward()
+    np.testing.assert_allclose(given.grad, plain.grad, rtol=1e-5, atol=1e-6)
+    assert ((given.grad - weight).abs() > 1e-4).sum() == 5 + 4, "extremes alone get more than passes through"
+
+
+def test_black_and_white_widen_the_ranges_and_are_not_in_the_cost(
+    small: TrainingConfig, pictures: Path, tmp_path: Path
+) -> None:
+    """Without rounding the extra patch changes nothing; with it, it does."""
+
+    def costs(levels: int, contrast: bool) -> list[float]:
+        quantisation = replace(small.quantisation, levels=levels, contrast=contrast)
+        seen: list[float] = []
+        run = Run(replace(small, quantisation=quantisation), pictures, tmp_path / f"{levels}{contrast}", CPU)
+        run.train(lambda progress: seen.append(progress.cost))
+        return seen
+
+    np.testing.assert_allclose(costs(0, True), costs(0, False), rtol=1e-4)
+    assert abs(costs(8, True)[0] / costs(8, False)[0] - 1) > 1e-3
 
 
 def test_a_second_stage_starts_from_a_model(small: TrainingConfig, pictures: Path, tmp_path: Path) -> None:
@@ -668,3 +688,30 @@ def test_halved_pictures(pictures: Path) -> None:
     path = sorted((pictures / "photos").iterdir())[0]
     (whole,), (half,) = (load_pairs([path], 3, Degradation(), halved=halved) for halved in (False, True))
     assert [abs(2 * b - a) <= 2 for a, b in zip(whole.lr.shape, half.lr.shape, strict=True)] == [True, True]
+
+
+def test_compressed_copies_stand_beside_the_pictures_and_have_their_targets(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        Image.fromarray(picture_of(95, 120)).save(tmp_path / f"{name}.png")
+    paths = sorted(tmp_path.glob("*.png"))
+    pairs = load_pairs(paths, 3, Degradation(), compressed_copies=6)
+    again = load_pairs(paths[1:], 3, Degradation(), compressed_copies=6)
+    assert len(pairs) == 14
+    clean = pairs[0]
+    errors = []
+    for pair in pairs[1:7]:
+        np.testing.assert_array_equal(pair.phases, clean.phases)
+        assert pair.lr.shape == clean.lr.shape and pair.lr.dtype == np.float32
+        errors.append(float(np.sqrt(np.mean((pair.lr - clean.lr) ** 2))) * 255)
+    assert min(errors) > 0.5 and max(errors) < 20, "the same place, compressed"
+    assert len({pair.lr.tobytes() for pair in pairs}) == 13, "each otherwise, and for each name otherwise"
+    for pair, other in zip(pairs[7:], again, strict=True):
+        np.testing.assert_array_equal(pair.lr, other.lr)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 2), (17, 33)])
+def test_a_film_of_any_size_comes_back_in_its_size_and_order(shape: tuple[int, int]) -> None:
+    planes = [np.full(shape, level, np.uint8) for level in (30, 90, 150, 210)]
+    for given, found in zip(planes, through_h264(planes, 18), strict=True):
+        assert found.shape == shape
+        assert np.abs(found.astype(int) - given).max() <= 3

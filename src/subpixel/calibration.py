@@ -43,6 +43,9 @@ CONTRAST_SHARE = 0.03
 """How much black and white in random blocks counts beside pictures. Text and drawings look like that, and
 pictures never do: layers whose levels end where those of pictures do made garbage of it, 255 levels off."""
 
+CONTRASTS = ((16, 235), (0, 255))
+"""Black and white, in the range of video's luma and in the full one."""
+
 RANGES = (1.0, 0.85, 0.7, 0.55, 0.4, 0.3, 0.2)
 """Fractions of the way from zero to a channel's extremes that its 256 levels may span."""
 
@@ -141,13 +144,18 @@ def _crops(
 
 
 def _black_and_white(channels: int, rng: np.random.Generator) -> list[NDArray[Float]]:
-    """Random blocks of 1 to 5 pixels, in the range of video's luma and in the full one."""
+    """Random blocks of 1 to 5 pixels."""
     pieces = []
-    for (black, white), side in product(((16, 235), (0, 255)), (1, 2, 3, 5)):
-        blocks = rng.integers(0, 2, (channels, 64 // side + 1, 64 // side + 1))
-        white_here = blocks.repeat(side, axis=1).repeat(side, axis=2)[:, :64, :64]
+    for (black, white), side in product(CONTRASTS, (1, 2, 3, 5)):
+        white_here = np.stack([random_blocks(64, side, rng) for _ in range(channels)])
         pieces.append(np.where(white_here, white, black).astype(np.float64))
     return pieces
+
+
+def random_blocks(side_px: int, block_px: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """A square of square blocks, true or false at random."""
+    blocks = rng.integers(0, 2, (side_px // block_px + 1,) * 2)
+    return np.asarray(blocks.repeat(block_px, axis=0).repeat(block_px, axis=1)[:side_px, :side_px] == 1)
 
 
 def _samples(

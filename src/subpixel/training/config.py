@@ -60,6 +60,9 @@ class DataConfig:
     """Of the Gaussian in HR pixels; open in the paper. Used with "gaussian" alone."""
     shrink: tuple[float, ...] = (1.0,)
     """Each picture is used at these sizes: smaller copies show more detail a pixel (as in FSRCNN)."""
+    compressed_copies: int = 0
+    """So many copies of each picture are used beside it whose small picture went through JPEG or H.264, see
+    `subpixel.training.compression`."""
     turn: bool = False
     """Flip and rotate batches at random: eight views of each patch."""
 
@@ -138,8 +141,9 @@ class QuantisationConfig:
     256 of int8 teach more."""
     from_epoch: int = 0
     """The first epoch with rounding."""
-    dither: bool = False
-    """Whether the levels lie elsewhere each time; see `subpixel.training.network.rounded`."""
+    contrast: bool = False
+    """Whether those ranges are also the ones of a patch of black and white blocks, another in each batch, as
+    calibration makes room for: the network then learns not to let text and drawings widen them."""
 
 
 @dataclass(frozen=True)
@@ -198,6 +202,10 @@ class TrainingConfig:
         if any(not 0 < size <= 1 for size in self.data.shrink):
             raise ConfigError(
                 f"data.shrink: each size must be above 0 and at most 1, not {list(self.data.shrink)}"
+            )
+        if self.data.compressed_copies < 0:
+            raise ConfigError(
+                f"data.compressed_copies must not be negative, not {self.data.compressed_copies}"
             )
         if self.patches.sampling == "random" and self.patches.batches_per_epoch < 1:
             raise ConfigError('patches.sampling = "random" needs patches.batches_per_epoch')

@@ -4,6 +4,7 @@ All pictures lie end to end in two flat tensors, so that a batch of patches is o
 CPU and on a GPU alike.
 """
 
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from subpixel.color import luma_8bit
+from subpixel.engines.base import from_float
 from subpixel.errors import DatasetError
 from subpixel.evaluation.protocol import Degradation, crop_to_multiple, read_picture
 from subpixel.resample import imresize
 from subpixel.shuffle import pixel_unshuffle
+from subpixel.training.compression import MARGIN_PX, compressed
 from subpixel.training.config import PatchConfig
 
 
@@ -32,12 +35,39 @@ class Pair:
     """``(scale**2, H, W)``: phase ``i*scale + j`` has every ``scale``-th HR row from i, column from j."""
 
 
-def make_pair(picture: NDArray[np.uint8], scale: int, degradation: Degradation) -> Pair:
-    """Crop one picture, ``(H, W)`` grey or ``(H, W, 3)`` RGB, to a multiple of ``scale``, and degrade it."""
+def make_pair(
+    picture: NDArray[np.uint8],
+    scale: int,
+    degradation: Degradation,
+    compression: np.random.Generator | None = None,
+) -> Pair:
+    """Crop one picture, ``(H, W)`` grey or ``(H, W, 3)`` RGB, to a multiple of ``scale``, and degrade it.
+
+    With ``compression`` the small picture is also `compressed`, by what that generator draws.
+    """
     hr = crop_to_multiple(picture, scale)
-    lr = degradation(hr, scale).astype(np.float32)
+    lr: NDArray[Any]
+    if compression is None:
+        lr = degradation(hr, scale)
+    else:
+        lr = _compressed(hr, scale, degradation, compression) / 255
     large = luma_8bit(hr).astype(np.float32) / 255
-    return Pair(lr, np.ascontiguousarray(pixel_unshuffle(large[None], scale)))
+    return Pair(lr.astype(np.float32), np.ascontiguousarray(pixel_unshuffle(large[None], scale)))
+
+
+def _compressed(
+    hr: NDArray[np.uint8], scale: int, degradation: Degradation, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """The small picture, in 8 bits; the camera sees a border of repeated pixels around the large one."""
+    height, width = hr.shape[:2]
+    around = np.pad(hr, [(MARGIN_PX, MARGIN_PX)] * 2 + [(0, 0)] * (hr.ndim - 2), mode="edge")
+
+    def small_at(row: int, column: int) -> NDArray[np.uint8]:
+        top, left = MARGIN_PX + row, MARGIN_PX + column
+        seen = around[top : top + height, left : left + width]
+        return from_float(degradation(seen, scale), np.dtype(np.uint8))
+
+    return compressed(small_at, rng)
 
 
 def load_pairs(
@@ -47,10 +77,12 @@ def load_pairs(
     shrink: Sequence[float] = (1.0,),
     *,
     halved: bool = False,
+    compressed_copies: int = 0,
 ) -> list[Pair]:
     """Read pictures, halved first if that is wanted, and degrade them, each at every size of ``shrink``.
 
-    Sizes are fractions of the picture's own, or of its half.
+    Sizes are fractions of the picture's own, or of its half. ``compressed_copies`` more of each have their
+    small picture compressed; what becomes of each depends on its file's name alone.
     """
     pairs = []
     for path in paths:
@@ -61,6 +93,9 @@ def load_pairs(
             shrunk = picture if size == 1 else imresize(picture, size)
             if min(shrunk.shape[:2]) >= scale:
                 pairs.append(make_pair(shrunk, scale, degradation))
+                for copy in range(compressed_copies):
+                    rng = np.random.default_rng([zlib.crc32(path.name.encode()), copy])
+                    pairs.append(make_pair(shrunk, scale, degradation, rng))
     return pairs
 
 

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.tensorboard.writer import SummaryWriter
 
+from subpixel.calibration import CONTRASTS, random_blocks
 from subpixel.errors import ConfigError
 from subpixel.evaluation.protocol import Degradation, pictures
 from subpixel.model import Description, Facts, Model, load_model
@@ -138,6 +140,7 @@ class Run:
                 self._degradation(),
                 data.shrink,
                 halved=name in data.halved,
+                compressed_copies=data.compressed_copies,
             )
         ]
         if not pairs:
@@ -147,7 +150,13 @@ class Run:
         return pairs
 
     def _load_validation(self) -> list[Pair]:
-        return load_pairs(self._validation_paths(), self.config.network.scale, self._degradation())
+        """Compressed copies of each picture in it count like the picture itself."""
+        return load_pairs(
+            self._validation_paths(),
+            self.config.network.scale,
+            self._degradation(),
+            compressed_copies=self.config.data.compressed_copies,
+        )
 
     def _validation_paths(self) -> list[Path]:
         validation = self.config.validation
@@ -232,16 +241,17 @@ class Run:
         bf16 = bf16 and epoch < config.schedule.max_epochs - config.precision.fp32_epochs
         quantisation = config.quantisation
         self.network.levels = quantisation.levels if epoch >= quantisation.from_epoch else 0
-        if quantisation.dither:
-            generator = torch.Generator(self.device)
-            self.network.dither = generator.manual_seed(config.seed * 1_000_003 + epoch)
+        rng = np.random.default_rng([config.seed, epoch, 1])
         count = self.patches.batches_per_epoch
         total = torch.zeros((), device=self.device)
         for index, batch in enumerate(self.patches.epoch(epoch)):
             for group in self.optimiser.param_groups:
                 group["lr"] = group["rate"] * self.schedule.rate(epoch + index / count)
+            lr = batch.lr
+            if quantisation.contrast:  # widens the channels' ranges, and is not part of the cost
+                lr = torch.cat([lr, self._black_and_white(rng)])
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16):
-                phases = self.network(batch.lr.contiguous(memory_format=torch.channels_last))
+                phases = self.network(lr.contiguous(memory_format=torch.channels_last))[: len(batch.lr)]
             cost = mean_error(phases.float(), batch, power=1 if epoch < config.optimiser.l1_epochs else 2)
             self.optimiser.zero_grad(set_to_none=True)
             (cost * config.optimiser.loss_scale).backward()  # type: ignore[no-untyped-call]
@@ -249,6 +259,13 @@ class Run:
             self._follow(epoch * count + index)
             total += cost.detach()
         return float(total) / count
+
+    def _black_and_white(self, rng: np.random.Generator) -> Tensor:
+        """One patch of random blocks, ``(1, 1, P, P)``."""
+        black, white = CONTRASTS[int(rng.integers(len(CONTRASTS)))]
+        blocks = random_blocks(self.config.patches.side_px, int(rng.integers(1, 6)), rng)
+        values = np.where(blocks, white, black).astype(np.float32) / 255
+        return torch.from_numpy(values)[None, None].to(self.device)
 
     @torch.no_grad()
     def _follow(self, step: int) -> None:

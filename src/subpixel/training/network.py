@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from subpixel.model import Convolution, Description, Facts, Model
 from subpixel.resample import bicubic_kernels
 from subpixel.shuffle import subpixel_weights, transposed_kernel
-from subpixel.training.prelu import PReLU, as_rows, from_rows
+from subpixel.training.prelu import PReLU
+from subpixel.training.rounding import rounded
 
 ACTIVATIONS = {"none": nn.Identity, "relu": nn.ReLU, "tanh": nn.Tanh}
 
@@ -48,8 +49,6 @@ class Trainable(nn.Module, ABC):
 
     levels: int = 0
     """How many levels each hidden channel is rounded to on its way; 0 for no rounding."""
-    dither: torch.Generator | None = None
-    """What the levels are moved by at random, anew each time; None leaves them where they are."""
 
     @abstractmethod
     def parameter_groups(self, last_layer_rate: float) -> list[dict[str, object]]:
@@ -108,7 +107,7 @@ class Network(Trainable):
         for layer, activation in zip(self.layers[:-1], self.activations[:-1], strict=True):
             lr = activation(layer(lr))
             if self.levels:
-                lr = rounded(lr, self.levels, self.dither)
+                lr = rounded(lr, self.levels)
         return lr
 
     def forward(self, lr: Tensor) -> Tensor:
@@ -255,28 +254,6 @@ def bicubic(lr: Tensor, scale: int) -> Tensor:
     phases = nn.functional.conv2d(planes, kernels)
     hr = nn.functional.pixel_shuffle(phases, scale)
     return hr.reshape(count, channels, height * scale, width * scale)
-
-
-def rounded(values: Tensor, levels: int, dither: torch.Generator | None = None) -> Tensor:
-    """Round ``(N, channels, H, W)`` to ``levels`` equal steps of each channel's range, zero among them.
-
-    The gradient passes as if nothing had happened (Bengio et al. 2013, arXiv 1308.3432: straight-through).
-
-    With ``dither`` the steps are moved by a random part of one, another in each column of each channel: a
-    value is then right on average.
-    """
-    with torch.no_grad():
-        rows, width = as_rows(values), values.shape[3]
-        lowest = rows.amin(0).view(width, -1).amin(0).clamp_max(0)
-        highest = rows.amax(0).view(width, -1).amax(0).clamp_min(0)
-        step = ((highest - lowest) / (levels - 1)).clamp_min(1e-8).repeat(width)
-        scaled = rows / step
-        if dither is None:
-            change = torch.round(scaled) * step - rows
-        else:
-            moved = torch.rand(len(step), generator=dither, device=step.device).to(step.dtype)
-            change = (torch.round(scaled + moved) - moved) * step - rows
-    return values + from_rows(change, values.shape)
 
 
 def initialise(
