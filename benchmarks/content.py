@@ -1,0 +1,120 @@
+"""What `--content compressed` is worth: both forms of the default network on sources that were compressed.
+
+    python benchmarks/content.py --datasets ../shared/datasets
+
+The small pictures of the protocol go through JPEG, and the small frames of clips through H.264 (x264), before
+they are enlarged in int8 and compared with the originals: mean luma PSNR in dB. A model is measured anew only
+when its file has changed. Writes ``benchmarks/results/content.json``, which `docs/models.md` shows.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from subpixel.evaluation.enlargers import find_enlarger
+from subpixel.evaluation.metrics import psnr_db
+from subpixel.evaluation.protocol import (
+    Degradation,
+    crop_to_multiple,
+    evaluate_image,
+    lr_plane,
+    mean,
+    pictures,
+    read_picture,
+    super_resolved,
+)
+from subpixel.evaluation.video import find_clips, luma_planes
+from subpixel.networks import packaged
+from subpixel.training.compression import through_h264, through_jpeg
+
+ROOT = Path(__file__).parents[1]
+RESULT = ROOT / "benchmarks" / "results" / "content.json"
+NAMES = ("default", "default-compressed")
+SETS = {"Set5": "Set5", "Set14": "Set14", "BSDS500/val": "BSD100"}
+QUALITIES, RATE_FACTORS = (90, 70, 50, 30), (18, 23, 28, 32)
+FRAMES = 10
+RAW_SIZE = (640, 360)
+"""Of the frames in the one clip without a header."""
+
+Plane = NDArray[np.uint8]
+Upscale = Callable[[Plane], Plane]
+
+
+def on_pictures(datasets: Path, scale: int, upscale: Upscale) -> dict[str, dict[str, float]]:
+    """Mean PSNR by test set and JPEG quality."""
+    result = {}
+    for folder, called in SETS.items():
+        images = [read_picture(file) for file in pictures(datasets / folder)]
+        row = {"clean": mean([evaluate_image(image, upscale, scale) for image in images]).psnr_db}
+        for quality in QUALITIES:
+
+            def enlarge(plane: Plane, quality: int = quality) -> Plane:
+                return upscale(through_jpeg(plane, quality))
+
+            row[str(quality)] = mean([evaluate_image(image, enlarge, scale) for image in images]).psnr_db
+        result[called] = {key: round(value, 3) for key, value in row.items()}
+    return result
+
+
+def on_clips(datasets: Path, scale: int, upscale: Upscale) -> dict[str, dict[str, float]]:
+    """Mean PSNR by clip and CRF."""
+    result = {}
+    for clip in find_clips([datasets / "video"], RAW_SIZE) or []:
+        with contextlib.closing(luma_planes(clip, RAW_SIZE)) as planes:
+            large = [crop_to_multiple(luma, scale).copy() for luma in islice(planes, FRAMES)]
+        small = [lr_plane(hr, scale, Degradation("bicubic")) for hr in large]
+        films = {"clean": small, **{str(crf): through_h264(small, crf) for crf in RATE_FACTORS}}
+        result[clip.name] = {
+            key: round(
+                float(
+                    np.mean(
+                        [
+                            psnr_db(hr, super_resolved(lr, upscale, scale), shave=scale)
+                            for hr, lr in zip(large, film, strict=True)
+                        ]
+                    )
+                ),
+                3,
+            )
+            for key, film in films.items()
+        }
+    return result
+
+
+def digest(name: str) -> str:
+    file = packaged.path(name)
+    assert file is not None
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--datasets", type=Path, default=Path("../shared/datasets"))
+    datasets = parser.parse_args().datasets
+    stored: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    for scale in (2, 3, 4):
+        for name in (f"{family}-x{scale}" for family in NAMES):
+            if packaged.path(name) is None or stored.get(name, {}).get("digest") == digest(name):
+                continue
+            upscale = find_enlarger(name, scale=scale, precision="int8").upscale
+            stored[name] = {
+                "digest": digest(name),
+                "jpeg": on_pictures(datasets, scale, upscale),
+                "h264": on_clips(datasets, scale, upscale),
+            }
+            print(name, stored[name]["jpeg"], flush=True)
+            RESULT.write_text(json.dumps(stored, indent=2, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main()
