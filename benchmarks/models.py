@@ -3,9 +3,9 @@
     python benchmarks/models.py [--rounds 15]
 
 Every model enlarges a 640x360 plane in int8 on the engine `halide`, in turn with all others of its scale, and
-does `fast` for x2 at 1920x1080, which becomes 3840x2160. Writes
-``benchmarks/results/models-KIND.json`` for this kind of processor, which `docs/models.md` prints, and draws
-quality, as `benchmarks/precision.py` stored it, against time: ``docs/figures/models-KIND.png``.
+some a plane that becomes 3840x2160. Writes ``benchmarks/results/models-KIND.json`` for this kind of
+processor, which `docs/models.md` prints, and draws quality, as `benchmarks/precision.py` stored it, against time:
+``docs/figures/models-KIND.png``.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from subpixel.engines.select import available_cpus
 from subpixel.networks import packaged
 
 ROOT = Path(__file__).parents[1]
-TO_2160P = (("fast-x2", (1080, 1920)),)
+TO_2160P = (("fast-x2", (1080, 1920)), ("default-x2", (1080, 1920)), ("default-x4", (540, 960)))
 
 
 def main() -> None:
@@ -72,12 +72,14 @@ def main() -> None:
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """Set14's PSNR in int8 against time, a panel for each scale."""
+    """Set14's PSNR in int8 against time, a panel for each scale; not of models for compressed sources."""
     stored = json.loads((ROOT / "benchmarks" / "results" / "precision.json").read_text())
     figure = new_figure((9, 3.2))
     for panel, scale in enumerate((2, 3, 4)):
         axes = figure.add_subplot(1, 3, panel + 1)
-        for row in (row for row in rows if row["scale"] == scale):
+        for row in rows:
+            if row["scale"] != scale or "compressed" in row["model"]:
+                continue
             name, psnr_db = row["model"], stored[row["model"]]["int8"]["Set14"]
             family = name.rsplit("-", 1)[0]
             color = OKABE_ITO[1] if family.startswith("espcn") else OKABE_ITO[0]

@@ -212,6 +212,8 @@ def quality_table(scale: int) -> str:
 def video_table(scale: int) -> str:
     stored = json.loads((RESULTS / "paper-video.json").read_text())
     of_bicubic, names = stored[f"bicubic-x{scale}"], video_methods(scale)
+    if missing := [name for name in names if name not in stored]:
+        raise SystemExit(f"not measured on video: {', '.join(missing)}; run paper.py video first")
     columns = [of_bicubic, *(stored[name]["psnr_db"] for name in names)]
     lines = [
         f"| x{scale} | Bicubic | {' | '.join(f'`{name}`' for name in names)} |",

@@ -35,7 +35,7 @@ def test_json():
     found = json.loads(result.stdout)
     assert {"machine", "model", "scale", "size", "threads", "rounds", "peak_gmacs", "results"} == found.keys()
     assert (found["model"], found["scale"], found["size"], found["threads"]) == (
-        "espcn-t91-x3",
+        "default-x3",
         3,
         "64x48",
         1,
@@ -46,7 +46,7 @@ def test_json():
     }
     for one in found["results"]:
         assert 0 < one["min_ms"] <= one["median_ms"] <= one["max_ms"]
-        work = packaged.find("espcn-t91-x3").description.macs_per_lr_pixel * 64 * 48
+        work = packaged.find("default-x3").description.macs_per_lr_pixel * 64 * 48
         share = work / one["median_ms"] / 1e6 / found["peak_gmacs"][one["precision"]]
         assert one["share_of_peak"] == pytest.approx(share, abs=0.01)
         assert one["version"]

@@ -172,10 +172,12 @@ def test_packaged_models_are_whole(name: str) -> None:
 
 
 def test_finding_models() -> None:
-    assert packaged.find(scale=3).name == "espcn-t91-x3"
+    for scale in (2, 3, 4):
+        assert packaged.find(scale=scale).name == f"default-x{scale}"
     assert packaged.find("espcn-t91", scale=4).scale == 4
     with pytest.raises(
-        ModelError, match=r"no packaged model 'espcn-t92'; packaged: espcn-relu-t91-x3, espcn-t91-x2"
+        ModelError,
+        match=r"no packaged model 'espcn-t92'; packaged: default-x2, default-x3, default-x4, espcn-",
     ):
         packaged.find("espcn-t92")
     with pytest.raises(ModelError, match="enlarges x3, not x2"):

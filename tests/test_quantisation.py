@@ -229,10 +229,10 @@ def test_packaged_models_do_not_break_on_text(name):
     exact, close = NumpyEngine(model), NumpyEngine(model, precision="int8")
     page = np.where(data.page()[:96, 100:260] > 128, 255, 0).astype(np.uint8)
     board = (np.indices((30, 40)).sum(0) // 3 % 2 * 219 + 16).astype(np.uint8)
-    for lr in (page, 255 - page, board):
+    for lr, most in ((page, 1), (255 - page, 1), (board, 5)):
         off = np.abs(exact(lr).astype(int) - close(lr))
-        assert off.mean() < 2.5
-        assert off.max() < 60
+        assert off.mean() < most
+        assert off.max() < 40
 
 
 @pytest.mark.parametrize("dataset", ["Set5", "Set14"])

@@ -8,8 +8,8 @@ from pathlib import Path
 from subpixel.errors import ModelError
 from subpixel.model import Model, load_model
 
-DEFAULT_NETWORK = "espcn-t91"
-"""What enlarges a picture when only a scale is asked for; a model is ``<network>-<data>-x<scale>``."""
+DEFAULT_NETWORK = "default"
+"""What enlarges when only a scale is asked for; a model is ``<network>-x<scale>``."""
 
 TNRD_FORMAT = "subpixel-tnrd-1"
 """What the file of a TNRD says that it is."""
