@@ -4,8 +4,8 @@
 
 Every model enlarges a 640x360 plane in int8 on the engine `halide`, in turn with all others of its scale, and
 some a plane that becomes 3840x2160. Writes ``benchmarks/results/models-KIND.json`` for this kind of
-processor, which `docs/models.md` prints, and draws quality, as `benchmarks/precision.py` stored it, against time:
-``docs/figures/models-KIND.png``.
+processor, which `docs/models.md` prints, and draws quality, as `benchmarks/precision.py` stored it, against
+time: ``docs/figures/models-KIND.png``.
 """
 
 import argparse
