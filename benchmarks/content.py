@@ -1,10 +1,11 @@
-"""What `--content compressed` is worth: both forms of the default network on sources that were compressed.
+"""What training on compressed pictures is worth: both forms of the default network on such sources.
 
     python benchmarks/content.py --datasets ../shared/datasets
 
 The small pictures of the protocol go through JPEG, and the small frames of clips through H.264 (x264), before
 they are enlarged in int8 and compared with the originals: mean luma PSNR in dB. A model is measured anew only
-when its file has changed. Writes ``benchmarks/results/content.json``, which `docs/models.md` shows.
+when its file has changed, and left out as long as it does not ship. Writes
+``benchmarks/results/content.json``.
 """
 
 import argparse
@@ -66,26 +67,19 @@ def on_pictures(datasets: Path, scale: int, upscale: Upscale) -> dict[str, dict[
 
 def on_clips(datasets: Path, scale: int, upscale: Upscale) -> dict[str, dict[str, float]]:
     """Mean PSNR by clip and CRF."""
-    result = {}
+    result: dict[str, dict[str, float]] = {}
     for clip in find_clips([datasets / "video"], RAW_SIZE) or []:
         with contextlib.closing(luma_planes(clip, RAW_SIZE)) as planes:
             large = [crop_to_multiple(luma, scale).copy() for luma in islice(planes, FRAMES)]
         small = [lr_plane(hr, scale, Degradation("bicubic")) for hr in large]
         films = {"clean": small, **{str(crf): through_h264(small, crf) for crf in RATE_FACTORS}}
-        result[clip.name] = {
-            key: round(
-                float(
-                    np.mean(
-                        [
-                            psnr_db(hr, super_resolved(lr, upscale, scale), shave=scale)
-                            for hr, lr in zip(large, film, strict=True)
-                        ]
-                    )
-                ),
-                3,
-            )
-            for key, film in films.items()
-        }
+        result[clip.name] = {}
+        for key, film in films.items():
+            scores = [
+                psnr_db(hr, super_resolved(lr, upscale, scale), shave=scale)
+                for hr, lr in zip(large, film, strict=True)
+            ]
+            result[clip.name][key] = round(float(np.mean(scores)), 3)
     return result
 
 

@@ -72,14 +72,12 @@ def main() -> None:
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """Set14's PSNR in int8 against time, a panel for each scale; not of models for compressed sources."""
+    """Set14's PSNR in int8 against time, a panel for each scale."""
     stored = json.loads((ROOT / "benchmarks" / "results" / "precision.json").read_text())
     figure = new_figure((9, 3.2))
     for panel, scale in enumerate((2, 3, 4)):
         axes = figure.add_subplot(1, 3, panel + 1)
-        for row in rows:
-            if row["scale"] != scale or "compressed" in row["model"]:
-                continue
+        for row in (row for row in rows if row["scale"] == scale):
             name, psnr_db = row["model"], stored[row["model"]]["int8"]["Set14"]
             family = name.rsplit("-", 1)[0]
             color = OKABE_ITO[1] if family.startswith("espcn") else OKABE_ITO[0]

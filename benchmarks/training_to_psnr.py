@@ -1,4 +1,4 @@
-"""How long training takes to reach a given PSNR, by the form of the network: a table of `docs/paper.md`.
+"""How long training takes to reach a given PSNR, by the form of the network.
 
     python benchmarks/training_to_psnr.py --datasets ../shared/datasets
 
