@@ -25,6 +25,10 @@ STEP_PX = 3
 MARGIN_PX = STEP_PX * (FRAMES - 1)
 """How far away from where it took the picture the camera gets at most."""
 
+X264 = {"threads": "1", "x264-params": "no-mbtree=1"}
+"""Without its tree of macroblocks x264 gives the same for the same; with it, 1 film in 15 of 40x32 pixels came
+out otherwise."""
+
 Plane = NDArray[np.uint8]
 
 
@@ -46,7 +50,7 @@ def through_h264(planes: list[Plane], crf: int) -> list[Plane]:
     rows = height + height % 2
     film = io.BytesIO()
     with av.open(film, "w", format="matroska") as container:
-        stream = container.add_stream("libx264", rate=25, options={"crf": str(crf), "threads": "1"})
+        stream = container.add_stream("libx264", rate=25, options={**X264, "crf": str(crf)})
         stream.width, stream.height = width + width % 2, rows
         stream.pix_fmt = "yuv420p"
         for plane in planes:
