@@ -35,6 +35,10 @@ def train(
         bool, typer.Option("--resume", help="Go on from the checkpoint in the output folder.")
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    compiled: Annotated[
+        bool,
+        typer.Option("--compile", help="Fuse the network's kernels first: pays on a GPU, in a long run."),
+    ] = False,
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads.  [default: all]", show_default=False)
     ] = None,
@@ -63,7 +67,7 @@ def train(
         torch.set_num_threads(threads)
     with exiting(1, SubpixelError):
         _say(f"reading {', '.join(chosen.data.folders)} from {datasets}")
-        run = Run(chosen, datasets, folder, where)
+        run = Run(chosen, datasets, folder, where, compiled=compiled)
         if resume and run.resume():
             _say(f"going on after epoch {run.next_epoch}")
         _describe(run)

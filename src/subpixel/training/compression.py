@@ -26,8 +26,8 @@ MARGIN_PX = STEP_PX * (FRAMES - 1)
 """How far away from where it took the picture the camera gets at most."""
 
 X264 = {"threads": "1", "x264-params": "no-mbtree=1"}
-"""Without its tree of macroblocks x264 gives the same for the same; with it, 1 film in 15 of 40x32 pixels came
-out otherwise."""
+"""Without its tree of macroblocks x264 gives the same for the same; with it, one film in 15 of 40x32 pixels
+came out otherwise."""
 
 Plane = NDArray[np.uint8]
 

@@ -60,9 +60,9 @@ class DataConfig:
     """Of the Gaussian in HR pixels; open in the paper. Used with "gaussian" alone."""
     shrink: tuple[float, ...] = (1.0,)
     """Each picture is used at these sizes: smaller copies show more detail a pixel (as in FSRCNN)."""
-    compressed_copies: int = 0
+    compressed_copies: float = 0.0
     """So many copies of each picture are used beside it whose small picture went through JPEG or H.264, see
-    `subpixel.training.compression`."""
+    `subpixel.training.compression`. A fraction of one is that share of the pictures."""
     turn: bool = False
     """Flip and rotate batches at random: eight views of each patch."""
 
@@ -92,6 +92,8 @@ class OptimiserConfig:
     """For "sgd"."""
     last_layer_rate: float = 1.0
     """The last layer's learning rate over the others'; 0.1 in the paper."""
+    basis_every: int = 10
+    """For "soap": steps between updates of its bases."""
     l1_epochs: int = 0
     """So many epochs at the start minimise the mean absolute error; then it is the mean squared one, which
     PSNR is made of."""

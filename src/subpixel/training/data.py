@@ -77,7 +77,7 @@ def load_pairs(
     shrink: Sequence[float] = (1.0,),
     *,
     halved: bool = False,
-    compressed_copies: int = 0,
+    compressed_copies: float = 0,
 ) -> list[Pair]:
     """Read pictures, halved first if that is wanted, and degrade them, each at every size of ``shrink``.
 
@@ -93,10 +93,15 @@ def load_pairs(
             shrunk = picture if size == 1 else imresize(picture, size)
             if min(shrunk.shape[:2]) >= scale:
                 pairs.append(make_pair(shrunk, scale, degradation))
-                for copy in range(compressed_copies):
+                for copy in range(copies_of(path.name, compressed_copies)):
                     rng = np.random.default_rng([zlib.crc32(path.name.encode()), copy])
                     pairs.append(make_pair(shrunk, scale, degradation, rng))
     return pairs
+
+
+def copies_of(name: str, wanted: float) -> int:
+    """How many copies a file of that name gets for there to be ``wanted`` for each on average."""
+    return int(wanted) + (zlib.crc32(name.encode()) / 2**32 < wanted % 1)
 
 
 @dataclass(frozen=True)
@@ -141,7 +146,8 @@ class Patches:
             raise DatasetError(f'with border = "exclude", patches.side_px must exceed {2 * self.halo_px}')
         self.heights = np.array([pair.lr.shape[0] for pair in fitting])
         self.widths = np.array([pair.lr.shape[1] for pair in fitting])
-        self.starts = np.concatenate([[0], np.cumsum(self.heights * self.widths)[:-1]])
+        starts = np.concatenate([[0], np.cumsum(self.heights * self.widths)[:-1]])
+        self._places = torch.from_numpy(np.stack([starts, self.heights, self.widths])).to(device)
         self.lr = torch.from_numpy(np.concatenate([pair.lr.ravel() for pair in fitting])).to(device)
         phases = np.concatenate([pair.phases.reshape(scale**2, -1).T for pair in fitting])
         self.phases = torch.from_numpy(np.ascontiguousarray(phases)).to(device)
@@ -197,30 +203,25 @@ class Patches:
         return np.stack([pictures, rows, columns], axis=1)
 
     def _gather(self, origins: NDArray[np.intp]) -> Batch:
-        side = self.config.side_px
-        picture, row, column = origins.T
-        offsets = np.arange(side)
-        first = self.starts[picture] + row * self.widths[picture] + column
-        lines = first[:, None] + offsets * self.widths[picture][:, None]
-        index = torch.from_numpy(lines[:, :, None] + offsets).to(self.device)
+        """Cut patches out; but for their origins all happens on the device."""
+        picture, row, column = torch.from_numpy(origins.T.copy()).to(self.device)
+        offsets = torch.arange(self.config.side_px, device=self.device)
+        start, height, width = self._places[:, picture]
+        lines = (start + column)[:, None] + (row[:, None] + offsets) * width[:, None]
+        index = lines[:, :, None] + offsets
         weight = None
         if self.config.border == "exclude":
-            weight = torch.from_numpy(self._seen_whole(origins)).to(self.device)
+            rows, columns = self._seen_whole(row, height), self._seen_whole(column, width)
+            weight = rows[:, None, :, None] * columns[:, None, None, :]
         return Batch(self.lr[index][:, None], self.phases[index].permute(0, 3, 1, 2), weight)
 
-    def _seen_whole(self, origins: NDArray[np.intp]) -> NDArray[np.float32]:
-        """1 where the network sees what it would see in the whole picture, ``(N, 1, P, P)``."""
+    def _seen_whole(self, origin: Tensor, length: Tensor) -> Tensor:
+        """1 where, along one axis, the network sees what it would see in the whole picture: ``(N, P)``."""
         side, halo = self.config.side_px, self.halo_px
-        picture, row, column = origins.T
-        offsets = np.arange(side)
-
-        def along(origin: NDArray[np.intp], length: NDArray[Any]) -> NDArray[np.bool_]:
-            from_start = (offsets >= halo) | (origin == 0)[:, None]
-            from_end = (offsets < side - halo) | (origin + side == length)[:, None]
-            return np.asarray(from_start & from_end)
-
-        rows, columns = along(row, self.heights[picture]), along(column, self.widths[picture])
-        return (rows[:, None, :, None] & columns[:, None, None, :]).astype(np.float32)
+        offsets = torch.arange(side, device=self.device)
+        from_start = (offsets >= halo) | (origin == 0)[:, None]
+        from_end = (offsets < side - halo) | (origin + side == length)[:, None]
+        return (from_start & from_end).float()
 
 
 def turned(batch: Batch, view: int, scale: int) -> Batch:

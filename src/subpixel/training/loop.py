@@ -21,8 +21,9 @@ from subpixel.model import Description, Facts, Model, load_model
 from subpixel.networks import espcn, srcnn, stack
 from subpixel.training.checkpoint import load_checkpoint, save_checkpoint
 from subpixel.training.config import NetworkConfig, TrainingConfig
-from subpixel.training.data import Batch, Pair, Patches, load_pairs
+from subpixel.training.data import Pair, Patches, load_pairs
 from subpixel.training.network import DeconvolutionNetwork, Network, Trainable, fit_last_layer, initialise
+from subpixel.training.replay import Replay
 from subpixel.training.schedule import make_schedule
 from subpixel.training.soap import SOAP
 from subpixel.training.tnrd import TNRD, TnrdModel
@@ -73,8 +74,20 @@ class Run:
     run that was killed and resumed gives the same weights as one that was not (on the same machine).
     """
 
-    def __init__(self, config: TrainingConfig, datasets: Path, folder: Path, device: torch.device) -> None:
-        """Read the pictures below ``datasets``, and build network, optimiser and schedule."""
+    def __init__(
+        self,
+        config: TrainingConfig,
+        datasets: Path,
+        folder: Path,
+        device: torch.device,
+        *,
+        compiled: bool = False,
+    ) -> None:
+        """Read the pictures below ``datasets``, and build network, optimiser and schedule.
+
+        ``compiled`` fuses the network's kernels by `torch.compile` for the passes in bf16; those in fp32 are
+        too few for a second compilation to pay.
+        """
         self.config, self.datasets, self.folder, self.device = config, datasets, folder, device
         generator = torch.Generator().manual_seed(config.seed)
         self.network: Trainable
@@ -86,6 +99,9 @@ class Run:
         self.validation = self._load_validation()
         self.average = self.network.without_expansion()
         self.optimiser = self._make_optimiser()
+        self._replay = Replay(device)
+        self._fused: Callable[[Tensor], Tensor] = torch.compile(self.network) if compiled else self.network
+        self._decay, self._cost = torch.zeros(2, device=device)
         self.schedule = make_schedule(config.schedule)
         self.next_epoch = 0
         self.finished = False
@@ -169,12 +185,13 @@ class Run:
         return Degradation(data.degradation, data.sigma_px if data.degradation == "gaussian" else None)
 
     def _make_optimiser(self) -> torch.optim.Optimizer:
-        config, rate = self.config.optimiser, self.config.schedule.rate
+        config = self.config.optimiser
+        rate = torch.tensor(self.config.schedule.rate, device=self.device)
         groups = self.network.parameter_groups(config.last_layer_rate)
         if config.name == "sgd":
             return torch.optim.SGD(groups, lr=rate, momentum=config.momentum)
         if config.name == "adam":
-            return torch.optim.Adam(groups, lr=rate)
+            return torch.optim.Adam(groups, lr=rate, capturable=self.device.type == "cuda")
         return SOAP(groups, lr=rate)
 
     def resume(self) -> bool:
@@ -241,24 +258,43 @@ class Run:
         bf16 = bf16 and epoch < config.schedule.max_epochs - config.precision.fp32_epochs
         quantisation = config.quantisation
         self.network.levels = quantisation.levels if epoch >= quantisation.from_epoch else 0
+        power: Literal[1, 2] = 1 if epoch < config.optimiser.l1_epochs else 2
+        kind = bf16, power, self.network.levels
         rng = np.random.default_rng([config.seed, epoch, 1])
         count = self.patches.batches_per_epoch
-        total = torch.zeros((), device=self.device)
+        self._cost.zero_()
+
+        def step(lr: Tensor, target: Tensor, weight: Tensor | None) -> None:
+            self._step(lr, target, weight, bf16=bf16, power=power)
+
         for index, batch in enumerate(self.patches.epoch(epoch)):
+            done = epoch * count + index
             for group in self.optimiser.param_groups:
-                group["lr"] = group["rate"] * self.schedule.rate(epoch + index / count)
+                group["lr"].fill_(group["rate"] * self.schedule.rate(epoch + index / count))
+            # The average forgets faster early on, so that the start fades.
+            self._decay.fill_(min(config.optimiser.ema, done / (done + 1)))
             lr = batch.lr
             if quantisation.contrast:  # widens the channels' ranges, and is not part of the cost
                 lr = torch.cat([lr, self._black_and_white(rng)])
-            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16):
-                phases = self.network(lr.contiguous(memory_format=torch.channels_last))[: len(batch.lr)]
-            cost = mean_error(phases.float(), batch, power=1 if epoch < config.optimiser.l1_epochs else 2)
-            self.optimiser.zero_grad(set_to_none=True)
-            (cost * config.optimiser.loss_scale).backward()  # type: ignore[no-untyped-call]
-            self.optimiser.step()
-            self._follow(epoch * count + index)
-            total += cost.detach()
-        return float(total) / count
+            self._replay(kind, step, lr, batch.target, batch.weight)
+            if isinstance(self.optimiser, SOAP) and (done + 1) % config.optimiser.basis_every == 0:
+                self.optimiser.turn()
+        return float(self._cost) / count
+
+    def _step(
+        self, lr: Tensor, target: Tensor, weight: Tensor | None, *, bf16: bool, power: Literal[1, 2]
+    ) -> None:
+        """Move the weights and their average by what one batch says; add its cost to the epoch's."""
+        # Weights are used once, so nothing is gained by keeping what they were cast to.
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16, cache_enabled=False):
+            network = self._fused if bf16 else self.network
+            phases = network(lr.contiguous(memory_format=torch.channels_last))[: len(target)]
+        cost = mean_error(phases.float(), target, weight, power)
+        self.optimiser.zero_grad(set_to_none=True)
+        (cost * self.config.optimiser.loss_scale).backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        self._follow()
+        self._cost += cost.detach()
 
     def _black_and_white(self, rng: np.random.Generator) -> Tensor:
         """One patch of random blocks, ``(1, 1, P, P)``."""
@@ -268,15 +304,14 @@ class Run:
         return torch.from_numpy(values)[None, None].to(self.device)
 
     @torch.no_grad()
-    def _follow(self, step: int) -> None:
-        """Move the running average of the merged weights; early on it forgets faster, so the start fades.
+    def _follow(self) -> None:
+        """Move the running average of the merged weights.
 
         Averages of the factors that they are products of would not be factors of their averages.
         """
-        decay = min(self.config.optimiser.ema, step / (step + 1))
         merged = self.network.merged()
         for name, mean in self.average.named_parameters():
-            mean.lerp_(merged[name], 1 - decay)
+            mean.lerp_(merged[name], 1 - self._decay)
 
     @torch.no_grad()
     def validate(self) -> float:
@@ -294,16 +329,16 @@ class Run:
         return self.average.to_model(self.config.name, facts)
 
 
-def mean_error(phases: Tensor, batch: Batch, power: Literal[1, 2] = 2) -> Tensor:
+def mean_error(phases: Tensor, target: Tensor, weight: Tensor | None, power: Literal[1, 2] = 2) -> Tensor:
     """The mean of the pixels' errors, absolute or squared, over those that count.
 
     Squared it is the paper's loss (equation 5); before the shuffle it is the same number.
     """
-    errors = phases - batch.target
+    errors = phases - target
     errors = errors.abs() if power == 1 else errors.square()
-    if batch.weight is None:
+    if weight is None:
         return errors.mean()
-    return (errors * batch.weight).sum() / (batch.weight.sum() * errors.shape[1])
+    return (errors * weight).sum() / (weight.sum() * errors.shape[1])
 
 
 def choose_device(name: str) -> torch.device:

@@ -1,0 +1,109 @@
+"""How long the paper's networks and ours take on a CUDA GPU, where the paper has its times from a K2.
+
+    python benchmarks/gpu.py --datasets ../shared/datasets
+
+PyTorch runs every network on luma that lies in the GPU's memory as 8 bits, and leaves the enlarged luma
+there as 8 bits. "fp32" is IEEE arithmetic, without TF32; "fp16" is the whole network in half precision.
+Methods take turns; times are medians. Weights are random: they do not change how long it takes. Writes
+``benchmarks/results/gpu.json``. Needs `pip install '.[train]'`.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from subpixel.evaluation.protocol import pictures
+from subpixel.training.config import NetworkConfig
+from subpixel.training.loop import describe
+from subpixel.training.network import DeconvolutionNetwork, Network, bicubic
+from subpixel.training.tnrd import TNRD
+
+RESULT = Path(__file__).parent / "results" / "gpu.json"
+FRAMES = {3: (360, 640), 4: (270, 480)}
+"""What becomes 1920x1080, by scale."""
+WIDTHS = {"fast": (8, 16, 16, 16), "default": (16,) * 7, "best": (32,) * 7}
+
+Enlarge = Callable[[Tensor], Tensor]
+
+
+def methods(scale: int, dtype: torch.dtype, device: torch.device) -> dict[str, Enlarge]:
+    """From ``(1, 1, H, W)`` in [0, 1] to the same in HR."""
+
+    def ready(network: nn.Module) -> nn.Module:
+        return network.to(device, dtype, memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]
+
+    def shuffled(network: nn.Module) -> Enlarge:
+        return lambda lr: nn.functional.pixel_shuffle(network(lr), scale)
+
+    result: dict[str, Enlarge] = {"bicubic": lambda lr: bicubic(lr, scale)}
+    for kind in ("srcnn-915", "srcnn-955", "espcn-enlarged-first", "espcn"):
+        network = Network(describe(NetworkConfig(kind, scale, "tanh")))
+        result[kind] = shuffled(ready(network))
+    result["espcn-deconvolution"] = shuffled(
+        ready(DeconvolutionNetwork.like(Network(describe(NetworkConfig("espcn", scale, "tanh")))))
+    )
+    for name, widths in WIDTHS.items():
+        config = NetworkConfig("stack", scale, "prelu", widths=widths, residual="nearest")
+        result[name] = shuffled(ready(Network(describe(config))))
+    if dtype == torch.float32:  # its sums over filter responses in levels of 255 are beyond fp16
+        result["tnrd"] = ready(TNRD(scale)).enlarge  # type: ignore[assignment]
+    return result
+
+
+def milliseconds(enlarge: Enlarge, plane: Tensor, dtype: torch.dtype) -> float:
+    """For one 8-bit plane, until the GPU is done."""
+    torch.cuda.synchronize()
+    started = time.perf_counter()
+    hr = enlarge(plane.to(dtype) / 255)
+    (hr * 255 + 0.5).clamp_(0, 255).to(torch.uint8)
+    torch.cuda.synchronize()
+    return (time.perf_counter() - started) * 1000
+
+
+@torch.no_grad()
+def medians(scale: int, shapes: list[tuple[int, int]], rounds: int, dtype: torch.dtype) -> dict[str, float]:
+    """Of each method, for a plane of each shape, on average over the shapes."""
+    device = torch.device("cuda")
+    planes = [torch.randint(0, 256, (1, 1, *shape), dtype=torch.uint8, device=device) for shape in shapes]
+    of_scale = methods(scale, dtype, device)
+    spent: dict[str, list[float]] = {name: [] for name in of_scale}
+    for turn in range(-3, rounds):
+        for name, enlarge in of_scale.items():
+            total = sum(milliseconds(enlarge, plane, dtype) for plane in planes)
+            if turn >= 0:
+                spent[name].append(total / len(planes))
+    return {name: round(median(values), 3) for name, values in spent.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--datasets", type=Path, default=Path("../shared/datasets"))
+    parser.add_argument("--rounds", type=int, default=15)
+    options = parser.parse_args()
+    if not torch.cuda.is_available():
+        raise SystemExit("no CUDA GPU here")
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    sizes = [Image.open(path).size for path in pictures(options.datasets / "Set14")]
+    set14 = [(height // 3, width // 3) for width, height in sizes]
+    times = {}
+    for called, dtype in (("fp32", torch.float32), ("fp16", torch.float16)):
+        times[called] = {
+            "Set14 x3": medians(3, set14, options.rounds, dtype),
+            **{f"1920x1080 x{s}": medians(s, [shape], options.rounds, dtype) for s, shape in FRAMES.items()},
+        }
+    stored = {"machine": torch.cuda.get_device_name(), "torch": torch.__version__, "milliseconds": times}
+    RESULT.write_text(json.dumps(stored, indent=2) + "\n")
+    print(json.dumps(stored, indent=1))
+
+
+if __name__ == "__main__":
+    main()
