@@ -4,23 +4,26 @@
 
 The small pictures of the protocol go through JPEG, and the small frames of clips through H.264 (x264), before
 they are enlarged in int8 and compared with the originals: mean luma PSNR in dB. A model is measured anew only
-when its file has changed, and left out as long as it does not ship. Writes
-``benchmarks/results/content.json``.
+when its file has changed. Writes ``benchmarks/results/content.json``, which `docs/models.md` prints, and
+draws crops of Set14 behind JPEG: ``docs/figures/models-compressed.png``.
 """
 
 import argparse
 import contextlib
-import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from shared import RAW_SIZE, digest, with_table
 
-from subpixel.evaluation.enlargers import find_enlarger
+from subpixel.drawing import save_figure
+from subpixel.evaluation.enlargers import Enlarger, find_enlarger
+from subpixel.evaluation.figures import crops
 from subpixel.evaluation.metrics import psnr_db
 from subpixel.evaluation.protocol import (
     Degradation,
@@ -33,17 +36,16 @@ from subpixel.evaluation.protocol import (
     super_resolved,
 )
 from subpixel.evaluation.video import find_clips, luma_planes
-from subpixel.networks import packaged
 from subpixel.training.compression import through_h264, through_jpeg
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "content.json"
+PAGE = ROOT / "docs" / "models.md"
+DRAWING = ROOT / "docs" / "figures" / "models-compressed.png"
 NAMES = ("default", "default-compressed")
 SETS = {"Set5": "Set5", "Set14": "Set14", "BSDS500/val": "BSD100"}
 QUALITIES, RATE_FACTORS = (90, 70, 50, 30), (18, 23, 28, 32)
 FRAMES = 10
-RAW_SIZE = (640, 360)
-"""Of the frames in the one clip without a header."""
 
 Plane = NDArray[np.uint8]
 Upscale = Callable[[Plane], Plane]
@@ -83,10 +85,40 @@ def on_clips(datasets: Path, scale: int, upscale: Upscale) -> dict[str, dict[str
     return result
 
 
-def digest(name: str) -> str:
-    file = packaged.path(name)
-    assert file is not None
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+def table() -> str:
+    """``default`` / ``default-compressed``, for `docs/models.md`."""
+    stored = json.loads(RESULT.read_text())
+
+    def line(*cells: str) -> str:
+        return f"| {' | '.join(cells)} |"
+
+    def means(clips: dict[str, dict[str, float]], key: str) -> float:
+        return float(np.mean([clip[key] for clip in clips.values()]))
+
+    jpeg, h264 = (["clean", *map(str, steps)] for steps in (QUALITIES, RATE_FACTORS))
+    lines = [line("", "clean", f"JPEG {QUALITIES[0]}", *jpeg[2:]), line(*["---"] * (len(jpeg) + 1))]
+    for scale in (2, 3, 4):
+        one, other = (stored[f"{name}-x{scale}"]["jpeg"] for name in NAMES)
+        for called in SETS.values():
+            cells = (f"{one[called][key]:.2f} / {other[called][key]:.2f}" for key in jpeg)
+            lines.append(line(f"x{scale}, {called}", *cells))
+    lines += ["", line("", "clean", f"CRF {RATE_FACTORS[0]}", *h264[2:]), line(*["---"] * (len(h264) + 1))]
+    for scale in (2, 3, 4):
+        one, other = (stored[f"{name}-x{scale}"]["h264"] for name in NAMES)
+        cells = (f"{means(one, key):.2f} / {means(other, key):.2f}" for key in h264)
+        lines.append(line(f"x{scale}, mean of {len(one)} clips", *cells))
+    return "\n".join(lines)
+
+
+def draw(datasets: Path, scale: int = 2, quality: int = 50) -> None:
+    """Crops of Set14 whose small pictures went through JPEG."""
+
+    def behind_jpeg(name: str) -> Enlarger:
+        enlarger = find_enlarger(name, scale=scale)
+        return replace(enlarger, upscale=lambda plane: enlarger.upscale(through_jpeg(plane, quality)))
+
+    methods = [behind_jpeg(name) for name in ("bicubic", *NAMES)]
+    save_figure(crops(datasets / "Set14", methods, count=3), DRAWING)
 
 
 def main() -> None:
@@ -98,7 +130,7 @@ def main() -> None:
     stored: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     for scale in (2, 3, 4):
         for name in (f"{family}-x{scale}" for family in NAMES):
-            if packaged.path(name) is None or stored.get(name, {}).get("digest") == digest(name):
+            if stored.get(name, {}).get("digest") == digest(name):
                 continue
             upscale = find_enlarger(name, scale=scale, precision="int8").upscale
             stored[name] = {
@@ -108,6 +140,8 @@ def main() -> None:
             }
             print(name, stored[name]["jpeg"], flush=True)
             RESULT.write_text(json.dumps(stored, indent=2, sort_keys=True) + "\n")
+    draw(datasets)
+    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), "compressed", table()), encoding="utf-8")
 
 
 if __name__ == "__main__":

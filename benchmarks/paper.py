@@ -12,9 +12,7 @@ network is measured again only when its file has changed. ``time`` should have t
 """
 
 import argparse
-import hashlib
 import json
-import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +20,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from shared import RAW_SIZE, digest, with_table
 
 from subpixel.benchmark.measure import machine_name
 from subpixel.drawing import save_figure
@@ -82,8 +81,6 @@ VIDEO_METHODS = (
 FRAMES = 10
 """Of each clip."""
 
-RAW_SIZE = (640, 360)
-"""Of the frames in the one clip without a header."""
 
 OTHER_CLIPS = ("openh264_foreman_cif_intra",)
 """The same as another of the clips."""
@@ -100,11 +97,6 @@ def enlarger(name: str, scale: int, precision: str = "auto") -> Enlarger:
     if name == "bicubic" or name.startswith("tnrd"):
         precision = "auto"
     return find_enlarger(name, scale=scale, precision=precision)
-
-
-def digest(name: str) -> str:
-    path = packaged.path(name)
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path else ""
 
 
 def measure(datasets: Path) -> None:
@@ -254,12 +246,7 @@ TABLES: dict[str, Callable[[], str]] = {
 def written(page: str) -> str:
     """The page with its tables as the stored results have them."""
     for name, table in TABLES.items():
-        marks = f"<!-- {name} -->", f"<!-- end of {name} -->"
-        pattern = re.escape(marks[0]) + ".*?" + re.escape(marks[1])
-        replacement = f"{marks[0]}\n{table()}\n{marks[1]}"
-        page, count = re.subn(pattern, lambda match, text=replacement: text, page, flags=re.DOTALL)  # type: ignore[misc]
-        if count != 1:
-            raise SystemExit(f"{PAGE.name} has {count} places for the table {name!r}")
+        page = with_table(page, name, table())
     return page
 
 

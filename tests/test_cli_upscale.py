@@ -18,6 +18,7 @@ from image_files import interlaced_png16, picture
 from interpolating import bicubic_model
 from subpixel.cli import app
 from subpixel.engines.select import available_cpus
+from video_files import pictures, write
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +159,7 @@ def test_limit(run, folder, tmp_path):
         (["-o", "in.d/", "-s", "3"], "enlarges x2, not x3"),
         (["-o", "out.png", "--engine", "gpu"], "unknown engine 'gpu'"),
         (["-o", "out.png", "--precision", "fp8"], "unknown precision 'fp8'"),
+        (["-o", "out.png", "--content", "clean"], "--model or --content, not both"),
     ],
 )
 def test_wrong_usage(run, folder, tmp_path, monkeypatch, arguments, words):
@@ -171,6 +173,29 @@ def test_wrong_usage(run, folder, tmp_path, monkeypatch, arguments, words):
 @pytest.mark.parametrize("arguments", [[], ["in.png"], ["in.png", "-o", "out.png", "--quality", "0"]])
 def test_wrong_arguments(run, arguments):
     assert run(*arguments).exit_code == 2
+
+
+def test_what_became_of_the_input_chooses_the_model(tmp_path):
+    """A film counts as compressed, but for YUV4MPEG2; whoever knows better says so."""
+    Image.fromarray(picture()).save(tmp_path / "a.png")
+    inputs = [tmp_path / "a.png", tmp_path / "b.mkv", tmp_path / "c.y4m"]
+    for path, codec in zip(inputs[1:], ("libx264", "wrapped_avframe"), strict=True):
+        write(path, pictures(2), codec=codec)
+
+    def models(*options):
+        arguments = ["upscale", *inputs, "-o", tmp_path / "out", "--json", "--overwrite", *options]
+        result = CliRunner().invoke(app, list(map(str, arguments)))
+        assert result.exit_code == 0, result.output
+        return [json.loads(line)["model"] for line in result.stdout.splitlines()]
+
+    assert models() == ["default-x2", "default-compressed-x2", "default-x2"]
+    assert models("--content", "clean", "-s", "3") == ["default-x3"] * 3
+    assert models("--content", "compressed") == ["default-compressed-x2"] * 3
+    result = CliRunner().invoke(
+        app, ["upscale", str(inputs[0]), "-o", str(tmp_path / "d.png"), "--content", "old"]
+    )
+    assert result.exit_code == 2
+    assert "unknown content 'old'; known: clean, compressed" in result.stderr
 
 
 def test_unknown_model(run, folder, tmp_path):

@@ -1,10 +1,11 @@
 """The pages say what the code does: commands, options, links, and numbers against their stored sources."""
 
-import importlib.util
+import importlib
 import json
 import re
 import shlex
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import typer
@@ -52,7 +53,7 @@ def test_the_model_tables_are_the_models_facts() -> None:
     """README.md and the model card print, for each model, what its file says."""
     for page in (ROOT / "README.md", ROOT / "src" / "subpixel" / "weights" / "README.md"):
         rows = re.findall(r"^\| `([\w-]+-x\d)` \|(.*)\|$", page.read_text(encoding="utf-8"), re.MULTILINE)
-        assert [name for name, _ in rows] == packaged.names(), page
+        assert sorted(name for name, _ in rows) == packaged.names(), page
         for name, cells in rows:
             numbers = [cell.strip() for cell in cells.split("|")]
             facts = packaged.find(name).facts
@@ -160,7 +161,7 @@ def test_the_models_table_is_the_measured_one() -> None:
         assert f"`{name}` {rate} " in page
 
 
-def test_the_tables_of_how_fast_was_made_are_the_measured_ones() -> None:
+def test_the_tables_of_how_they_were_made_are_the_measured_ones() -> None:
     stored = json.loads((ROOT / "benchmarks" / "results" / "stack_runs.json").read_text())
     page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
     for name, psnr_db in stored["recipe"].items():
@@ -169,11 +170,21 @@ def test_the_tables_of_how_fast_was_made_are_the_measured_ones() -> None:
         assert f"| {row['network']} | {row['training']} | {row['fp32']:.2f} | {row['int8']:.2f} |" in page
 
 
-def test_the_papers_page_is_written_from_its_results() -> None:
-    specification = importlib.util.spec_from_file_location("paper", ROOT / "benchmarks" / "paper.py")
-    assert specification is not None and specification.loader is not None
-    paper = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(paper)
+def benchmark(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A program of ``benchmarks/`` as a module."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module(name)
+
+
+def test_the_table_of_compressed_sources_is_the_measured_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = benchmark("content", monkeypatch)
+    assert content.table() in (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    for name, measured in json.loads(content.RESULT.read_text()).items():
+        assert measured["digest"] == content.digest(name), f"{name} has changed: measure it anew"
+
+
+def test_the_papers_page_is_written_from_its_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    paper = benchmark("paper", monkeypatch)
     page = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
     assert paper.written(page) == page
     for results in ("paper.json", "paper-video.json"):

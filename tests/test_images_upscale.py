@@ -323,6 +323,8 @@ class TestRefusals:
     def test_arguments_that_contradict(self, tmp_path, upscaler):
         with pytest.raises(ValueError, match="not both"):
             upscale_image("in.png", "out.png", upscaler=upscaler, scale=2)
+        with pytest.raises(ValueError, match="not both"):
+            upscale_image("in.png", "out.png", upscaler=upscaler, content="clean")
         with pytest.raises(ValueError, match="1 to 100"):
             upscale_image("in.png", "out.png", upscaler=upscaler, quality=101)
 

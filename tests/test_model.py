@@ -174,10 +174,11 @@ def test_packaged_models_are_whole(name: str) -> None:
 def test_finding_models() -> None:
     for scale in (2, 3, 4):
         assert packaged.find(scale=scale).name == f"default-x{scale}"
+        assert packaged.find(scale=scale, content="compressed").name == f"default-compressed-x{scale}"
     assert packaged.find("espcn-t91", scale=4).scale == 4
     with pytest.raises(
         ModelError,
-        match=r"no packaged model 'espcn-t92'; packaged: default-x2, default-x3, default-x4, espcn-",
+        match=r"no packaged model 'espcn-t92'; packaged: best-x2, best-x3, best-x4, default-compressed-x2, ",
     ):
         packaged.find("espcn-t92")
     with pytest.raises(ModelError, match="enlarges x3, not x2"):
@@ -186,6 +187,8 @@ def test_finding_models() -> None:
         packaged.find(scale=7)
     with pytest.raises(ModelError, match="name a model or a scale"):
         packaged.find()
+    with pytest.raises(ValueError, match="unknown content 'dirty'; known: clean, compressed"):
+        packaged.find(scale=2, content="dirty")
 
 
 def test_a_model_of_your_own_is_found_by_its_path(tmp_path: Path) -> None:

@@ -26,12 +26,14 @@ from subpixel.training.compression import through_h264  # noqa: E402
 from subpixel.training.config import (  # noqa: E402
     NetworkConfig,
     PatchConfig,
+    PrecisionConfig,
+    QuantisationConfig,
     ScheduleConfig,
     TrainingConfig,
     ValidationConfig,
     load_config,
 )
-from subpixel.training.data import Batch, Pair, Patches, load_pairs, make_pair, turned  # noqa: E402
+from subpixel.training.data import Batch, Pair, Patches, copies_of, load_pairs, make_pair, turned  # noqa: E402
 from subpixel.training.loop import Run, describe, mean_error  # noqa: E402
 from subpixel.training.network import (  # noqa: E402
     ExpandedConvolution,
@@ -96,6 +98,54 @@ def test_training_improves(small: TrainingConfig, pictures: Path, tmp_path: Path
     assert run.validate() > before + 6
     assert seen[-1].validation_psnr_db == run.validate()
     assert list((tmp_path / "tensorboard").iterdir())
+
+
+def stack_with_rounding(small: TrainingConfig) -> TrainingConfig:
+    """The recipe of `default` in a few seconds."""
+    return replace(
+        small,
+        network=NetworkConfig("stack", 3, "prelu", widths=(8, 8), residual="nearest", expansion=2),
+        precision=PrecisionConfig("bf16", fp32_epochs=1),
+        quantisation=QuantisationConfig(levels=128, contrast=True),
+    )
+
+
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # by PyTorch itself
+def test_a_compiled_run_is_the_same_training(
+    small: TrainingConfig, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the C++ compiler that fusing takes: what is traced and differentiated is the same."""
+    config = stack_with_rounding(small)
+    compiled = []
+
+    def trace(network: torch.nn.Module) -> object:
+        compiled.append(network)
+        return real(network, backend="aot_eager")
+
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", trace)
+    fused = Run(config, pictures, tmp_path / "fused", CPU, compiled=True)
+    fused.train()
+    assert compiled == [fused.network]
+    plain = trained(config, pictures, tmp_path / "plain")
+    assert fused.validate() == pytest.approx(plain.validate(), abs=0.02)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
+@pytest.mark.parametrize("name", ["sgd", "adam", "soap"])
+def test_a_gpu_replays_what_a_cpu_does(
+    small: TrainingConfig, pictures: Path, tmp_path: Path, name: str
+) -> None:
+    config = stack_with_rounding(small)
+    config = replace(
+        config,
+        patches=replace(config.patches, batches_per_epoch=20),
+        optimiser=replace(config.optimiser, name=name),  # type: ignore[arg-type]
+    )
+    replayed = Run(config, pictures, tmp_path / "gpu", torch.device("cuda"))
+    replayed.train()
+    plain = trained(config, pictures, tmp_path / "cpu")
+    assert replayed.validate() == pytest.approx(plain.validate(), abs=0.05)
 
 
 def test_a_killed_run_goes_on_as_if_it_had_not_stopped(
@@ -709,6 +759,15 @@ def test_compressed_copies_stand_beside_the_pictures_and_have_their_targets(tmp_
     assert len({pair.lr.tobytes() for pair in pairs}) == 13, "each otherwise, and for each name otherwise"
     for pair, other in zip(pairs[7:], again, strict=True):
         np.testing.assert_array_equal(pair.lr, other.lr)
+
+
+def test_a_fraction_of_copies_is_a_share_of_the_pictures() -> None:
+    names = [f"{number}.png" for number in range(2000)]
+    for wanted, low, high in ((0.0, 0, 0), (0.25, 430, 570), (1.0, 2000, 2000), (1.5, 2900, 3100)):
+        copies = [copies_of(name, wanted) for name in names]
+        assert low <= sum(copies) <= high
+        assert copies == [copies_of(name, wanted) for name in names]
+    assert {copies_of(name, 1.5) for name in names} == {1, 2}
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (7, 2), (17, 33)])

@@ -161,21 +161,28 @@ class TestLoad:
             load(path=file, scale=2)
 
     def test_a_name_and_a_path(self, file):
-        with pytest.raises(ValueError, match="not both"):
-            load("espcn-t91-x3", path=file)
+        for arguments in ({"path": file}, {"content": "clean"}):
+            with pytest.raises(ValueError, match="of name, content and path give one"):
+                load("espcn-t91-x3", **arguments)
 
     def test_the_scale_is_two_unless_something_says_otherwise(self, monkeypatch):
         asked = []
 
-        def find(name, *, scale):
-            asked.append((name, scale))
+        def find(name=None, *, scale, content=None):
+            asked.append((name, scale, content))
             return bicubic_model(2)
 
         monkeypatch.setattr(packaged, "find", find)
         load()
         load(scale=3)
         load("espcn-t91-x3")
-        assert asked == [(None, 2), (None, 3), ("espcn-t91-x3", None)]
+        load(content="compressed")
+        assert asked == [
+            (None, 2, "clean"),
+            (None, 3, "clean"),
+            ("espcn-t91-x3", None, None),
+            (None, 2, "compressed"),
+        ]
 
     def test_unknown(self, file):
         with pytest.raises(ModelError, match="no packaged model 'nonesuch'"):

@@ -29,6 +29,11 @@ class Job(NamedTuple):
         extensions = {path.suffix.lower() for path in self}
         return PIPE in map(str, self) or not extensions.isdisjoint(VIDEO_EXTENSIONS)
 
+    @property
+    def content(self) -> str:
+        """What its source is taken for: pictures and YUV4MPEG2 for "clean", other films for "compressed"."""
+        return "compressed" if self.is_video and self.source.suffix.lower() != ".y4m" else "clean"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Report:

@@ -14,6 +14,8 @@ from subpixel.model import Model, load_model
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from subpixel.jobs import Job
+
 DEFAULT_SCALE = 2
 """The scale where neither a scale nor a model is asked for."""
 
@@ -189,6 +191,7 @@ def load(
     name: str | None = None,
     *,
     scale: int | None = None,
+    content: str | None = None,
     path: str | Path | None = None,
     engine: str = "auto",
     precision: str = "auto",
@@ -203,6 +206,8 @@ def load(
         name: of a packaged model, such as ``"espcn-t91-x3"``; the default for the scale if left out.
         scale: how many times larger each side becomes; x2 if neither name nor path says.
         path: of a model file (``.safetensors``), instead of a name.
+        content: instead of a name what the default is to be for: ``"clean"`` sources, which it is for anyway,
+            or ``"compressed"`` ones, as JPEGs and films are.
         engine, precision, threads: see `Upscaler`.
 
     Raises:
@@ -211,23 +216,27 @@ def load(
     """
     from subpixel.networks import packaged
 
+    if sum(given is not None for given in (name, content, path)) > 1:
+        raise ValueError("of name, content and path give one")
     if path is not None:
-        if name is not None:
-            raise ValueError("give a name or a path, not both")
         model = load_model(path)
         if scale not in (None, model.scale):
             raise ModelError(f"{path}: enlarges x{model.scale}, not x{scale}; leave out the scale")
+    elif name is not None:
+        model = packaged.find(name, scale=scale)
     else:
-        model = packaged.find(name, scale=scale or (None if name else DEFAULT_SCALE))
+        model = packaged.find(scale=scale or DEFAULT_SCALE, content=content or "clean")
     return Upscaler(model, engine, precision=precision, threads=threads)
 
 
-def given_or_loaded(upscaler: Upscaler | None, model: str | None, scale: int | None) -> Upscaler:
-    """The upscaler that is given, or else one for a model and a scale; ValueError for both."""
+def given_or_loaded(
+    upscaler: Upscaler | None, model: str | None, scale: int | None, content: str | None, job: "Job"
+) -> Upscaler:
+    """The upscaler that is given, or else one for a model, a scale and a content; ValueError for both."""
     if upscaler is None:
-        return load(model, scale=scale)
-    if not (scale is None and model is None):
-        raise ValueError("give an upscaler, or a scale and a model, not both")
+        return load(model, scale=scale, content=content or (job.content if model is None else None))
+    if not (scale is None and model is None and content is None):
+        raise ValueError("give an upscaler, or a scale, a model and a content, not both")
     return upscaler
 
 

@@ -48,6 +48,7 @@ def figures(
         enlargers = [
             find_enlarger(name, scale=scale, engine=engine, precision=precision, threads=threads)
             for name in chosen
+            if name != "bicubic"  # which all are compared with anyway
         ]
     with exiting(1, SubpixelError):
         try:

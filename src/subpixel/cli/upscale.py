@@ -51,6 +51,13 @@ def upscale(
             "--model", "-m", help="A packaged model (see `subpixel models`) or a .safetensors file."
         ),
     ] = None,
+    content: Annotated[
+        str | None,
+        typer.Option(
+            help="Instead of a model, what became of the input before: clean, or compressed (by JPEG, or as "
+            "films are). By default pictures and YUV4MPEG2 are taken for clean, other films for compressed."
+        ),
+    ] = None,
     engine: Annotated[str, typer.Option(help="auto, halide, onnxruntime or numpy.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32 or int8.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; by default all.")] = None,
@@ -149,15 +156,23 @@ def upscale(
         if any(job.is_video for job in todo.jobs):
             video_options = _video_options(codec, crf, preset, codec_option or [], container, start, end)
             video_options["drop_unsupported"] = drop_unsupported
-        upscaler = load(model, scale=scale, engine=engine, precision=precision, threads=threads)
+        if model and content:
+            raise ValueError("give --model or --content, not both")
+        contents = [content or (None if model else job.content) for job in todo.jobs]
+        upscalers = {
+            each: load(model, scale=scale, content=each, engine=engine, precision=precision, threads=threads)
+            for each in dict.fromkeys(contents)
+        }
     failed = 0
     with display(len(todo.jobs), bar=progress == "auto") as people:
         if verbose:
-            people.say(f"model {upscaler.model.name}, engine {upscaler.reason}")
+            for upscaler in upscalers.values():
+                people.say(f"model {upscaler.model.name}, engine {upscaler.reason}")
             if todo.skipped:
                 people.say(f"{todo.skipped} files left aside: neither pictures nor videos by their names")
         for number, job in enumerate(todo.jobs):
             people.show(number, job.source.name)
+            upscaler = upscalers[contents[number]]
             try:
                 report: Any
                 if job.is_video:

@@ -14,7 +14,7 @@ from subpixel.images.picture import Picture, without_opaque_alpha
 from subpixel.images.planes import enlarge
 from subpixel.images.read import read
 from subpixel.images.write import write
-from subpixel.jobs import Report
+from subpixel.jobs import Job, Report
 
 if TYPE_CHECKING:
     from subpixel.upscaler import Upscaler
@@ -26,6 +26,7 @@ def upscale_image(
     *,
     scale: int | None = None,
     model: str | None = None,
+    content: str | None = None,
     upscaler: "Upscaler | None" = None,
     quality: int = DEFAULT_QUALITY,
     overwrite: bool = False,
@@ -43,7 +44,8 @@ def upscale_image(
         output: the file to write; its extension decides the format.
         scale: how many times larger each side becomes; x2 when no model is named either.
         model: the name of a packaged model or the path of a ``.safetensors`` file.
-        upscaler: one from `load`, for many pictures or another engine; instead of scale and model.
+        content: instead of a model what became of the picture before: "clean", the default, or "compressed".
+        upscaler: one from `load`, for many pictures or another engine; instead of scale, model and content.
         quality: 1 to 100, of JPEG and WebP; WebP is without loss at 100.
         overwrite: whether an existing output is replaced.
         max_output_pixels: the largest enlarged picture that is accepted; known before anything is decoded.
@@ -62,7 +64,7 @@ def upscale_image(
         raise ValueError(f"quality must be 1 to 100, not {quality}")
     kind = format_of(output)
     refuse_input(output, input)
-    upscaler = given_or_loaded(upscaler, model, scale)
+    upscaler = given_or_loaded(upscaler, model, scale, content, Job(input, output))
 
     def approve(width: int, height: int) -> None:
         _approve(input, output, kind, width * upscaler.scale, height * upscaler.scale, max_output_pixels)

@@ -8,8 +8,9 @@ from pathlib import Path
 from subpixel.errors import ModelError
 from subpixel.model import Model, load_model
 
-DEFAULT_NETWORK = "default"
-"""What enlarges when only a scale is asked for; a model is ``<network>-x<scale>``."""
+DEFAULT_NETWORKS = {"clean": "default", "compressed": "default-compressed"}
+"""What enlarges when only a scale is asked for, by what became of the source before: nothing, or JPEG or a
+film's compression. A model's name is its network's, a hyphen and ``x<scale>``."""
 
 TNRD_FORMAT = "subpixel-tnrd-1"
 """What the file of a TNRD says that it is."""
@@ -68,15 +69,17 @@ def tnrd_file(name: str, *, scale: int | None = None) -> Path | None:
     return (path(name) or path(f"{name}-x{scale}")) if name.startswith("tnrd") else None
 
 
-def find(name: str | None = None, *, scale: int | None = None) -> Model:
+def find(name: str | None = None, *, scale: int | None = None, content: str = "clean") -> Model:
     """Find a model: a packaged one by name, any one by the path of its file, or the default for a scale.
 
     Args:
         name: such as ``"espcn-t91-x3"``, or the path of a ``.safetensors`` file. The scale may be left out
             (``"espcn-t91"``) when ``scale`` gives it.
         scale: the factor that the model must have.
+        content: what the default is to be for, one of `DEFAULT_NETWORKS`; nothing where there is a name.
 
     Raises:
+        ValueError: another content.
         ModelError: no such model, or its scale is another; the message lists what there is.
     """
     if name is None and scale is None:
@@ -84,7 +87,9 @@ def find(name: str | None = None, *, scale: int | None = None) -> Model:
     if name is not None and name.endswith(".safetensors"):
         model = load_model(name)
     else:
-        wanted = name or DEFAULT_NETWORK
+        if content not in DEFAULT_NETWORKS:
+            raise ValueError(f"unknown content {content!r}; known: {', '.join(DEFAULT_NETWORKS)}")
+        wanted = name or DEFAULT_NETWORKS[content]
         file = path(wanted)
         if file is None and scale is not None:
             wanted = f"{wanted}-x{scale}"

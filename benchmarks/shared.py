@@ -1,0 +1,25 @@
+"""What several benchmarks need."""
+
+import hashlib
+import re
+
+from subpixel.networks import packaged
+
+RAW_SIZE = (640, 360)
+"""Of the frames in the one clip without a header among ``datasets/video``."""
+
+
+def digest(name: str) -> str:
+    """Of a packaged model's file, by which a result tells of which weights it is; "" where there is none."""
+    path = packaged.path(name)
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path else ""
+
+
+def with_table(page: str, name: str, table: str) -> str:
+    """A Markdown page with what stands between its marks of that name replaced."""
+    marks = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    pattern = re.escape(marks[0]) + ".*?" + re.escape(marks[1])
+    page, count = re.subn(pattern, lambda match: f"{marks[0]}\n{table}\n{marks[1]}", page, flags=re.DOTALL)
+    if count != 1:
+        raise SystemExit(f"the page has {count} places for the table {name!r}")
+    return page
