@@ -234,12 +234,32 @@ def time_table() -> str:
     return "\n".join(lines)
 
 
+def gpu_table() -> str:
+    """Times on a CUDA GPU, as `gpu.py` stored them, in fp32 and, in brackets, in fp16."""
+    stored = json.loads((RESULTS / "gpu.json").read_text())
+    fp32, fp16 = stored["milliseconds"]["fp32"], stored["milliseconds"]["fp16"]
+    columns = list(fp32)
+    lines = [
+        f"{stored['machine']}, by PyTorch {stored['torch'].partition('+')[0]}:\n",
+        f"| network | {' | '.join(f'{column} (ms)' for column in columns)} |",
+        "|" + " --- |" * (len(columns) + 1),
+    ]
+    for name in fp32[columns[0]]:
+        cells = (
+            f"{fp32[column][name]:.2f}" + (f" ({fp16[column][name]:.2f})" if name in fp16[column] else "")
+            for column in columns
+        )
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "quality x3": lambda: quality_table(3),
     "quality x4": lambda: quality_table(4),
     "video x3": lambda: video_table(3),
     "video x4": lambda: video_table(4),
     "times": time_table,
+    "GPU times": gpu_table,
 }
 
 

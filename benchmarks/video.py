@@ -3,9 +3,9 @@
     python benchmarks/video.py CLIP [--frames 300] [--rounds 3]
 
 CLIP is any film; its frames, made 640x360 and repeated as far as needed, become an H.264 file, which is
-then enlarged x3 and encoded with libx264 superfast at crf 20, in turn by `subpixel upscale` with ESPCN and
-with a network of one layer, and by the `ffmpeg` of the package imageio-ffmpeg. Writes
-``benchmarks/results/video-KIND.json`` for this kind of processor. Needs `pip install '.[bench]'`.
+then enlarged x3 and encoded with libx264 superfast at crf 20, in turn by `subpixel upscale` with ESPCN, with
+what it chooses by itself and with a network of one layer, and by the `ffmpeg` of the package imageio-ffmpeg.
+Writes ``benchmarks/results/video-KIND.json`` for this kind of processor. Needs `pip install '.[bench]'`.
 """
 
 import argparse
@@ -89,8 +89,9 @@ def one_layer() -> Model:
     return Model(f"bicubic-x{SCALE}", description, weights)
 
 
-def upscale_job(source: Path, target: str, model: str = f"espcn-t91-x{SCALE}") -> Job:
-    command = [sys.executable, "-m", "subpixel", "upscale", str(source), "-o", target, "-m", model]
+def upscale_job(source: Path, target: str, model: str | None = f"espcn-t91-x{SCALE}") -> Job:
+    network = ["-m", model] if model else ["-s", str(SCALE)]
+    command = [sys.executable, "-m", "subpixel", "upscale", str(source), "-o", target, *network]
     if target == "-":
         return Job(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     encoder = ["--codec", "libx264", "--preset", ENCODER["preset"], "--crf", ENCODER["crf"]]
@@ -149,10 +150,12 @@ def main() -> None:
             "subpixel": lambda: upscale_job(source, str(target)),
             "ffmpeg bicubic": lambda: bicubic_job(ffmpeg, source, target),
             "subpixel to y4m": lambda: upscale_job(source, "-"),
+            "default": lambda: upscale_job(source, str(target), None),
+            "default to y4m": lambda: upscale_job(source, "-", None),
             "one layer": lambda: upscale_job(source, str(target), str(one)),
             "one layer to y4m": lambda: upscale_job(source, "-", str(one)),
         }
-        for model in (f"espcn-t91-x{SCALE}", str(one)):
+        for model in (f"espcn-t91-x{SCALE}", None, str(one)):
             upscale_job(source, "-", model)  # compiles the network, once on a machine
         jobs: dict[str, list[Job]] = {name: [] for name in turns}
         for number in range(options.rounds):
@@ -179,6 +182,7 @@ def main() -> None:
             for name, spent in seconds.items()
         },
         "ratio": round(seconds["subpixel"] / seconds["ffmpeg bicubic"], 2),
+        "ratio of default": round(seconds["default"] / seconds["ffmpeg bicubic"], 2),
         **parts,
         "memory_over_time": {
             "frames": 4 * options.frames,

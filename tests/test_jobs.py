@@ -62,6 +62,7 @@ def test_an_output_folder_inside_the_input_is_no_input(pictures):
         ("a.mp4", "b.y4m", "compressed"),
         ("-", "b.mkv", "compressed"),
         ("a.y4m", "-", "clean"),
+        ("a.png", "b.mkv", "clean"),
     ],
 )
 def test_films_count_as_compressed(source, output, content):

@@ -131,21 +131,49 @@ def test_a_compiled_run_is_the_same_training(
     assert fused.validate() == pytest.approx(plain.validate(), abs=0.02)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
-@pytest.mark.parametrize("name", ["sgd", "adam", "soap"])
-def test_a_gpu_replays_what_a_cpu_does(
-    small: TrainingConfig, pictures: Path, tmp_path: Path, name: str
+def test_a_compiled_run_goes_on_compiled_and_in_bf16(
+    small: TrainingConfig, pictures: Path, tmp_path: Path
 ) -> None:
     config = stack_with_rounding(small)
+    trained(config, pictures, tmp_path)
+    with pytest.raises(ConfigError, match="was begun without --compile: go on so"):
+        Run(config, pictures, tmp_path, CPU, compiled=True).resume()
+    with pytest.raises(ConfigError, match="fuses passes in bf16"):
+        Run(replace(config, precision=PrecisionConfig()), pictures, tmp_path, CPU, compiled=True)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
+@pytest.mark.parametrize("optimiser", ["sgd", "adam", "soap"])
+@pytest.mark.parametrize("kind", ["stack", "espcn", "srcnn-915", "espcn-deconvolution", "tnrd"])
+def test_a_gpu_replays_what_a_cpu_does(
+    small: TrainingConfig, pictures: Path, tmp_path: Path, kind: str, optimiser: str
+) -> None:
+    config = stack_with_rounding(small)
+    if kind != "stack":
+        config = replace(small, network=NetworkConfig(kind, 3, "tanh", initialisation="fitted"))  # type: ignore[arg-type]
     config = replace(
         config,
         patches=replace(config.patches, batches_per_epoch=20),
-        optimiser=replace(config.optimiser, name=name),  # type: ignore[arg-type]
+        optimiser=replace(config.optimiser, name=optimiser),  # type: ignore[arg-type]
+        schedule=replace(config.schedule, rate=0.001),
+        precision=PrecisionConfig(),
     )
     replayed = Run(config, pictures, tmp_path / "gpu", torch.device("cuda"))
     replayed.train()
     plain = trained(config, pictures, tmp_path / "cpu")
     assert replayed.validate() == pytest.approx(plain.validate(), abs=0.05)
+
+
+def test_the_last_layer_has_a_rate_of_its_own(small: TrainingConfig, pictures: Path, tmp_path: Path) -> None:
+    config = replace(small, optimiser=replace(small.optimiser, name="adam", last_layer_rate=0.1))
+    run = Run(config, pictures, tmp_path, CPU)
+    before = [layer.weight.detach().clone() for layer in run.network.layers]  # type: ignore[union-attr, operator]
+    run._epoch(0)
+    first, _, last = (
+        float((layer.weight - old).abs().max())
+        for layer, old in zip(run.network.layers, before, strict=True)  # type: ignore[union-attr, arg-type]
+    )
+    assert last < first / 5
 
 
 def test_a_killed_run_goes_on_as_if_it_had_not_stopped(
@@ -628,6 +656,7 @@ def test_shipped_configurations_load(path: Path) -> None:
         ("side_px = 40", 'side_px = "32"', "patches.side_px must be int, not '32'"),
         ("side_px = 40\n", "", "missing in patches: 'side_px'"),
         ("side_px = 40", "side_px = 0", "patches.side_px must be positive"),
+        ("ema = 0.999", "ema = 0.999\nbasis_every = 0", "optimiser.basis_every must be positive"),
         ('folders = ["T91"]', "folders = []", "data.folders is empty"),
         ('folders = ["T91"]', 'folders = "T91"', "data.folders must be a list"),
         (

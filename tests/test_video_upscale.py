@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -102,6 +103,27 @@ def test_the_comparison_can_fail(tmp_path, film):
 
 
 # The picture
+
+
+def test_a_film_is_taken_for_compressed(tmp_path):
+    """Whatever its name, but for YUV4MPEG2."""
+    source = write(tmp_path / "in.mkv", pictures(2))
+    nameless = tmp_path / "film"
+    shutil.copy(source, nameless)
+    raw = write(tmp_path / "in.y4m", pictures(2), codec="rawvideo")
+    for number, (film, options, model) in enumerate(
+        (
+            (source, {}, "default-compressed-x2"),
+            (nameless, {"scale": 3}, "default-compressed-x3"),
+            (source, {"content": "clean"}, "default-x2"),
+            (source, {"model": "fast-x2"}, "fast-x2"),
+            (raw, {}, "default-x2"),
+            (raw, {"content": "compressed"}, "default-compressed-x2"),
+        )
+    ):
+        assert subpixel.upscale_video(film, tmp_path / f"{number}.mkv", **options).model == model
+    with pytest.raises(ValueError, match="of name, content and path give one"):
+        subpixel.upscale_video(source, tmp_path / "out.mkv", model="fast-x2", content="clean")
 
 
 def test_the_picture_is_the_frames_made_larger(upscale, upscaler, tmp_path):

@@ -31,8 +31,13 @@ class Job(NamedTuple):
 
     @property
     def content(self) -> str:
-        """What its source is taken for: pictures and YUV4MPEG2 for "clean", other films for "compressed"."""
-        return "compressed" if self.is_video and self.source.suffix.lower() != ".y4m" else "clean"
+        """What its source is taken for, see `content_of`."""
+        return content_of(self.source) if self.is_video else "clean"
+
+
+def content_of(film: Path) -> str:
+    """What a film is taken for, going by its name: "compressed", but YUV4MPEG2 and pictures for "clean"."""
+    return "clean" if film.suffix.lower() in (".y4m", *PICTURE_EXTENSIONS) else "compressed"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,8 +14,6 @@ from subpixel.model import Model, load_model
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from subpixel.jobs import Job
-
 DEFAULT_SCALE = 2
 """The scale where neither a scale nor a model is asked for."""
 
@@ -230,11 +228,14 @@ def load(
 
 
 def given_or_loaded(
-    upscaler: Upscaler | None, model: str | None, scale: int | None, content: str | None, job: "Job"
+    upscaler: Upscaler | None, model: str | None, scale: int | None, content: str | None, otherwise: str
 ) -> Upscaler:
-    """The upscaler that is given, or else one for a model, a scale and a content; ValueError for both."""
+    """The upscaler that is given, or else one for a model, a scale and a content; ValueError for both.
+
+    ``otherwise`` is the content where nothing says which.
+    """
     if upscaler is None:
-        return load(model, scale=scale, content=content or (job.content if model is None else None))
+        return load(model, scale=scale, content=content or (otherwise if model is None else None))
     if not (scale is None and model is None and content is None):
         raise ValueError("give an upscaler, or a scale, a model and a content, not both")
     return upscaler

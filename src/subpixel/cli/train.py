@@ -37,7 +37,7 @@ def train(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     compiled: Annotated[
         bool,
-        typer.Option("--compile", help="Fuse the network's kernels first: pays on a GPU, in a long run."),
+        typer.Option("--compile", help="Fuse the network's kernels first, for passes in bf16; pays in time."),
     ] = False,
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads.  [default: all]", show_default=False)

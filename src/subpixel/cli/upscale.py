@@ -55,7 +55,8 @@ def upscale(
         str | None,
         typer.Option(
             help="Instead of a model, what became of the input before: clean, or compressed (by JPEG, or as "
-            "films are). By default pictures and YUV4MPEG2 are taken for clean, other films for compressed."
+            "films are). By default pictures and .y4m files are taken for clean, other films, and stdin, for "
+            "compressed."
         ),
     ] = None,
     engine: Annotated[str, typer.Option(help="auto, halide, onnxruntime or numpy.")] = "auto",
@@ -156,6 +157,7 @@ def upscale(
         if any(job.is_video for job in todo.jobs):
             video_options = _video_options(codec, crf, preset, codec_option or [], container, start, end)
             video_options["drop_unsupported"] = drop_unsupported
+        model = model or None
         if model and content:
             raise ValueError("give --model or --content, not both")
         contents = [content or (None if model else job.content) for job in todo.jobs]

@@ -14,7 +14,7 @@ from subpixel.images.picture import Picture, without_opaque_alpha
 from subpixel.images.planes import enlarge
 from subpixel.images.read import read
 from subpixel.images.write import write
-from subpixel.jobs import Job, Report
+from subpixel.jobs import Report
 
 if TYPE_CHECKING:
     from subpixel.upscaler import Upscaler
@@ -64,7 +64,7 @@ def upscale_image(
         raise ValueError(f"quality must be 1 to 100, not {quality}")
     kind = format_of(output)
     refuse_input(output, input)
-    upscaler = given_or_loaded(upscaler, model, scale, content, Job(input, output))
+    upscaler = given_or_loaded(upscaler, model, scale, content, "clean")
 
     def approve(width: int, height: int) -> None:
         _approve(input, output, kind, width * upscaler.scale, height * upscaler.scale, max_output_pixels)

@@ -188,6 +188,7 @@ class TrainingConfig:
             "network.scale": self.network.scale,
             "patches.side_px": self.patches.side_px,
             "patches.batch": self.patches.batch,
+            "optimiser.basis_every": self.optimiser.basis_every,
             "schedule.rate": self.schedule.rate,
             "schedule.final_rate": self.schedule.final_rate,
             "schedule.max_epochs": self.schedule.max_epochs,

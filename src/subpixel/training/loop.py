@@ -99,6 +99,9 @@ class Run:
         self.validation = self._load_validation()
         self.average = self.network.without_expansion()
         self.optimiser = self._make_optimiser()
+        if compiled and config.precision.passes != "bf16":
+            raise ConfigError('--compile fuses passes in bf16: it needs precision.passes = "bf16"')
+        self.compiled = compiled
         self._replay = Replay(device)
         self._fused: Callable[[Tensor], Tensor] = torch.compile(self.network) if compiled else self.network
         self._decay, self._cost = torch.zeros(2, device=device)
@@ -166,7 +169,7 @@ class Run:
         return pairs
 
     def _load_validation(self) -> list[Pair]:
-        """Compressed copies of each picture in it count like the picture itself."""
+        """Compressed copies count like pictures of their own."""
         return load_pairs(
             self._validation_paths(),
             self.config.network.scale,
@@ -186,12 +189,17 @@ class Run:
 
     def _make_optimiser(self) -> torch.optim.Optimizer:
         config = self.config.optimiser
-        rate = torch.tensor(self.config.schedule.rate, device=self.device)
+        rate = self.config.schedule.rate
         groups = self.network.parameter_groups(config.last_layer_rate)
+        for (
+            group
+        ) in groups:  # each its own, and on the device, so that a recorded step reads what it is by then
+            group["lr"] = torch.tensor(rate, device=self.device)
+        on_gpu = self.device.type == "cuda"
         if config.name == "sgd":
-            return torch.optim.SGD(groups, lr=rate, momentum=config.momentum)
+            return torch.optim.SGD(groups, lr=rate, momentum=config.momentum, fused=on_gpu)
         if config.name == "adam":
-            return torch.optim.Adam(groups, lr=rate, capturable=self.device.type == "cuda")
+            return torch.optim.Adam(groups, lr=rate, capturable=on_gpu)
         return SOAP(groups, lr=rate)
 
     def resume(self) -> bool:
@@ -204,6 +212,9 @@ class Run:
             raise ConfigError(
                 f"{path}: belongs to another configuration; remove it, or train elsewhere with --output"
             )
+        if numbers.get("compiled", False) != self.compiled:
+            with_or_without = "without" if self.compiled else "with"
+            raise ConfigError(f"{path}: was begun {with_or_without} --compile: go on so")
         self.network.load_state_dict(groups["network"])
         self.average.load_state_dict(groups["average"])
         self.schedule.state = numbers["schedule"]
@@ -217,6 +228,7 @@ class Run:
     def _save(self) -> None:
         numbers = {
             "config": self._fingerprint(),
+            "compiled": self.compiled,
             "schedule": self.schedule.state,
             "next_epoch": self.next_epoch,
             "finished": self.finished,

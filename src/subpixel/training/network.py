@@ -3,6 +3,7 @@
 import copy
 import math
 from abc import ABC, abstractmethod
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -246,10 +247,16 @@ class DeconvolutionNetwork(Network):
         return equal.to_model(name, facts)
 
 
+@cache
+def _bicubic_kernels(scale: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Kept, because a step that is recorded on a GPU must not wait for the CPU to send them."""
+    return torch.tensor(bicubic_kernels(scale), dtype=dtype, device=device)[:, None]
+
+
 def bicubic(lr: Tensor, scale: int) -> Tensor:
     """`resample.imresize` of ``(N, channels, H, W)`` by an integer factor."""
     count, channels, height, width = lr.shape
-    kernels = torch.tensor(bicubic_kernels(scale), dtype=lr.dtype, device=lr.device)[:, None]
+    kernels = _bicubic_kernels(scale, lr.dtype, lr.device)
     planes = nn.functional.pad(lr.reshape(-1, 1, height, width), (2, 2, 2, 2), mode="replicate")
     phases = nn.functional.conv2d(planes, kernels)
     hr = nn.functional.pixel_shuffle(phases, scale)

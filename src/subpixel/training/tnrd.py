@@ -202,9 +202,16 @@ class _Interpolation(torch.autograd.Function):
         upper = (gradient * part).flatten()
         lower = gradient.flatten() - upper
         table = gradient.new_zeros(size + 1)
-        table[:size] = torch.bincount(flat, lower, minlength=size)[:size]
-        table[1:] += torch.bincount(flat, upper, minlength=size)[:size]
+        table[:size] = _sums(lower, flat, size)
+        table[1:] += _sums(upper, flat, size)
         return gradient * rise * ((places - 1) / (2 * RANGE)), table[:size].view(channels, places)
+
+
+def _sums(values: Tensor, index: Tensor, size: int) -> Tensor:
+    """The sum of those values that have each index."""
+    if values.device.type == "cpu":
+        return torch.bincount(index, values, minlength=size)[:size]  # a GPU would wait for the largest index
+    return values.new_zeros(size).index_add_(0, index, values)
 
 
 def dct_atoms() -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from subpixel.engines.select import available_cpus
 from subpixel.files import make_folder_of, refuse_existing, refuse_input
-from subpixel.jobs import PIPE, Job, Report
+from subpixel.jobs import PIPE, Report, content_of
 from subpixel.video.codecs import Encoding
 from subpixel.video.containers import Y4M, Container, container_named, container_of
 from subpixel.video.cut import Cut
@@ -81,8 +81,8 @@ def upscale_video(
         output: the file to write, whose extension decides the container, or "-" for stdout.
         scale: how many times larger each side becomes; x2 when no model is named either.
         model: the name of a packaged model or the path of a ``.safetensors`` file.
-        content: instead of a model what became of the video before: "clean", the default for YUV4MPEG2, or
-            "compressed", the default for all else.
+        content: instead of a model what became of the video before: "clean", the default for files named
+            ``.y4m``, or "compressed", the default for all else.
         upscaler: one from `load`, for many videos or another engine; instead of scale, model and content.
         codec: FFmpeg's name of the encoder, such as "libx264"; "auto" takes what suits container and depth.
         crf: the quality, smaller is better, on the codec's own scale; 18 by default for libx264.
@@ -113,7 +113,7 @@ def upscale_video(
     meter = Meter(progress)
     opened = open_source(input, cut) if regular else patiently(lambda: open_source(input, cut))
     with contextlib.closing(opened) as source:
-        upscaler = given_or_loaded(upscaler, model, scale, content, Job(Path(input), Path(output)))
+        upscaler = given_or_loaded(upscaler, model, scale, content, content_of(Path(input)))
         threads = (None if piped else earlier_threads(Path(output))) or available_cpus()
         plan = make_plan(source, upscaler, kind, encoding, threads=threads, drop_unsupported=drop_unsupported)
         check_picture(kind, source, plan.track)
