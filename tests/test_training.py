@@ -131,6 +131,7 @@ def test_a_compiled_run_is_the_same_training(
     assert fused.validate() == pytest.approx(plain.validate(), abs=0.02)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # by PyTorch itself
 def test_a_compiled_run_goes_on_compiled_and_in_bf16(
     small: TrainingConfig, pictures: Path, tmp_path: Path
 ) -> None:
@@ -170,7 +171,7 @@ def test_the_last_layer_has_a_rate_of_its_own(small: TrainingConfig, pictures: P
     before = [layer.weight.detach().clone() for layer in run.network.layers]  # type: ignore[union-attr, operator]
     run._epoch(0)
     first, _, last = (
-        float((layer.weight - old).abs().max())
+        float((layer.weight.detach() - old).abs().max())
         for layer, old in zip(run.network.layers, before, strict=True)  # type: ignore[union-attr, arg-type]
     )
     assert last < first / 5

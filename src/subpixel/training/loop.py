@@ -191,9 +191,7 @@ class Run:
         config = self.config.optimiser
         rate = self.config.schedule.rate
         groups = self.network.parameter_groups(config.last_layer_rate)
-        for (
-            group
-        ) in groups:  # each its own, and on the device, so that a recorded step reads what it is by then
+        for group in groups:  # each its own, on the device: a recorded step reads what it is by then
             group["lr"] = torch.tensor(rate, device=self.device)
         on_gpu = self.device.type == "cuda"
         if config.name == "sgd":
