@@ -2,9 +2,10 @@
 
     python benchmarks/cold_start.py [--rounds 7]
 
-`subpixel upscale` of one 640x360 PNG, x3, as a whole process: with an empty folder for compiled networks, and
-again with what the first run left there, in turn; and within a process, compiling and loading the kernel that
-it needs. Writes ``benchmarks/results/cold-start-KIND.json`` for this kind of processor.
+`subpixel upscale` of one 640x360 PNG, x3, as a whole process: as it chooses by itself; and with the engine
+`halide` and ESPCN, with an empty folder for compiled networks, and again with what the first run left there,
+in turn; and within a process, compiling and loading the kernel that this needs. Writes
+``benchmarks/results/cold-start-KIND.json`` for this kind of processor.
 """
 
 import argparse
@@ -29,7 +30,10 @@ from subpixel.networks import packaged
 ROOT = Path(__file__).parents[1]
 
 
-def command_seconds(picture: Path, output: Path, cache: Path) -> float:
+HALIDE = ("-m", "espcn-t91-x3", "--engine", "halide")
+
+
+def command_seconds(picture: Path, output: Path, cache: Path, *options: str) -> float:
     started = time.perf_counter()
     subprocess.run(
         [
@@ -40,9 +44,8 @@ def command_seconds(picture: Path, output: Path, cache: Path) -> float:
             str(picture),
             "-o",
             str(output),
-            "-m",
-            "espcn-t91-x3",
             "--overwrite",
+            *options,
         ],
         env=os.environ | {"SUBPIXEL_CACHE": str(cache)},
         check=True,
@@ -57,16 +60,23 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     rounds = parser.parse_args().rounds
     plan = make_plan(packaged.find("espcn-t91-x3").description, host_machine(), "int8")
-    times: dict[str, list[float]] = {"first": [], "afterwards": [], "compile": [], "load": []}
+    times: dict[str, list[float]] = {
+        "by default": [],
+        "first": [],
+        "afterwards": [],
+        "compile": [],
+        "load": [],
+    }
     with tempfile.TemporaryDirectory() as folder:
         picture, output = Path(folder) / "in.png", Path(folder) / "out.png"
         noise = np.random.default_rng(0).integers(0, 256, (12, 20, 3), np.uint8)
         Image.fromarray(noise).resize((640, 360), Image.Resampling.BICUBIC).save(picture)
-        command_seconds(picture, output, Path(folder) / "warm")  # Python's own caches
+        command_seconds(picture, output, Path(folder) / "warm", *HALIDE)  # Python's own caches
         for number in range(rounds):
             cache = Path(folder) / str(number)
-            times["first"].append(command_seconds(picture, output, cache))
-            times["afterwards"].append(command_seconds(picture, output, cache))
+            times["by default"].append(command_seconds(picture, output, cache, "-s", "3"))
+            times["first"].append(command_seconds(picture, output, cache, *HALIDE))
+            times["afterwards"].append(command_seconds(picture, output, cache, *HALIDE))
             started = time.perf_counter()
             code = compile_object(plan, "uint8")
             compiled = time.perf_counter()

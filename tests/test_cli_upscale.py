@@ -175,6 +175,24 @@ def test_wrong_arguments(run, arguments):
     assert run(*arguments).exit_code == 2
 
 
+def test_a_single_small_picture_does_not_wait_for_the_compiler(tmp_path):
+    """Whether the network was compiled before or not, so that the same picture becomes the same."""
+    Image.fromarray(picture()).save(tmp_path / "a.png")
+    Image.fromarray(picture()).save(tmp_path / "b.png")
+
+    def engines(*arguments):
+        command = ["upscale", "-o", tmp_path / "out" / "", "--json", "--overwrite", *arguments]
+        result = CliRunner().invoke(app, list(map(str, command)))
+        assert result.exit_code == 0, result.output
+        return [json.loads(line)["engine"] for line in result.stdout.splitlines()]
+
+    (tmp_path / "out").mkdir()
+    assert engines(tmp_path / "a.png") == ["onnxruntime"]
+    assert engines(tmp_path / "a.png", "--engine", "halide") == ["halide"]
+    assert engines(tmp_path / "a.png", tmp_path / "b.png") == ["halide", "halide"]
+    assert engines(tmp_path / "a.png") == ["onnxruntime"]
+
+
 def test_what_became_of_the_input_chooses_the_model(tmp_path):
     """A film counts as compressed, but for YUV4MPEG2; whoever knows better says so."""
     Image.fromarray(picture()).save(tmp_path / "a.png")

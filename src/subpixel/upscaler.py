@@ -44,6 +44,7 @@ class Upscaler:
         *,
         precision: str = "auto",
         threads: int | None = None,
+        pixels: int | None = None,
     ) -> None:
         """Make ``model`` ready to run.
 
@@ -52,6 +53,8 @@ class Upscaler:
             engine: ``"auto"``, the name of an engine, or one that was compiled from this model.
             precision: ``"auto"``, ``"fp32"`` or ``"int8"``; see `subpixel.engines.select.choose`.
             threads: how many CPU threads to use; all by default.
+            pixels: how many of the small pictures it is for in all, if that is known: see
+                `subpixel.engines.select.choose`.
 
         Raises:
             ModelError: the network works on more than one channel.
@@ -68,7 +71,7 @@ class Upscaler:
         else:
             from subpixel.engines.select import choose
 
-            choice = choose(model, engine, precision, threads)
+            choice = choose(model, engine, precision, threads, pixels=pixels)
             self.engine, self._deep, self.reason = choice.engine, choice.deep, choice.reason
         self.model = model
 
@@ -194,6 +197,7 @@ def load(
     engine: str = "auto",
     precision: str = "auto",
     threads: int | None = None,
+    pixels: int | None = None,
 ) -> Upscaler:
     """Load a model and make it ready to run.
 
@@ -206,7 +210,7 @@ def load(
         path: of a model file (``.safetensors``), instead of a name.
         content: instead of a name what the default is to be for: ``"clean"`` sources, which it is for anyway,
             or ``"compressed"`` ones, as JPEGs and films are.
-        engine, precision, threads: see `Upscaler`.
+        engine, precision, threads, pixels: see `Upscaler`.
 
     Raises:
         ModelError: no such model, or its scale is not the one asked for.
@@ -224,18 +228,25 @@ def load(
         model = packaged.find(name, scale=scale)
     else:
         model = packaged.find(scale=scale or DEFAULT_SCALE, content=content or "clean")
-    return Upscaler(model, engine, precision=precision, threads=threads)
+    return Upscaler(model, engine, precision=precision, threads=threads, pixels=pixels)
 
 
 def given_or_loaded(
-    upscaler: Upscaler | None, model: str | None, scale: int | None, content: str | None, otherwise: str
+    upscaler: Upscaler | None,
+    model: str | None,
+    scale: int | None,
+    content: str | None,
+    otherwise: str,
+    pixels: int | None = None,
 ) -> Upscaler:
     """The upscaler that is given, or else one for a model, a scale and a content; ValueError for both.
 
-    ``otherwise`` is the content where nothing says which.
+    ``otherwise`` is the content where nothing says which; for ``pixels`` see `Upscaler`.
     """
     if upscaler is None:
-        return load(model, scale=scale, content=content or (otherwise if model is None else None))
+        return load(
+            model, scale=scale, content=content or (otherwise if model is None else None), pixels=pixels
+        )
     if not (scale is None and model is None and content is None):
         raise ValueError("give an upscaler, or a scale, a model and a content, not both")
     return upscaler

@@ -142,6 +142,7 @@ def upscale(
     WebM or YUV4MPEG2: sound, subtitles, chapters and all else are kept. A file that cannot be enlarged is
     named, and the others are done all the same.
     """
+    from subpixel.images.read import pixels_of
     from subpixel.jobs import plan
     from subpixel.upscaler import load
 
@@ -160,9 +161,19 @@ def upscale(
         model = model or None
         if model and content:
             raise ValueError("give --model or --content, not both")
+        alone = len(todo.jobs) == 1 and not todo.jobs[0].is_video
+        pixels = pixels_of(todo.jobs[0].source) if alone else None
         contents = [content or (None if model else job.content) for job in todo.jobs]
         upscalers = {
-            each: load(model, scale=scale, content=each, engine=engine, precision=precision, threads=threads)
+            each: load(
+                model,
+                scale=scale,
+                content=each,
+                engine=engine,
+                precision=precision,
+                threads=threads,
+                pixels=pixels,
+            )
             for each in dict.fromkeys(contents)
         }
     failed = 0

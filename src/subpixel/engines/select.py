@@ -1,5 +1,6 @@
 """The choice of an engine and a precision, and the reason for it."""
 
+import contextlib
 import os
 from dataclasses import dataclass
 
@@ -14,6 +15,10 @@ PRECISIONS = ("fp32", "int8")
 """Names of the precisions that some engine knows."""
 
 
+FEW_MULTIPLY_ADDS = 1.7e10
+"""Which ONNX Runtime does in 0.1 to 0.5 s on two cores, where compiling a network takes 0.5 to 2."""
+
+
 @dataclass(frozen=True)
 class Choice:
     """Engines compiled for a model, and why they were chosen, in words for people."""
@@ -25,7 +30,14 @@ class Choice:
     reason: str
 
 
-def choose(model: Model, engine: str = "auto", precision: str = "auto", threads: int | None = None) -> Choice:
+def choose(
+    model: Model,
+    engine: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+    *,
+    pixels: int | None = None,
+) -> Choice:
     """Compile a model for the engine asked for, or for the best one that works here.
 
     Args:
@@ -34,6 +46,9 @@ def choose(model: Model, engine: str = "auto", precision: str = "auto", threads:
         precision: a name in `PRECISIONS`, or "auto": int8 where the engine is fast in it, the model has 8-bit
             layers and the samples have 8 bits; else fp32, so that a deeper source keeps its depth.
         threads: CPU threads that the engine may use; by default every CPU available to this process.
+        pixels: how many of LR will be enlarged in all, where that is known. For few of them "auto" takes ONNX
+            Runtime, which is ready at once; whether the network was compiled before makes no difference, so
+            that the same picture becomes the same.
 
     Raises:
         EngineError: an unknown name; the engine asked for is not installed, does not suit this processor or
@@ -51,6 +66,12 @@ def choose(model: Model, engine: str = "auto", precision: str = "auto", threads:
         raise ValueError(f"threads must be at least 1, not {threads}")
     if engine != "auto":
         return _compile(engine, model, precision, threads, "asked for")
+    if pixels is not None and pixels * model.description.macs_per_lr_pixel <= FEW_MULTIPLY_ADDS:
+        # Not in int8, which is not fast in it; or where it is missing: then as for many pixels.
+        with contextlib.suppress(EngineError):
+            return _compile(
+                "onnxruntime", model, precision, threads, "so little is done before halide compiles"
+            )
     passed_over: list[str] = []
     for name in ENGINES:
         why = "the fastest installed" if not passed_over else "; ".join(passed_over)

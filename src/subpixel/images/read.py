@@ -1,5 +1,6 @@
 """Reading still pictures."""
 
+import contextlib
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -57,6 +58,24 @@ def read(path: Path, approve: Callable[[int, int], None]) -> Picture:
         raise UnreadableImage(f"{path}: cannot be decoded as {kind.name} ({reason})") from error
     picture.notices += [str(warning.message) for warning in caught]
     return picture
+
+
+class _MeasuredError(SubpixelError):
+    """Stops reading behind the header."""
+
+
+def pixels_of(path: Path) -> int | None:
+    """How many pixels a picture has, by its header; None where that cannot be read."""
+    pixels = None
+
+    def measure(width: int, height: int) -> None:
+        nonlocal pixels
+        pixels = width * height
+        raise _MeasuredError
+
+    with contextlib.suppress(SubpixelError):
+        read(path, measure)
+    return pixels
 
 
 def _read(path: Path, approve: Callable[[int, int], None], kind: Format) -> Picture:

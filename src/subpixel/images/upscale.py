@@ -12,7 +12,7 @@ from subpixel.files import refuse_input, write_atomically
 from subpixel.images.formats import DEFAULT_QUALITY, FORMATS, MAX_OUTPUT_PIXELS, Format, format_of
 from subpixel.images.picture import Picture, without_opaque_alpha
 from subpixel.images.planes import enlarge
-from subpixel.images.read import read
+from subpixel.images.read import pixels_of, read
 from subpixel.images.write import write
 from subpixel.jobs import Report
 
@@ -64,7 +64,9 @@ def upscale_image(
         raise ValueError(f"quality must be 1 to 100, not {quality}")
     kind = format_of(output)
     refuse_input(output, input)
-    upscaler = given_or_loaded(upscaler, model, scale, content, "clean")
+    upscaler = given_or_loaded(
+        upscaler, model, scale, content, "clean", None if upscaler else pixels_of(input)
+    )
 
     def approve(width: int, height: int) -> None:
         _approve(input, output, kind, width * upscaler.scale, height * upscaler.scale, max_output_pixels)
