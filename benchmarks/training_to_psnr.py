@@ -4,9 +4,10 @@
 
 ESPCN for x3 by `configs/espcn-t91-x3.toml`, in fp32, on the same batches and from the same hidden layers,
 with a last layer fitted to them: a sub-pixel convolution, the equal transposed convolution, and, behind
-bicubic, one in HR space. Training alone is timed, on one thread; PSNR is of the averaged weights on pictures
-that are not trained on. Each form stops when it has reached the highest of `TARGETS`, or has spent
-`MOST_SECONDS`. Writes ``benchmarks/results/training-to-psnr.json``. Needs `pip install '.[train]'`.
+bicubic, one in HR space. Training alone is timed, by the processor's time of its one thread; PSNR is of the
+averaged weights on pictures that are not trained on. Each form stops when it has reached the highest of
+`TARGETS`, or has spent `MOST_SECONDS`. Writes ``benchmarks/results/training-to-psnr.json``. Needs
+`pip install '.[train]'`.
 """
 
 import argparse
@@ -48,9 +49,9 @@ class TimedRun(Run):
     spent_s = 0.0
 
     def _epoch(self, epoch: int) -> float:
-        started = time.perf_counter()
+        started = time.process_time()
         cost = super()._epoch(epoch)
-        self.spent_s += time.perf_counter() - started
+        self.spent_s += time.process_time() - started
         return cost
 
 
