@@ -5,7 +5,8 @@
 Each shape is `configs/default-x3.toml` cut to 6000 steps, with other layers. It is judged, as fp32, on
 pictures that are neither trained nor tested on, and timed in int8 on the engine `halide`, all in turn. Writes
 ``benchmarks/results/sweep.json`` after each shape, and goes on from it: shapes that it has, and whose weights
-lie in ``runs/sweep``, are not trained again. Draws ``docs/figures/sweep.png``.
+lie in ``runs/sweep``, are not trained again. Draws ``docs/figures/sweep.png``, and writes the table of
+`docs/models.md`.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from shared import with_table
 
 from subpixel.benchmark.measure import machine_name, medians_in_turn_ms
 from subpixel.calibration import calibrate
@@ -32,7 +34,12 @@ from subpixel.training.loop import Run, describe
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "sweep.json"
+PAGE = ROOT / "docs" / "models.md"
 EPOCHS, SCALE = 12, 3
+
+
+LABEL_LEFT, LABEL_UP = ("7 x 16 (default)", "7 x 16, 5x5 first"), ("7 x 16, 5x5 first", "9 x 16")
+"""Which names stand so beside their points in the drawing, not to lie on others."""
 
 
 def stack(*widths: int, **changes: Any) -> NetworkConfig:
@@ -104,10 +111,19 @@ def draw(shapes: dict[str, dict[str, Any]], path: Path) -> None:
     for name, row in shapes.items():
         ours = name[0].isdigit()
         axes.plot(row["ms"], row["psnr_db"], "o" if ours else "s", color=OKABE_ITO[0 if ours else 1])
+        left, up = name in LABEL_LEFT, 4 if name in LABEL_UP else -3
         axes.annotate(
-            name, (row["ms"], row["psnr_db"]), textcoords="offset points", xytext=(6, -3), fontsize=8
+            name,
+            (row["ms"], row["psnr_db"]),
+            textcoords="offset points",
+            xytext=(-6 if left else 6, up),
+            ha="right" if left else "left",
+            fontsize=8,
         )
     axes.set_xscale("log")
+    ticks = (2, 3, 4, 5, 6, 8, 12)
+    axes.set_xticks(ticks, labels=[str(tick) for tick in ticks])
+    axes.minorticks_off()
     axes.margins(0.2, 0.1)
     axes.set_xlabel("ms for 640x360 to 1920x1080, int8")
     axes.set_ylabel("PSNR in dB after 6000 steps, fp32, held-out pictures")
@@ -141,6 +157,19 @@ def main() -> None:
         shapes[name]["ms"] = round(median, 2)
     write(shapes)
     draw(shapes, ROOT / "docs" / "figures" / "sweep.png")
+    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), "sweep", table()), encoding="utf-8")
+
+
+def table() -> str:
+    stored = json.loads(RESULTS.read_text())
+    lines = [
+        f"{stored['machine']}:\n",
+        "| shape | multiply-adds | ms | PSNR (dB) |",
+        "| --- | --- | --- | --- |",
+    ]
+    for name, row in sorted(stored["shapes"].items(), key=lambda pair: float(pair[1]["ms"])):
+        lines.append(f"| {name} | {row['macs_per_lr_pixel']} | {row['ms']:.2f} | {row['psnr_db']:.2f} |")
+    return "\n".join(lines)
 
 
 def write(shapes: dict[str, dict[str, Any]]) -> None:

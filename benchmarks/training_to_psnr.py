@@ -6,8 +6,8 @@ ESPCN for x3 by `configs/espcn-t91-x3.toml`, in fp32, on the same batches and fr
 with a last layer fitted to them: a sub-pixel convolution, the equal transposed convolution, and, behind
 bicubic, one in HR space. Training alone is timed, by the processor's time of its one thread; PSNR is of the
 averaged weights on pictures that are not trained on. Each form stops when it has reached the highest of
-`TARGETS`, or has spent `MOST_SECONDS`. Writes ``benchmarks/results/training-to-psnr.json``. Needs
-`pip install '.[train]'`.
+`TARGETS`, or has spent `MOST_SECONDS`. Writes ``benchmarks/results/training-to-psnr.json`` and the table of
+`docs/training.md`. Needs `pip install '.[train]'`.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from shared import with_table
 
 from subpixel.benchmark.measure import machine_name
 from subpixel.training.config import load_config
@@ -27,6 +28,7 @@ from subpixel.training.loop import Progress, Run
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "training-to-psnr.json"
+PAGE = ROOT / "docs" / "training.md"
 
 Kind = Literal["espcn", "espcn-deconvolution", "espcn-enlarged-first"]
 FORMS: dict[str, Kind] = {
@@ -98,6 +100,23 @@ def main() -> None:
         stored["forms"][name] = time_to_targets(kind, datasets)
         print(name, stored["forms"][name], flush=True)
         RESULT.write_text(json.dumps(stored, indent=2) + "\n")
+    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), "time to a PSNR", table()), encoding="utf-8")
+
+
+def table() -> str:
+    """Seconds, and steps in brackets, until each target."""
+    stored = json.loads(RESULT.read_text())
+    targets = stored["targets_db"]
+    lines = [
+        f"{stored['machine']}:\n",
+        f"| form | start (dB) | {' | '.join(f'{target} dB' for target in targets)} |",
+        "|" + " --- |" * (len(targets) + 2),
+    ]
+    for name, form in stored["forms"].items():
+        cells = [f"{one['seconds']} s ({one['steps']})" for one in form["reached"]]
+        cells += ["not reached"] * (len(targets) - len(cells))
+        lines.append(f"| {name} | {form['start_db']:.2f} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -184,6 +184,16 @@ def test_the_table_of_compressed_sources_is_the_measured_one(monkeypatch: pytest
         assert measured["digest"] == content.digest(name), f"{name} has changed: measure it anew"
 
 
+def test_the_table_of_times_to_a_psnr_is_the_measured_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    training_to_psnr = benchmark("training_to_psnr", monkeypatch)
+    assert training_to_psnr.table() in (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+
+
+def test_the_sweeps_table_is_the_measured_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = benchmark("sweep", monkeypatch)
+    assert sweep.table() in (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+
+
 def test_the_papers_page_is_written_from_its_results(monkeypatch: pytest.MonkeyPatch) -> None:
     paper = benchmark("paper", monkeypatch)
     page = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
