@@ -150,7 +150,7 @@ def quality_against_time(
         axes.plot(
             row["milliseconds"],
             row["psnr_db"],
-            "o^sDvP*X"[number % 8],
+            "o^sDvP*X"[(number + number // 8) % 8],  # beyond 8 other pairs of marker and colour
             color=OKABE_ITO[number % 8],
             markersize=9,
             label=f"{row['method']} ({row['engine'] or 'NumPy'})",
