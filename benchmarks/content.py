@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from shared import RAW_SIZE, digest, with_table
+from shared import RAW_SIZE, digest, markdown_table, with_table
 
 from subpixel.drawing import save_figure
 from subpixel.evaluation.enlargers import Enlarger, find_enlarger
@@ -89,25 +89,22 @@ def table() -> str:
     """``default`` / ``default-compressed``, for `docs/models.md`."""
     stored = json.loads(RESULT.read_text())
 
-    def line(*cells: str) -> str:
-        return f"| {' | '.join(cells)} |"
-
     def means(clips: dict[str, dict[str, float]], key: str) -> float:
         return float(np.mean([clip[key] for clip in clips.values()]))
 
     jpeg, h264 = (["clean", *map(str, steps)] for steps in (QUALITIES, RATE_FACTORS))
-    lines = [line("", "clean", f"JPEG {QUALITIES[0]}", *jpeg[2:]), line(*["---"] * (len(jpeg) + 1))]
+    of_pictures, of_clips = [], []
     for scale in (2, 3, 4):
         one, other = (stored[f"{name}-x{scale}"]["jpeg"] for name in NAMES)
         for called in SETS.values():
             cells = (f"{one[called][key]:.2f} / {other[called][key]:.2f}" for key in jpeg)
-            lines.append(line(f"x{scale}, {called}", *cells))
-    lines += ["", line("", "clean", f"CRF {RATE_FACTORS[0]}", *h264[2:]), line(*["---"] * (len(h264) + 1))]
-    for scale in (2, 3, 4):
+            of_pictures.append((f"x{scale}, {called}", *cells))
         one, other = (stored[f"{name}-x{scale}"]["h264"] for name in NAMES)
         cells = (f"{means(one, key):.2f} / {means(other, key):.2f}" for key in h264)
-        lines.append(line(f"x{scale}, mean of {len(one)} clips", *cells))
-    return "\n".join(lines)
+        of_clips.append((f"x{scale}, mean of {len(one)} clips", *cells))
+    pictures_head = ("", "clean", f"JPEG {QUALITIES[0]}", *jpeg[2:])
+    clips_head = ("", "clean", f"CRF {RATE_FACTORS[0]}", *h264[2:])
+    return f"{markdown_table(pictures_head, of_pictures)}\n\n{markdown_table(clips_head, of_clips)}"
 
 
 def draw(datasets: Path, scale: int = 2, quality: int = 50) -> None:

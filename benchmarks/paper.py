@@ -20,7 +20,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from shared import RAW_SIZE, digest, with_table
+from shared import RAW_SIZE, digest, markdown_table, with_table
 
 from subpixel.benchmark.measure import machine_name
 from subpixel.drawing import save_figure
@@ -190,7 +190,7 @@ def quality_table(scale: int) -> str:
     """Our PSNR and, in brackets, the paper's."""
     stored = json.loads((RESULTS / "paper.json").read_text())
     names = list(SETS.values())
-    lines = [f"| x{scale} | {' | '.join(names)} |", "|" + " --- |" * (len(names) + 1)]
+    rows = []
     for name, row in METHODS[scale].items():
         key = name if name != "bicubic" else f"bicubic-x{scale}"
         if key not in stored:
@@ -200,8 +200,8 @@ def quality_table(scale: int) -> str:
             theirs = [one.psnr_db for one in published(KNOWN[called], scale) if one.method == row]
             ours = f"{stored[key]['psnr_db'][called]:.2f}"
             cells.append(f"{ours} ({theirs[0]:.2f})" if theirs else ours)
-        lines.append(f"| {row or 'ours alone'}: `{name}` | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append((f"{row or 'ours alone'}: `{name}`", *cells))
+    return markdown_table((f"x{scale}", *names), rows)
 
 
 def video_table(scale: int) -> str:
@@ -223,37 +223,31 @@ def video_table(scale: int) -> str:
 
 def time_table() -> str:
     stored = json.loads((RESULTS / "paper-times.json").read_text())
-    lines = [
-        f"{stored['machine']}, {stored['threads']} threads:\n",
-        "| method | runs by | Set14 x3, a picture (ms) | 1920x1080 x3 (ms) | 1920x1080 x4 (ms) |",
-        "| --- | --- | --- | --- | --- |",
-    ]
-    frames = stored["1920x1080"]
+    head = ("method", "runs by", "Set14 x3, a picture (ms)", "1920x1080 x3 (ms)", "1920x1080 x4 (ms)")
+    rows, frames = [], stored["1920x1080"]
     for row in stored["Set14 x3"]:
         name = row["method"]
-        at_4 = frames["x4"].get(name.replace("-x3", "-x4"), "")
-        cells = f"{row['milliseconds']:.1f} | {frames['x3'][name]} | {at_4}"
-        lines.append(f"| `{name}` | {row['engine'] or 'NumPy'} | {cells} |")
-    return "\n".join(lines)
+        at_3, at_4 = frames["x3"][name], frames["x4"].get(name.replace("-x3", "-x4"), "")
+        rows.append(
+            (f"`{name}`", row["engine"] or "NumPy", f"{row['milliseconds']:.1f}", str(at_3), str(at_4))
+        )
+    return f"{stored['machine']}, {stored['threads']} threads:\n\n{markdown_table(head, rows)}"
 
 
 def gpu_table() -> str:
     """Times on a CUDA GPU, as `gpu.py` stored them, in fp32 and, in brackets, in fp16."""
     stored = json.loads((RESULTS / "gpu.json").read_text())
     fp32, fp16 = stored["milliseconds"]["fp32"], stored["milliseconds"]["fp16"]
-    columns = list(fp32)
-    lines = [
-        f"{stored['machine']}, by PyTorch {stored['torch'].partition('+')[0]}:\n",
-        f"| network | {' | '.join(f'{column} (ms)' for column in columns)} |",
-        "|" + " --- |" * (len(columns) + 1),
-    ]
+    columns, rows = list(fp32), []
     for name in fp32[columns[0]]:
         cells = (
             f"{fp32[column][name]:.2f}" + (f" ({fp16[column][name]:.2f})" if name in fp16[column] else "")
             for column in columns
         )
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append((name, *cells))
+    head = ("network", *(f"{column} (ms)" for column in columns))
+    by = f"{stored['machine']}, by PyTorch {stored['torch'].partition('+')[0]}"
+    return f"{by}:\n\n{markdown_table(head, rows)}"
 
 
 TABLES: dict[str, Callable[[], str]] = {

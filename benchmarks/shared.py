@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Iterable, Sequence
 
 from subpixel.networks import packaged
 
@@ -13,6 +14,11 @@ def digest(name: str) -> str:
     """Of a packaged model's file, by which a result tells of which weights it is; "" where there is none."""
     path = packaged.path(name)
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path else ""
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of Markdown."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
 
 
 def with_table(page: str, name: str, table: str) -> str:

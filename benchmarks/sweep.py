@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from shared import with_table
+from shared import markdown_table, with_table
 
 from subpixel.benchmark.measure import machine_name, medians_in_turn_ms
 from subpixel.calibration import calibrate
@@ -162,14 +162,11 @@ def main() -> None:
 
 def table() -> str:
     stored = json.loads(RESULTS.read_text())
-    lines = [
-        f"{stored['machine']}:\n",
-        "| shape | multiply-adds | ms | PSNR (dB) |",
-        "| --- | --- | --- | --- |",
+    rows = [
+        (name, str(row["macs_per_lr_pixel"]), f"{row['ms']:.2f}", f"{row['psnr_db']:.2f}")
+        for name, row in sorted(stored["shapes"].items(), key=lambda pair: float(pair[1]["ms"]))
     ]
-    for name, row in sorted(stored["shapes"].items(), key=lambda pair: float(pair[1]["ms"])):
-        lines.append(f"| {name} | {row['macs_per_lr_pixel']} | {row['ms']:.2f} | {row['psnr_db']:.2f} |")
-    return "\n".join(lines)
+    return f"{stored['machine']}:\n\n{markdown_table(('shape', 'multiply-adds', 'ms', 'PSNR (dB)'), rows)}"
 
 
 def write(shapes: dict[str, dict[str, Any]]) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from shared import with_table
+from shared import markdown_table, with_table
 
 from subpixel.benchmark.measure import machine_name
 from subpixel.training.config import load_config
@@ -107,16 +107,13 @@ def table() -> str:
     """Seconds, and steps in brackets, until each target."""
     stored = json.loads(RESULT.read_text())
     targets = stored["targets_db"]
-    lines = [
-        f"{stored['machine']}:\n",
-        f"| form | start (dB) | {' | '.join(f'{target} dB' for target in targets)} |",
-        "|" + " --- |" * (len(targets) + 2),
-    ]
+    rows = []
     for name, form in stored["forms"].items():
         cells = [f"{one['seconds']} s ({one['steps']})" for one in form["reached"]]
         cells += ["not reached"] * (len(targets) - len(cells))
-        lines.append(f"| {name} | {form['start_db']:.2f} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append((name, f"{form['start_db']:.2f}", *cells))
+    head = ("form", "start (dB)", *(f"{target} dB" for target in targets))
+    return f"{stored['machine']}:\n\n{markdown_table(head, rows)}"
 
 
 if __name__ == "__main__":

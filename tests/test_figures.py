@@ -108,6 +108,12 @@ def test_the_command(photos, tmp_path):
     assert "exists already; pass --overwrite" in again.stderr
 
 
+def test_bicubic_alone_is_nothing_to_draw(tmp_path):
+    result = CliRunner().invoke(app, ["figures", "-o", str(tmp_path / "a"), "-m", "bicubic"])
+    assert result.exit_code == 2
+    assert "name one with -m" in result.stderr
+
+
 def test_wrong_usage(tmp_path):
     result = CliRunner().invoke(app, ["figures", "-o", str(tmp_path / "f"), "-s", "7"])
     assert result.exit_code == 2

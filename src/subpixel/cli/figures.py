@@ -43,12 +43,12 @@ def figures(
 
     with exiting(2, ValueError, SubpixelError):
         chosen = model or [name for name in packaged.names() if name.endswith(f"-x{scale}")]
+        chosen = [name for name in chosen if name != "bicubic"]  # which all are compared with anyway
         if not chosen:
             raise ValueError(f"there is no packaged model for x{scale}; name one with -m")
         enlargers = [
             find_enlarger(name, scale=scale, engine=engine, precision=precision, threads=threads)
             for name in chosen
-            if name != "bicubic"  # which all are compared with anyway
         ]
     with exiting(1, SubpixelError):
         try:

@@ -142,7 +142,6 @@ def upscale(
     WebM or YUV4MPEG2: sound, subtitles, chapters and all else are kept. A file that cannot be enlarged is
     named, and the others are done all the same.
     """
-    from subpixel.images.read import pixels_of
     from subpixel.jobs import plan
     from subpixel.upscaler import load
 
@@ -161,8 +160,11 @@ def upscale(
         model = model or None
         if model and content:
             raise ValueError("give --model or --content, not both")
-        alone = len(todo.jobs) == 1 and not todo.jobs[0].is_video
-        pixels = pixels_of(todo.jobs[0].source) if alone else None
+        pixels = None
+        if len(todo.jobs) == 1 and not todo.jobs[0].is_video:
+            from subpixel.images.read import pixels_of  # a film needs nothing of it
+
+            pixels = pixels_of(todo.jobs[0].source)
         contents = [content or (None if model else job.content) for job in todo.jobs]
         upscalers = {
             each: load(

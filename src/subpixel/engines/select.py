@@ -14,7 +14,6 @@ ENGINES = ("halide", "onnxruntime", "numpy")
 PRECISIONS = ("fp32", "int8")
 """Names of the precisions that some engine knows."""
 
-
 FEW_MULTIPLY_ADDS = 1.7e10
 """Which ONNX Runtime does in 0.1 to 0.5 s on two cores, where compiling a network takes 0.5 to 2."""
 
@@ -67,7 +66,7 @@ def choose(
     if engine != "auto":
         return _compile(engine, model, precision, threads, "asked for")
     if pixels is not None and pixels * model.description.macs_per_lr_pixel <= FEW_MULTIPLY_ADDS:
-        # Not in int8, which is not fast in it; or where it is missing: then as for many pixels.
+        # It has no int8, and may be missing: then as for many pixels.
         with contextlib.suppress(EngineError):
             return _compile(
                 "onnxruntime", model, precision, threads, "so little is done before halide compiles"
