@@ -4,7 +4,8 @@
 
 `subpixel upscale` of one 640x360 PNG, x3, as a whole process: as it chooses by itself; and with the engine
 `halide` and ESPCN, with an empty folder for compiled networks, and again with what the first run left there,
-in turn; and within a process, compiling and loading the kernel that this needs. Writes
+in turn; and within a process, compiling and loading the kernel that this needs, and compiling that of
+`default`. Writes
 ``benchmarks/results/cold-start-KIND.json`` for this kind of processor.
 """
 
@@ -59,13 +60,17 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=7)
     rounds = parser.parse_args().rounds
-    plan = make_plan(packaged.find("espcn-t91-x3").description, host_machine(), "int8")
+    plan, plan_of_default = (
+        make_plan(packaged.find(name).description, host_machine(), "int8")
+        for name in ("espcn-t91-x3", "default-x3")
+    )
     times: dict[str, list[float]] = {
         "by default": [],
         "first": [],
         "afterwards": [],
         "compile": [],
         "load": [],
+        "compile default": [],
     }
     with tempfile.TemporaryDirectory() as folder:
         picture, output = Path(folder) / "in.png", Path(folder) / "out.png"
@@ -83,6 +88,9 @@ def main() -> None:
             Kernel(code)
             times["compile"].append(compiled - started)
             times["load"].append(time.perf_counter() - compiled)
+            started = time.perf_counter()
+            compile_object(plan_of_default, "uint8")
+            times["compile default"].append(time.perf_counter() - started)
     stored = {
         "machine": machine_name(),
         "kind": host_kind(),

@@ -93,6 +93,17 @@ def test_the_costs_of_training_steps_are_the_measured_ones() -> None:
         ) in page
 
 
+def test_the_paces_of_training_are_the_measured_ones() -> None:
+    measured = json.loads((ROOT / "benchmarks" / "results" / "training-gpu.json").read_text())
+    page = " ".join((ROOT / "docs" / "training.md").read_text(encoding="utf-8").split())
+    for one in measured["alone"]:
+        compiled = f"{one['compiled_ms']:.1f}" if "compiled_ms" in one else ""
+        row = f"| {one['network']} | {one['batch']} | {one['replayed_ms']:.1f} | {compiled}"
+        assert row.strip() in page
+    cpu = measured["one thread of an Intel Xeon with AMX (PyTorch 2.13.0), default-x3, T91 alone"]
+    assert f"take {cpu['compiled_ms_a_step']:.0f} ms instead of {cpu['ms_a_step']:.0f}" in page
+
+
 def test_the_times_of_a_first_run_are_the_measured_ones() -> None:
     measured = json.loads((ROOT / "benchmarks" / "results" / "cold-start-vnni.json").read_text())
     page = " ".join((ROOT / "docs" / "engine.md").read_text(encoding="utf-8").split())
@@ -106,6 +117,7 @@ def test_the_times_of_a_first_run_are_the_measured_ones() -> None:
     ):
         assert words in page
     amx = json.loads((ROOT / "benchmarks" / "results" / "cold-start-amx.json").read_text())["median_seconds"]
+    assert f"`default` is, compiles for {amx['compile default']:.1f} s" in page
     assert f"takes {amx['by default']:.2f} s, the first time and afterwards" in page
     assert f"with ESPCN {amx['first']:.2f} s and {amx['afterwards']:.2f}" in page
 
