@@ -34,7 +34,7 @@ from subpixel.training.config import (  # noqa: E402
     load_config,
 )
 from subpixel.training.data import Batch, Pair, Patches, copies_of, load_pairs, make_pair, turned  # noqa: E402
-from subpixel.training.loop import Run, describe, mean_error  # noqa: E402
+from subpixel.training.loop import PSNR_FLOOR, Run, describe, mean_loss  # noqa: E402
 from subpixel.training.network import (  # noqa: E402
     ExpandedConvolution,
     Network,
@@ -334,10 +334,10 @@ def test_the_loss_before_the_shuffle_is_the_loss_after_it() -> None:
     rng = np.random.default_rng(1)
     phases, target = (torch.from_numpy(rng.random((2, 9, 6, 7))) for _ in range(2))
     after = torch.nn.functional.mse_loss(torch.pixel_shuffle(phases, 3), torch.pixel_shuffle(target, 3))
-    torch.testing.assert_close(mean_error(phases, target, None), after)
+    torch.testing.assert_close(mean_loss(phases, target, None), after)
     halves = torch.zeros(2, 1, 6, 7)
     halves[:, :, :3] = 1
-    weighted = mean_error(phases, target, halves)
+    weighted = mean_loss(phases, target, halves)
     torch.testing.assert_close(weighted, torch.nn.functional.mse_loss(phases[:, :, :3], target[:, :, :3]))
 
 
@@ -501,8 +501,8 @@ def test_pictures_for_validation_are_not_trained_on(
 def test_the_loss_is_absolute_at_first(small: TrainingConfig, pictures: Path, tmp_path: Path) -> None:
     phases, target = torch.tensor([0.0, 3.0]), torch.tensor([1.0, 0.0])
     batch = Batch(torch.zeros(1), target, None)
-    assert float(mean_error(phases, batch.target, batch.weight, power=1)) == 2
-    assert float(mean_error(phases, batch.target, batch.weight)) == 5
+    assert float(mean_loss(phases, batch.target, batch.weight, "l1")) == 2
+    assert float(mean_loss(phases, batch.target, batch.weight)) == 5
     costs: dict[int, list[float]] = {0: [], 1: []}
     for epochs, seen in costs.items():
         config = replace(small, optimiser=replace(small.optimiser, l1_epochs=epochs))
@@ -510,6 +510,46 @@ def test_the_loss_is_absolute_at_first(small: TrainingConfig, pictures: Path, tm
         run.train(lambda progress, seen=seen: seen.append(progress.cost))  # type: ignore[misc]
     assert costs[1][0] > 2 * costs[0][0], "errors below 1 are smaller squared"
     assert costs[1][1] < 2 * costs[0][1], "and squared they are from then on"
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_patches_count_by_their_psnr(weighted: bool) -> None:
+    """An easy patch and a hard one pull alike, each by the gradient of its error over its error."""
+    target = torch.rand(2, 4, 5, 6, generator=torch.Generator().manual_seed(1))
+    error = torch.cat([torch.full((1, 4, 5, 6), 0.02), torch.full((1, 4, 5, 6), 0.2)])
+    error[:, :, 2:] *= -1
+    phases = (target + error).requires_grad_()
+    weight = None
+    if weighted:  # what does not count is far off, and changes nothing
+        weight = torch.zeros(2, 1, 5, 6)
+        weight[0, :, 1:4], weight[1, :, :, :2] = 1, 1
+        phases = torch.where(weight > 0, phases, target + 9).detach().requires_grad_()
+    result = mean_loss(phases, target, weight, "psnr")
+    assert float(result.detach()) == pytest.approx(
+        5 * (math.log10(0.02**2 + PSNR_FLOOR) + math.log10(0.2**2 + PSNR_FLOOR)), rel=1e-5
+    )
+    result.backward()  # type: ignore[no-untyped-call]
+    assert phases.grad is not None
+    for patch, size in enumerate((0.02, 0.2)):
+        counted = 120 if weight is None else int(4 * weight[patch].sum())
+        expected = 10 / math.log(10) / 2 * 2 * size / (size**2 + PSNR_FLOOR) / counted
+        found = phases.grad[patch].abs()
+        assert float(found.max()) == pytest.approx(expected, rel=1e-4)
+        assert int((found > 0).sum()) == counted
+
+
+def test_the_loss_of_a_configuration_is_minimised(
+    small: TrainingConfig, pictures: Path, tmp_path: Path
+) -> None:
+    """In dB: the first epoch's cost is near minus the PSNR that the network starts with."""
+    config = replace(small, optimiser=replace(small.optimiser, loss="psnr"))
+    run = Run(config, pictures, tmp_path / "psnr", CPU)
+    started_at, costs = run.validate(), []
+    run.train(lambda progress: costs.append(progress.cost))
+    assert abs(costs[0] + started_at) < 6
+    plateau = replace(config.schedule, kind="plateau")
+    with pytest.raises(ConfigError, match='not with loss = "psnr"'):
+        replace(config, schedule=plateau)
 
 
 def test_rounding_leaves_so_many_levels() -> None:

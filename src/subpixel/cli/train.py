@@ -102,6 +102,6 @@ def _show(progress: "Progress", config: "TrainingConfig") -> None:
         else f"  {config.validation.folder} {progress.validation_psnr_db:.3f} dB"
     )
     _say(
-        f"epoch {progress.epoch}/{progress.epochs}  cost {progress.cost:.3e}  rate {progress.rate:.2e}{psnr}"
+        f"epoch {progress.epoch}/{progress.epochs}  cost {progress.cost:.4g}  rate {progress.rate:.2e}{psnr}"
         f"  {progress.seconds:.0f} s, ETA {hours}:{rest // 60:02d}:{rest % 60:02d}"
     )

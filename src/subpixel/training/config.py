@@ -94,9 +94,12 @@ class OptimiserConfig:
     """The last layer's learning rate over the others'; 0.1 in the paper."""
     basis_every: int = 10
     """For "soap": steps between updates of its bases."""
+    loss: Literal["mse", "psnr"] = "mse"
+    """"mse" is the paper's (equation 5): the mean over all pixels, in which patches full of detail have most
+    of the say. "psnr" is the mean of patches' PSNR (less is better: its negative, in dB), as test sets are
+    judged by the mean over pictures, in which an easy one has as much say as a hard one."""
     l1_epochs: int = 0
-    """So many epochs at the start minimise the mean absolute error; then it is the mean squared one, which
-    PSNR is made of."""
+    """So many epochs at the start minimise the mean absolute error instead of ``loss``."""
     loss_scale: float = 1.0
     """The loss is this times the mean squared error of samples in [0, 1]. Matters to "sgd" alone."""
     ema: float = 0.0
@@ -214,6 +217,10 @@ class TrainingConfig:
             raise ConfigError('patches.sampling = "random" needs patches.batches_per_epoch')
         if self.schedule.final_rate > self.schedule.rate:
             raise ConfigError("schedule.final_rate is above schedule.rate")
+        if self.schedule.kind == "plateau" and self.optimiser.loss == "psnr":
+            raise ConfigError(
+                'schedule.kind = "plateau" compares costs by their ratio: not with loss = "psnr"'
+            )
         if not 0 < self.schedule.factor < 1:
             raise ConfigError(f"schedule.factor must lie between 0 and 1, not {self.schedule.factor}")
         if self.quantisation.levels < 0 or self.quantisation.levels == 1:

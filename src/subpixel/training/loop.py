@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -30,6 +30,11 @@ from subpixel.training.tnrd import TNRD, TnrdModel
 
 CHECKPOINT = "checkpoint.safetensors"
 
+Loss: TypeAlias = Literal["l1", "mse", "psnr"]
+PSNR_FLOOR = 1e-4
+"""Added to a patch's mean squared error before its logarithm is taken: 40 dB. A flat patch, which any network
+renders to within rounding, would otherwise have more say than all that there is to learn from."""
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -38,7 +43,7 @@ class Progress:
     epoch: int
     epochs: int
     cost: float
-    """Mean error over the epoch, squared or absolute as it was minimised, of samples in [0, 1]."""
+    """Mean loss over the epoch, the one that was minimised, of samples in [0, 1]."""
     rate: float
     validation_psnr_db: float | None
     seconds: float
@@ -268,14 +273,14 @@ class Run:
         bf16 = bf16 and epoch < config.schedule.max_epochs - config.precision.fp32_epochs
         quantisation = config.quantisation
         self.network.levels = quantisation.levels if epoch >= quantisation.from_epoch else 0
-        power: Literal[1, 2] = 1 if epoch < config.optimiser.l1_epochs else 2
-        kind = bf16, power, self.network.levels
+        loss: Loss = "l1" if epoch < config.optimiser.l1_epochs else config.optimiser.loss
+        kind = bf16, loss, self.network.levels
         rng = np.random.default_rng([config.seed, epoch, 1])
         count = self.patches.batches_per_epoch
         self._cost.zero_()
 
         def step(lr: Tensor, target: Tensor, weight: Tensor | None) -> None:
-            self._step(lr, target, weight, bf16=bf16, power=power)
+            self._step(lr, target, weight, bf16=bf16, loss=loss)
 
         for index, batch in enumerate(self.patches.epoch(epoch)):
             done = epoch * count + index
@@ -291,15 +296,13 @@ class Run:
                 self.optimiser.turn()
         return float(self._cost) / count
 
-    def _step(
-        self, lr: Tensor, target: Tensor, weight: Tensor | None, *, bf16: bool, power: Literal[1, 2]
-    ) -> None:
+    def _step(self, lr: Tensor, target: Tensor, weight: Tensor | None, *, bf16: bool, loss: Loss) -> None:
         """Move the weights and their average by what one batch says; add its cost to the epoch's."""
         # Weights are used once, so nothing is gained by keeping what they were cast to.
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16, cache_enabled=False):
             network = self._fused if bf16 else self.network
             phases = network(lr.contiguous(memory_format=torch.channels_last))[: len(target)]
-        cost = mean_error(phases.float(), target, weight, power)
+        cost = mean_loss(phases.float(), target, weight, loss)
         self.optimiser.zero_grad(set_to_none=True)
         (cost * self.config.optimiser.loss_scale).backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
@@ -339,16 +342,24 @@ class Run:
         return self.average.to_model(self.config.name, facts)
 
 
-def mean_error(phases: Tensor, target: Tensor, weight: Tensor | None, power: Literal[1, 2] = 2) -> Tensor:
-    """The mean of the pixels' errors, absolute or squared, over those that count.
+def mean_loss(phases: Tensor, target: Tensor, weight: Tensor | None, loss: Loss = "mse") -> Tensor:
+    """One number for a batch's errors, over the pixels that count.
 
-    Squared it is the paper's loss (equation 5); before the shuffle it is the same number.
+    Absolute or squared it is their mean; squared it is the paper's loss (equation 5), and before the shuffle
+    the same number as after it. "psnr" is the mean of the patches' ``10 log10(mse + PSNR_FLOOR)``.
     """
     errors = phases - target
-    errors = errors.abs() if power == 1 else errors.square()
-    if weight is None:
-        return errors.mean()
-    return (errors * weight).sum() / (weight.sum() * errors.shape[1])
+    errors = errors.abs() if loss == "l1" else errors.square()
+    if weight is not None:
+        errors, weight = errors * weight, weight.expand_as(errors)
+    if loss == "psnr":
+        each = (
+            errors.flatten(1).mean(1)
+            if weight is None
+            else errors.flatten(1).sum(1) / weight.flatten(1).sum(1)
+        )
+        return 10 * (each + PSNR_FLOOR).log10().mean()
+    return errors.mean() if weight is None else errors.sum() / weight.sum()
 
 
 def choose_device(name: str) -> torch.device:
