@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from subpixel.evaluation.protocol import pictures
 from subpixel.training.config import NetworkConfig
 from subpixel.training.loop import describe
-from subpixel.training.network import DeconvolutionNetwork, Network, bicubic
+from subpixel.training.network import Bicubic, DeconvolutionNetwork, Network
 from subpixel.training.tnrd import TNRD
 
 RESULT = Path(__file__).parent / "results" / "gpu.json"
@@ -42,7 +42,7 @@ def methods(scale: int, dtype: torch.dtype, device: torch.device) -> dict[str, E
     def shuffled(network: nn.Module) -> Enlarge:
         return lambda lr: nn.functional.pixel_shuffle(network(lr), scale)
 
-    result: dict[str, Enlarge] = {"bicubic": lambda lr: bicubic(lr, scale)}
+    result: dict[str, Enlarge] = {"bicubic": ready(Bicubic(scale))}
     for kind in ("srcnn-915", "srcnn-955", "espcn-enlarged-first", "espcn"):
         network = Network(describe(NetworkConfig(kind, scale, "tanh")))
         result[kind] = shuffled(ready(network))

@@ -36,9 +36,9 @@ from subpixel.training.config import (  # noqa: E402
 from subpixel.training.data import Batch, Pair, Patches, copies_of, load_pairs, make_pair, turned  # noqa: E402
 from subpixel.training.loop import PSNR_FLOOR, Run, describe, mean_loss  # noqa: E402
 from subpixel.training.network import (  # noqa: E402
+    Bicubic,
     ExpandedConvolution,
     Network,
-    bicubic,
     fit_last_layer,
     initialise,
 )
@@ -111,11 +111,14 @@ def stack_with_rounding(small: TrainingConfig) -> TrainingConfig:
 
 
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # by PyTorch itself
+@pytest.mark.parametrize("kind", ["stack", "srcnn-915"])
 def test_a_compiled_run_is_the_same_training(
-    small: TrainingConfig, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, small: TrainingConfig, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without the C++ compiler that fusing takes: what is traced and differentiated is the same."""
     config = stack_with_rounding(small)
+    if kind == "srcnn-915":
+        config = replace(config, network=NetworkConfig(kind, 3), quantisation=QuantisationConfig())  # type: ignore[arg-type]
     compiled = []
 
     def trace(network: torch.nn.Module) -> object:
@@ -803,7 +806,7 @@ def test_bicubic_in_torch() -> None:
     lr = torch.rand(2, 3, 7, 9)
     for scale in (1, 2, 3, 4):
         expected = np.stack([[imresize(plane, scale) for plane in image] for image in lr.numpy()])
-        np.testing.assert_allclose(bicubic(lr, scale).numpy(), expected, atol=2e-6)
+        np.testing.assert_allclose(Bicubic(scale)(lr).numpy(), expected, atol=2e-6)
 
 
 def test_halved_pictures(pictures: Path) -> None:

@@ -3,7 +3,6 @@
 import copy
 import math
 from abc import ABC, abstractmethod
-from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -85,6 +84,8 @@ class Network(Trainable):
         """
         super().__init__()
         self.description = description
+        bicubic = description.enlargement == "bicubic"
+        self.enlarge = Bicubic(description.scale) if bicubic else nn.Identity()
         self.layers = nn.ModuleList(
             ExpandedConvolution(layer.inputs, layer.outputs, layer.kernel, expansion * layer.inputs)
             if expansion and layer.inputs > description.channels
@@ -103,8 +104,7 @@ class Network(Trainable):
 
     def features(self, lr: Tensor) -> Tensor:
         """The input of the last convolution."""
-        if self.description.enlargement == "bicubic":
-            lr = bicubic(lr, self.description.scale)
+        lr = self.enlarge(lr)
         for layer, activation in zip(self.layers[:-1], self.activations[:-1], strict=True):
             lr = activation(layer(lr))
             if self.levels:
@@ -247,20 +247,23 @@ class DeconvolutionNetwork(Network):
         return equal.to_model(name, facts)
 
 
-@cache
-def _bicubic_kernels(scale: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Kept, because a step that is recorded on a GPU must not wait for the CPU to send them."""
-    return torch.tensor(bicubic_kernels(scale), dtype=dtype, device=device)[:, None]
-
-
-def bicubic(lr: Tensor, scale: int) -> Tensor:
+class Bicubic(nn.Module):
     """`resample.imresize` of ``(N, channels, H, W)`` by an integer factor."""
-    count, channels, height, width = lr.shape
-    kernels = _bicubic_kernels(scale, lr.dtype, lr.device)
-    planes = nn.functional.pad(lr.reshape(-1, 1, height, width), (2, 2, 2, 2), mode="replicate")
-    phases = nn.functional.conv2d(planes, kernels)
-    hr = nn.functional.pixel_shuffle(phases, scale)
-    return hr.reshape(count, channels, height * scale, width * scale)
+
+    def __init__(self, scale: int) -> None:
+        """Keep the kernels where the network is: a step recorded on a GPU must not wait for the CPU's."""
+        super().__init__()
+        self.scale = scale
+        self.kernels: Tensor
+        kernels = torch.tensor(bicubic_kernels(scale), dtype=torch.float32)[:, None]
+        self.register_buffer("kernels", kernels, persistent=False)
+
+    def forward(self, lr: Tensor) -> Tensor:
+        """Enlarge."""
+        count, channels, height, width = lr.shape
+        planes = nn.functional.pad(lr.reshape(-1, 1, height, width), (2, 2, 2, 2), mode="replicate")
+        hr = nn.functional.pixel_shuffle(nn.functional.conv2d(planes, self.kernels), self.scale)
+        return hr.reshape(count, channels, height * self.scale, width * self.scale)
 
 
 def initialise(

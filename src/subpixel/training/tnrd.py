@@ -21,7 +21,7 @@ from subpixel.files import write_atomically
 from subpixel.model import Facts
 from subpixel.networks.packaged import TNRD_FORMAT
 from subpixel.resample import imresize
-from subpixel.training.network import Trainable, bicubic
+from subpixel.training.network import Bicubic, Trainable
 
 SIDE, STAGES = 7, 5
 FILTERS = SIDE**2 - 1
@@ -47,6 +47,7 @@ class TNRD(Trainable):
         """Filters are a random turn of the DCT's atoms, influence functions zero: so it begins as bicubic."""
         super().__init__()
         self.scale, self.stages = scale, stages
+        self.bicubic = Bicubic(scale)
         turns = torch.linalg.qr(torch.randn(stages, FILTERS, FILTERS, generator=generator))[0]
         self.coefficients = nn.ParameterList(
             turn.clone(memory_format=torch.contiguous_format) for turn in turns
@@ -77,7 +78,7 @@ class TNRD(Trainable):
     def enlarge(self, lr: Tensor) -> Tensor:
         """From ``(N, 1, H, W)`` in [0, 1] to ``(N, 1, scale*H, scale*W)``."""
         small = lr * 255
-        large = bicubic(small, self.scale)
+        large: Tensor = self.bicubic(small)
         for stage in range(self.stages):
             # Expanded for bmm: a plain product would copy its arguments.
             filters = self.filters(stage).expand(len(large), -1, -1)
