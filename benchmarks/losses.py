@@ -1,0 +1,135 @@
+"""What a network is trained to hit: the mean squared error, PSNR, a teacher's pictures, and for how long.
+
+    python benchmarks/losses.py --datasets ../shared/datasets [--threads 1]
+
+Each run is `configs/fast-x3.toml` cut to 6000 steps of 16 patches, without rounding, and with one change. The
+teacher is the packaged `best-x3`: a share of each target is what it makes of the patch (distillation). It is
+judged, as fp32, on pictures that are neither trained nor tested on: the 40 of BSDS500 that the recipe holds
+out, and photographs that come with scikit-image, halved. Writes ``benchmarks/results/losses.json`` after each
+run, and goes on from it; then the table of `docs/models.md`.
+"""
+
+import argparse
+import dataclasses
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import skimage.data
+import torch
+from shared import markdown_table, with_table
+
+from subpixel.benchmark.measure import machine_name
+from subpixel.evaluation.protocol import Degradation
+from subpixel.networks import packaged
+from subpixel.resample import imresize
+from subpixel.training.config import TrainingConfig, load_config
+from subpixel.training.data import Batch, Pair, Patches, make_pair
+from subpixel.training.loop import Run
+from subpixel.training.network import Network
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "losses.json"
+PAGE = ROOT / "docs" / "models.md"
+EPOCHS, BATCH, SCALE = 12, 16, 3
+PHOTOGRAPHS = ("astronaut", "camera", "chelsea", "coffee", "rocket")
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """What one run does otherwise."""
+
+    loss: Literal["mse", "psnr"] = "mse"
+    shrink: tuple[float, ...] = (1.0,)
+    teacher: float = 0.0
+    """The teacher's share of a target."""
+    epochs: int = EPOCHS
+
+
+CHANGES = {
+    "mean squared error": Change(),
+    "a teacher's pictures for half of the target": Change(teacher=0.5),
+    "a teacher's pictures for the target": Change(teacher=1.0),
+    "twice the steps": Change(epochs=2 * EPOCHS),
+    "PSNR": Change(loss="psnr"),
+    "PSNR, copies at 0.8 and 0.6 of the size too": Change(loss="psnr", shrink=(1.0, 0.8, 0.6)),
+}
+
+
+def changed(base: TrainingConfig, change: Change) -> TrainingConfig:
+    replace = dataclasses.replace
+    return replace(
+        base,
+        data=replace(base.data, shrink=change.shrink),
+        patches=replace(base.patches, side_px=40, batch=BATCH),
+        optimiser=replace(base.optimiser, loss=change.loss),
+        schedule=replace(base.schedule, max_epochs=change.epochs),
+        precision=replace(base.precision, fp32_epochs=1),
+        quantisation=replace(base.quantisation, levels=0),
+        validation=replace(base.validation, every_epochs=change.epochs),
+    )
+
+
+class TaughtPatches:
+    """The patches of a run, with a teacher's pictures for a share of each target."""
+
+    def __init__(self, patches: Patches, teacher: Network, share: float) -> None:
+        self.patches, self.teacher, self.share = patches, teacher, share
+        self.batches_per_epoch = patches.batches_per_epoch
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """As of `Patches`."""
+        for batch in self.patches.epoch(number):
+            with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+                told = self.teacher(batch.lr).float()
+            yield dataclasses.replace(batch, target=torch.lerp(batch.target, told, self.share))
+
+
+def train(change: Change, base: TrainingConfig, datasets: Path, photographs: list[Pair]) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run(changed(base, change), datasets, Path(folder), torch.device("cpu"))
+        if change.teacher:
+            model = packaged.find("best", scale=SCALE)
+            teacher = Network(model.description)
+            teacher.load_model(model)
+            teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            run.patches = TaughtPatches(run.patches, teacher, change.teacher)  # type: ignore[assignment]
+        run.train()
+        held_out_db = run.validate()
+        run.validation = photographs
+        photographs_db = run.validate()
+    return {"held_out_db": round(held_out_db, 3), "photographs_db": round(photographs_db, 3)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--datasets", type=Path, default=Path("../shared/datasets"))
+    parser.add_argument("--threads", type=int)
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    base = load_config(ROOT / "configs" / "fast-x3.toml")
+    photographs = [
+        make_pair(imresize(getattr(skimage.data, name)(), 0.5), SCALE, Degradation("bicubic"))
+        for name in PHOTOGRAPHS
+    ]
+    runs: dict[str, Any] = json.loads(RESULTS.read_text())["runs"] if RESULTS.exists() else {}
+    for name, change in CHANGES.items():
+        if name not in runs:
+            runs[name] = train(change, base, options.datasets, photographs)
+            print(name, runs[name], flush=True)
+            RESULTS.write_text(json.dumps({"machine": machine_name(), "runs": runs}, indent=1) + "\n")
+    PAGE.write_text(with_table(PAGE.read_text(), "losses", table(runs)))
+
+
+def table(runs: dict[str, Any]) -> str:
+    rows = [[name, f"{row['held_out_db']:.2f}", f"{row['photographs_db']:.2f}"] for name, row in runs.items()]
+    return markdown_table(["trained for", "40 pictures (dB)", "5 photographs (dB)"], rows)
+
+
+if __name__ == "__main__":
+    main()
