@@ -49,7 +49,7 @@ def models(
         caption="multiply-adds per LR pixel; mean PSNR in dB on luma, LR by bicubic",
     )
     table.add_column("model", no_wrap=True)
-    for heading in ("scale", "parameters", "multiply-\nadds"):
+    for heading in ("parameters", "multiply-\nadds"):  # the scale is part of the name
         table.add_column(heading, justify="right")
     sets = list(dict.fromkeys(name for model in found for name in model.facts.psnr_db))
     for name in sets:
@@ -59,7 +59,6 @@ def models(
         psnr_db = (model.facts.psnr_db.get(name) for name in sets)
         table.add_row(
             model.name,
-            f"x{model.scale}",
             f"{model.description.parameters:,}",
             f"{model.description.macs_per_lr_pixel:,}",
             *("" if value is None else f"{value:.2f}" for value in psnr_db),
