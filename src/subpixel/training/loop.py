@@ -94,6 +94,8 @@ class Run:
         too few for a second compilation to pay.
         """
         self.config, self.datasets, self.folder, self.device = config, datasets, folder, device
+        # What SOAP remembers of a unit that relu has silenced decays into numbers that a CPU is slow at.
+        torch.set_flush_denormal(True)
         generator = torch.Generator().manual_seed(config.seed)
         self.network: Trainable
         if config.network.kind == "tnrd":
