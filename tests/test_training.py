@@ -802,6 +802,31 @@ def test_a_deconvolution_trains_as_the_network_that_it_becomes(
         run.network.load_model(model)
 
 
+@pytest.mark.parametrize("kind", ["espcn", "srcnn-915", "stack"])
+def test_a_centred_start(kind: str, small: TrainingConfig, pictures: Path, tmp_path: Path) -> None:
+    """Sums of hidden units have mean 0 and deviation 0.5 on patches; a fitted start's are on one side of 0."""
+    off_centre = {}
+    for initialisation in ("fitted", "centred"):
+        stack: dict[str, object] = (
+            {"widths": (8, 8), "residual": "nearest", "expansion": 2} if kind == "stack" else {}
+        )
+        network = NetworkConfig(kind, 3, "prelu", initialisation=initialisation, **stack)  # type: ignore[arg-type]
+        run = Run(replace(small, network=network), pictures, tmp_path / initialisation, CPU)
+        batches = [batch for batch, _ in zip(run.patches.epoch(0), range(12), strict=False)]
+        assert isinstance(run.network, Network)
+        off_centre[initialisation] = []
+        with torch.no_grad():
+            values = run.network.enlarge(torch.cat([batch.lr for batch in batches]))
+            for layer, activation in zip(run.network.layers[:-1], run.network.activations, strict=False):
+                sums = layer(values)
+                off_centre[initialisation].append(float(sums.mean((0, 2, 3)).abs().max()))
+                if initialisation == "centred":
+                    torch.testing.assert_close(sums.std((0, 2, 3)), torch.full((sums.shape[1],), 0.5))
+                values = activation(sums)
+    assert max(off_centre["centred"]) < 1e-4
+    assert min(off_centre["fitted"]) > 0.05
+
+
 def test_bicubic_in_torch() -> None:
     lr = torch.rand(2, 3, 7, 9)
     for scale in (1, 2, 3, 4):

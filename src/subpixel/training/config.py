@@ -37,10 +37,12 @@ class NetworkConfig:
     """So many times as wide as its input a layer is on its way to the output while it is trained, without an
     activation in between, beside its own weights; both are merged into the one convolution that it equals.
     0 trains that convolution itself."""
-    initialisation: Literal["lecun", "fitted", "gaussian-0.001"] = "fitted"
+    initialisation: Literal["lecun", "fitted", "centred", "gaussian-0.001"] = "fitted"
     """Open in the paper. "lecun": normal, variance 1/fan-in (2/fan-in before a relu), no bias.
     "fitted": the same, then the last layer solved by least squares on training patches, so that training
-    starts from a network that already interpolates. "gaussian-0.001": SRCNN's (arXiv 1501.00092)."""
+    starts from a network that already interpolates. "centred": the same, but before that hidden layers are
+    scaled and shifted, so that on training patches each unit's sums have mean 0 and deviation 0.5.
+    "gaussian-0.001": SRCNN's (arXiv 1501.00092)."""
     start: str = ""
     """A model file to start from instead, as an earlier run left it: of the same network, for a second stage,
     or of the same network at another scale, whose last layer is then solved by least squares."""

@@ -22,7 +22,14 @@ from subpixel.networks import espcn, srcnn, stack
 from subpixel.training.checkpoint import load_checkpoint, save_checkpoint
 from subpixel.training.config import NetworkConfig, TrainingConfig
 from subpixel.training.data import Pair, Patches, load_pairs
-from subpixel.training.network import DeconvolutionNetwork, Network, Trainable, fit_last_layer, initialise
+from subpixel.training.network import (
+    DeconvolutionNetwork,
+    Network,
+    Trainable,
+    centre,
+    fit_last_layer,
+    initialise,
+)
 from subpixel.training.replay import Replay
 from subpixel.training.schedule import make_schedule
 from subpixel.training.soap import SOAP
@@ -124,8 +131,10 @@ class Run:
         whole = bool(config.start) and self._start_from(load_model(config.start), network)
         network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.patches = self._make_patches([layer.kernel for layer in description.layers], description.halo_px)
-        if config.initialisation == "fitted" and not whole:
+        if config.initialisation in ("fitted", "centred") and not whole:
             batches = [batch for batch, _ in zip(self.patches.epoch(0), range(12), strict=False)]
+            if config.initialisation == "centred" and not config.start:
+                centre(network, torch.cat([batch.lr for batch in batches]))
             fit_last_layer(network, [(batch.lr, batch.target) for batch in batches])
         return DeconvolutionNetwork.like(network) if config.kind == "espcn-deconvolution" else network
 

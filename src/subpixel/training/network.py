@@ -267,9 +267,11 @@ class Bicubic(nn.Module):
 
 
 def initialise(
-    network: Network, method: Literal["lecun", "fitted", "gaussian-0.001"], generator: torch.Generator
+    network: Network,
+    method: Literal["lecun", "fitted", "centred", "gaussian-0.001"],
+    generator: torch.Generator,
 ) -> None:
-    """Set the starting weights; "fitted" needs `fit_last_layer` afterwards, which needs data.
+    """Set the starting weights; "fitted" and "centred" need `fit_last_layer` afterwards, which needs data.
 
     "lecun" is LeCun et al. 1998 (variance 1/fan-in, which keeps the variance of tanh's input), with He's
     factor 2 where a relu follows; "gaussian-0.001" is SRCNN's (standard deviation 0.001).
@@ -289,6 +291,24 @@ def initialise(
 def _gain(described: Convolution) -> float:
     """What variance a layer's weights need, times the fan-in, for values to keep theirs behind it."""
     return 2.0 if described.activation in ("relu", "prelu") else 1.0
+
+
+def centre(network: Network, lr: Tensor, deviation: float = 0.5) -> None:
+    """Scale and shift hidden layers so that each unit's sums have mean 0 and this deviation on ``lr``.
+
+    Luma is mostly a constant, and so are the sums of random weights over it: a relu behind them is nearly
+    always on or never, a tanh works at one end. Layer by layer, as in LSUV (arXiv 1511.06422), but for each
+    unit.
+    """
+    with torch.no_grad():
+        values = network.enlarge(lr)
+        for layer, activation in zip(network.convolutions[:-1], network.activations[:-1], strict=True):
+            assert layer.bias is not None
+            sums = layer(values)
+            scale = deviation / sums.std((0, 2, 3)).clamp_min(1e-6)
+            layer.weight.mul_(scale.view(-1, 1, 1, 1))
+            layer.bias.sub_(sums.mean((0, 2, 3))).mul_(scale)
+            values = activation(layer(values))
 
 
 def fit_last_layer(network: Network, batches: list[tuple[Tensor, Tensor]], ridge: float = 1e-6) -> None:
