@@ -804,7 +804,7 @@ def test_a_deconvolution_trains_as_the_network_that_it_becomes(
 
 @pytest.mark.parametrize("kind", ["espcn", "srcnn-915", "stack"])
 def test_a_centred_start(kind: str, small: TrainingConfig, pictures: Path, tmp_path: Path) -> None:
-    """Sums of hidden units have mean 0 and deviation 0.5 on patches; a fitted start's are on one side of 0."""
+    """Sums of hidden units have mean 0 and deviation 0.5 on patches; a fitted start's lie beside 0."""
     off_centre = {}
     for initialisation in ("fitted", "centred"):
         stack: dict[str, object] = (
