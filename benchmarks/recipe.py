@@ -33,6 +33,10 @@ CHANGES: dict[str, dict[str, dict[str, Any]]] = {
         "schedule": {"rate": 0.001},
     },
     "padding at patch borders in the loss": {"patches": {"border": "pad"}},
+    "centred start, padding at patch borders in the loss": {
+        "network": {"initialisation": "centred"},
+        "patches": {"border": "pad"},
+    },
     "no smaller copies": {"data": {"shrink": (1.0,)}},
     "no flips and turns": {"data": {"turn": False}},
 }
