@@ -126,10 +126,11 @@ def main() -> None:
             runs[name] = train(change, base, options.datasets, photographs)
             print(name, runs[name], flush=True)
             RESULTS.write_text(json.dumps({"machine": machine_name(), "runs": runs}, indent=1) + "\n")
-    PAGE.write_text(with_table(PAGE.read_text(), "losses", table(runs)))
+    PAGE.write_text(with_table(PAGE.read_text(), "losses", table()))
 
 
-def table(runs: dict[str, Any]) -> str:
+def table() -> str:
+    runs = json.loads(RESULTS.read_text())["runs"]
     rows = [[name, f"{row['held_out_db']:.2f}", f"{row['photographs_db']:.2f}"] for name, row in runs.items()]
     return markdown_table(["trained for", "40 pictures (dB)", "5 photographs (dB)"], rows)
 

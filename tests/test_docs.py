@@ -209,6 +209,12 @@ def test_the_sweeps_table_is_the_measured_one(monkeypatch: pytest.MonkeyPatch) -
     assert sweep.table() in (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
 
 
+def test_the_table_of_what_is_trained_for_is_the_measured_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = benchmark("losses", monkeypatch)
+    assert losses.table() in (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    assert list(json.loads(losses.RESULTS.read_text())["runs"]) == list(losses.CHANGES)
+
+
 def test_the_papers_page_is_written_from_its_results(monkeypatch: pytest.MonkeyPatch) -> None:
     paper = benchmark("paper", monkeypatch)
     page = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
