@@ -25,7 +25,7 @@ from subpixel.benchmark.measure import machine_name
 from subpixel.evaluation.protocol import Degradation
 from subpixel.networks import packaged
 from subpixel.resample import imresize
-from subpixel.training.config import TrainingConfig, load_config
+from subpixel.training.config import Initialisation, TrainingConfig, load_config
 from subpixel.training.data import Batch, Pair, Patches, make_pair
 from subpixel.training.loop import Run
 from subpixel.training.network import Network
@@ -46,7 +46,7 @@ class Change:
     teacher: float = 0.0
     """The teacher's share of a target."""
     epochs: int = EPOCHS
-    initialisation: Literal["fitted", "centred"] = "fitted"
+    initialisation: Initialisation = "fitted"
 
 
 CHANGES = {
@@ -126,7 +126,7 @@ def main() -> None:
             runs[name] = train(change, base, options.datasets, photographs)
             print(name, runs[name], flush=True)
             RESULTS.write_text(json.dumps({"machine": machine_name(), "runs": runs}, indent=1) + "\n")
-    PAGE.write_text(with_table(PAGE.read_text(), "losses", table()))
+    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), "losses", table()), encoding="utf-8")
 
 
 def table() -> str:

@@ -209,6 +209,20 @@ def test_the_sweeps_table_is_the_measured_one(monkeypatch: pytest.MonkeyPatch) -
     assert sweep.table() in (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
 
 
+def test_single_runs_of_training_are_the_measured_ones() -> None:
+    stored = json.loads((ROOT / "benchmarks" / "results" / "training_runs.json").read_text())
+    models, paper, training = (
+        " ".join((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8").split())
+        for page in ("models", "paper", "training")
+    )
+    seconds = stored["second stages for the mean of PSNR, seconds"].values()
+    assert f"took {round(min(seconds) / 60)} to {round(max(seconds) / 60)} minutes of one core" in models
+    centred = stored["espcn-large-x3, centred start, BSDS500 at full size, 70000 steps"].values()
+    assert f"ended at {' / '.join(f'{psnr_db:.2f}' for psnr_db in centred)}" in paper
+    silenced = stored["srcnn-955-large-x3, fitted start at 0.003, 7500 steps"]
+    assert f"had {silenced['silent']} of the {silenced['units of the second layer']} units" in training
+
+
 def test_the_table_of_what_is_trained_for_is_the_measured_one(monkeypatch: pytest.MonkeyPatch) -> None:
     losses = benchmark("losses", monkeypatch)
     assert losses.table() in (ROOT / "docs" / "models.md").read_text(encoding="utf-8")

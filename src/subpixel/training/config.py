@@ -9,10 +9,12 @@ import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from subpixel.errors import ConfigError
 from subpixel.model import Activation, Residual
+
+Initialisation: TypeAlias = Literal["lecun", "fitted", "centred", "gaussian-0.001"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class NetworkConfig:
     """So many times as wide as its input a layer is on its way to the output while it is trained, without an
     activation in between, beside its own weights; both are merged into the one convolution that it equals.
     0 trains that convolution itself."""
-    initialisation: Literal["lecun", "fitted", "centred", "gaussian-0.001"] = "fitted"
+    initialisation: Initialisation = "fitted"
     """Open in the paper. "lecun": normal, variance 1/fan-in (2/fan-in before a relu), no bias.
     "fitted": the same, then the last layer solved by least squares on training patches, so that training
     starts from a network that already interpolates. "centred": the same, but before that hidden layers are
@@ -98,8 +100,8 @@ class OptimiserConfig:
     """For "soap": steps between updates of its bases."""
     loss: Literal["mse", "psnr"] = "mse"
     """"mse" is the paper's (equation 5): the mean over all pixels, in which patches full of detail have most
-    of the say. "psnr" is the mean of patches' PSNR (less is better: its negative, in dB), as test sets are
-    judged by the mean over pictures, in which an easy one has as much say as a hard one."""
+    of the say. "psnr" is minus the mean of patches' PSNR, in dB: test sets are judged by the mean over
+    pictures, in which an easy one has as much say as a hard one."""
     l1_epochs: int = 0
     """So many epochs at the start minimise the mean absolute error instead of ``loss``."""
     loss_scale: float = 1.0

@@ -361,16 +361,12 @@ def mean_loss(phases: Tensor, target: Tensor, weight: Tensor | None, loss: Loss 
     """
     errors = phases - target
     errors = errors.abs() if loss == "l1" else errors.square()
-    if weight is not None:
-        errors, weight = errors * weight, weight.expand_as(errors)
-    if loss == "psnr":
-        each = (
-            errors.flatten(1).mean(1)
-            if weight is None
-            else errors.flatten(1).sum(1) / weight.flatten(1).sum(1)
-        )
-        return 10 * (each + PSNR_FLOOR).log10().mean()
-    return errors.mean() if weight is None else errors.sum() / weight.sum()
+    axes = tuple(range(1 if loss == "psnr" else 0, errors.ndim))
+    if weight is None:
+        means = errors.mean(axes)
+    else:
+        means = (errors * weight).sum(axes) / weight.expand_as(errors).sum(axes)
+    return 10 * (means + PSNR_FLOOR).log10().mean() if loss == "psnr" else means
 
 
 def choose_device(name: str) -> torch.device:

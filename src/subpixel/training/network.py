@@ -3,7 +3,7 @@
 import copy
 import math
 from abc import ABC, abstractmethod
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from subpixel.model import Convolution, Description, Facts, Model
 from subpixel.resample import bicubic_kernels
 from subpixel.shuffle import subpixel_weights, transposed_kernel
+from subpixel.training.config import Initialisation
 from subpixel.training.prelu import PReLU
 from subpixel.training.rounding import rounded
 
@@ -266,11 +267,7 @@ class Bicubic(nn.Module):
         return hr.reshape(count, channels, height * self.scale, width * self.scale)
 
 
-def initialise(
-    network: Network,
-    method: Literal["lecun", "fitted", "centred", "gaussian-0.001"],
-    generator: torch.Generator,
-) -> None:
+def initialise(network: Network, method: Initialisation, generator: torch.Generator) -> None:
     """Set the starting weights; "fitted" and "centred" need `fit_last_layer` afterwards, which needs data.
 
     "lecun" is LeCun et al. 1998 (variance 1/fan-in, which keeps the variance of tanh's input), with He's
