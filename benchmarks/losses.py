@@ -15,17 +15,17 @@ import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import skimage.data
 import torch
-from shared import markdown_table, with_table
+from shared import markdown_table, with_changes, with_table
 
 from subpixel.benchmark.measure import machine_name
 from subpixel.evaluation.protocol import Degradation
 from subpixel.networks import packaged
 from subpixel.resample import imresize
-from subpixel.training.config import Initialisation, TrainingConfig, load_config
+from subpixel.training.config import TrainingConfig, load_config
 from subpixel.training.data import Batch, Pair, Patches, make_pair
 from subpixel.training.loop import Run
 from subpixel.training.network import Network
@@ -37,42 +37,27 @@ EPOCHS, BATCH, SCALE = 6, 16, 3
 PHOTOGRAPHS = ("astronaut", "camera", "chelsea", "coffee", "rocket")
 
 
-@dataclasses.dataclass(frozen=True)
-class Change:
-    """What one run does otherwise."""
-
-    loss: Literal["mse", "psnr"] = "mse"
-    shrink: tuple[float, ...] = (1.0,)
-    teacher: float = 0.0
-    """The teacher's share of a target."""
-    epochs: int = EPOCHS
-    initialisation: Initialisation = "fitted"
-
-
-CHANGES = {
-    "mean squared error": Change(),
-    "a teacher's pictures for half of the target": Change(teacher=0.5),
-    "a teacher's pictures for the target": Change(teacher=1.0),
-    "twice the steps": Change(epochs=2 * EPOCHS),
-    "mean squared error, centred start": Change(initialisation="centred"),
-    "PSNR": Change(loss="psnr"),
-    "PSNR, copies at 0.8 and 0.6 of the size too": Change(loss="psnr", shrink=(1.0, 0.8, 0.6)),
+SHORT: dict[str, dict[str, Any]] = {
+    "patches": {"side_px": 40, "batch": BATCH},
+    "schedule": {"max_epochs": EPOCHS},
+    "precision": {"fp32_epochs": 1},
+    "quantisation": {"levels": 0},
+    "validation": {"every_epochs": EPOCHS},
 }
-
-
-def changed(base: TrainingConfig, change: Change) -> TrainingConfig:
-    replace = dataclasses.replace
-    return replace(
-        base,
-        network=replace(base.network, initialisation=change.initialisation),
-        data=replace(base.data, shrink=change.shrink),
-        patches=replace(base.patches, side_px=40, batch=BATCH),
-        optimiser=replace(base.optimiser, loss=change.loss),
-        schedule=replace(base.schedule, max_epochs=change.epochs),
-        precision=replace(base.precision, fp32_epochs=1),
-        quantisation=replace(base.quantisation, levels=0),
-        validation=replace(base.validation, every_epochs=change.epochs),
-    )
+PSNR: dict[str, dict[str, Any]] = {"optimiser": {"loss": "psnr"}}
+CHANGES: dict[str, dict[str, dict[str, Any]]] = {
+    "mean squared error": {},
+    "a teacher's pictures for half of the target": {},
+    "a teacher's pictures for the target": {},
+    "twice the steps": {"schedule": {"max_epochs": 2 * EPOCHS}},
+    "mean squared error, centred start": {"network": {"initialisation": "centred"}},
+    "PSNR": PSNR,
+    "PSNR, copies at 0.8 and 0.6 of the size too": PSNR | {"data": {"shrink": (1.0, 0.8, 0.6)}},
+}
+TEACHERS_SHARE = {
+    "a teacher's pictures for half of the target": 0.5,
+    "a teacher's pictures for the target": 1.0,
+}
 
 
 class TaughtPatches:
@@ -90,15 +75,15 @@ class TaughtPatches:
             yield dataclasses.replace(batch, target=torch.lerp(batch.target, told, self.share))
 
 
-def train(change: Change, base: TrainingConfig, datasets: Path, photographs: list[Pair]) -> dict[str, Any]:
+def train(name: str, base: TrainingConfig, datasets: Path, photographs: list[Pair]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
-        run = Run(changed(base, change), datasets, Path(folder), torch.device("cpu"))
-        if change.teacher:
+        run = Run(with_changes(base, SHORT, CHANGES[name]), datasets, Path(folder), torch.device("cpu"))
+        if share := TEACHERS_SHARE.get(name):
             model = packaged.find("best", scale=SCALE)
             teacher = Network(model.description)
             teacher.load_model(model)
             teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            run.patches = TaughtPatches(run.patches, teacher, change.teacher)  # type: ignore[assignment]
+            run.patches = TaughtPatches(run.patches, teacher, share)  # type: ignore[assignment]
         run.train()
         held_out_db = run.validate()
         run.validation = photographs
@@ -121,9 +106,9 @@ def main() -> None:
         for name in PHOTOGRAPHS
     ]
     runs: dict[str, Any] = json.loads(RESULTS.read_text())["runs"] if RESULTS.exists() else {}
-    for name, change in CHANGES.items():
+    for name in CHANGES:
         if name not in runs:
-            runs[name] = train(change, base, options.datasets, photographs)
+            runs[name] = train(name, base, options.datasets, photographs)
             print(name, runs[name], flush=True)
             RESULTS.write_text(json.dumps({"machine": machine_name(), "runs": runs}, indent=1) + "\n")
     PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), "losses", table()), encoding="utf-8")

@@ -8,19 +8,20 @@ nor tested on. Steps, not seconds, are compared: the cost of a step is dominated
 """
 
 import argparse
-import dataclasses
 import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
+from shared import with_changes
 
-from subpixel.training.config import TrainingConfig, load_config
+from subpixel.training.config import load_config
 from subpixel.training.loop import Run
 
 ROOT = Path(__file__).parents[1]
 EPOCHS = 10
+SHORT = {"schedule": {"max_epochs": EPOCHS}, "precision": {"fp32_epochs": 2}}
 
 CHANGES: dict[str, dict[str, dict[str, Any]]] = {
     "as shipped": {},
@@ -42,15 +43,6 @@ CHANGES: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
-def changed(config: TrainingConfig, change: dict[str, dict[str, Any]]) -> TrainingConfig:
-    short = {"schedule": {"max_epochs": EPOCHS}, "precision": {"fp32_epochs": 2}}
-    for table in (short, change):
-        for name, values in table.items():
-            part = dataclasses.replace(getattr(config, name), **values)
-            config = dataclasses.replace(config, **{name: part})
-    return config
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -62,7 +54,7 @@ def main() -> None:
     results = {}
     for name, change in CHANGES.items():
         with tempfile.TemporaryDirectory() as folder:
-            run = Run(changed(config, change), datasets, Path(folder), torch.device("cpu"))
+            run = Run(with_changes(config, SHORT, change), datasets, Path(folder), torch.device("cpu"))
             start = run.validate()
             run.train()
             results[name] = {"start_psnr_db": round(start, 2), "psnr_db": round(run.validate(), 3)}

@@ -2,9 +2,12 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from subpixel.networks import packaged
+from subpixel.training.config import TrainingConfig
 
 RAW_SIZE = (640, 360)
 """Of the frames in the one clip without a header among ``datasets/video``."""
@@ -14,6 +17,14 @@ def digest(name: str) -> str:
     """Of a packaged model's file, by which a result tells of which weights it is; "" where there is none."""
     path = packaged.path(name)
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path else ""
+
+
+def with_changes(config: TrainingConfig, *changes: Mapping[str, Mapping[str, Any]]) -> TrainingConfig:
+    """A recipe with values of its tables replaced, one set of changes after the other."""
+    for tables in changes:
+        for name, values in tables.items():
+            config = replace(config, **{name: replace(getattr(config, name), **values)})
+    return config
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
