@@ -19,6 +19,7 @@ from subpixel.engines.halide.plan import (
     LOWEST,
     MAGIC,
     MAGIC_BITS,
+    MAGIC_ZERO,
     NEGATIVE_FACTOR,
     STEPS,
     ZERO,
@@ -168,7 +169,7 @@ class _Builder:
             (layer.across, across),
             (layer.groups // depth, step),
             (at_once, channel % at_once),
-            (size * depth, part),
+            (layer.weights_for_step(size), part),
         ):
             place = place * count + position
         weight = self.weights[layer.weights_at + place]
@@ -218,9 +219,8 @@ class _Builder:
         """A sum as one of the 256 levels that the next layer takes: `subpixel.quantisation` says how."""
         total, place = sums.func[column, this, row], sums.layer.channels_at + this
         value = hl.f32(total) * self.factor(sums, described, total, this)
-        zero = self.offsets[place, ZERO]
         if described.activation != "tanh":
-            return hl.u8(_whole(value + (hl.f32(zero) + hl.f32(MAGIC)), MAGIC_BITS, MAGIC_BITS + 255))
+            return hl.u8(_whole(value + self.factors[place, MAGIC_ZERO], MAGIC_BITS, MAGIC_BITS + 255))
         argument = hl.i16(
             _whole(value + hl.f32(MAGIC), self.offsets[place, LOWEST], self.offsets[place, HIGHEST])
         )
@@ -229,7 +229,8 @@ class _Builder:
         for coefficient in TANH_COEFFICIENTS[-2::-1]:
             polynomial = _rounded_product(polynomial, distance) + hl.i16(coefficient)
         tanh = _rounded_product(argument, polynomial)
-        return hl.u8(_rounded_product(tanh, hl.i16(self.offsets[place, STEPS])) + hl.i16(zero))
+        zero = hl.i16(self.offsets[place, ZERO])
+        return hl.u8(_rounded_product(tanh, hl.i16(self.offsets[place, STEPS])) + zero)
 
     def result(
         self, sums: Sums, described: Convolution, picture: Rows, column: Any, this: Any, row: Any

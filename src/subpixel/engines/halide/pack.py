@@ -11,7 +11,9 @@ from subpixel.engines.halide.plan import (
     FACTOR,
     HIGHEST,
     LOWEST,
+    MAGIC,
     MAGIC_BITS,
+    MAGIC_ZERO,
     NEGATIVE_FACTOR,
     STEPS,
     ZERO,
@@ -30,7 +32,7 @@ class Parameters:
     offsets: NDArray[Any]
     """``(5, channel_count)``: rows as `plan.BIAS` and its like say; float32 or int32"""
     factors: NDArray[np.float32]
-    """``(2, channel_count)``: rows as `plan.FACTOR` and its like say"""
+    """``(3, channel_count)``: rows as `plan.FACTOR` and its like say"""
 
 
 def pack(model: Model, plan: Plan) -> Parameters:
@@ -42,7 +44,7 @@ def pack(model: Model, plan: Plan) -> Parameters:
     kinds = {"float": np.float32, "pairs": np.int16, "quads": np.int8}
     weights = _aligned_zeros(plan.weight_count, np.dtype(kinds[plan.products]))
     offsets = np.zeros((5, plan.channel_count), np.float32 if real else np.int32)
-    factors = np.zeros((2, plan.channel_count), np.float32)
+    factors = np.zeros((3, plan.channel_count), np.float32)
     weight: NDArray[Any]
     integers = () if real else integer_layers(model)
     for index, layer in enumerate(plan.layers):
@@ -59,7 +61,9 @@ def pack(model: Model, plan: Plan) -> Parameters:
                 offsets[row, channels] = values
             for row, arguments in ((LOWEST, of.lowest), (HIGHEST, of.highest)):
                 offsets[row, channels] = arguments.astype(np.int32) + MAGIC_BITS
-            factors[FACTOR, channels], factors[NEGATIVE_FACTOR, channels] = of.factor, of.negative_factor
+            for row, multiples in ((FACTOR, of.factor), (NEGATIVE_FACTOR, of.negative_factor)):
+                factors[row, channels] = multiples
+            factors[MAGIC_ZERO, channels] = of.zero + MAGIC
         if layer.gathered == "taps":
             weight = weight.reshape(len(weight), -1, 1, 1)
         elif layer.gathered == "rows":  # a row's channels, then those of the next
@@ -71,6 +75,8 @@ def pack(model: Model, plan: Plan) -> Parameters:
         padded = np.zeros((layer.outputs, steps * size, *weight.shape[2:]), weights.dtype)
         padded[: len(weight), : weight.shape[1]] = weight
         blocks = padded.reshape(-1, at_once, steps, size, layer.down, layer.across)
+        beyond = layer.weights_for_step(plan.group) - size
+        blocks = np.pad(blocks, [(0, beyond if axis == 3 else 0) for axis in range(blocks.ndim)])
         # block, row, column, step, output in the block, channel in the step
         flat = blocks.transpose(0, 4, 5, 2, 1, 3).ravel()
         weights[layer.weights_at : layer.weights_at + flat.size] = flat

@@ -28,8 +28,9 @@ BIAS, ZERO, STEPS, LOWEST, HIGHEST = range(5)
 """Rows of a pipeline's parameter ``offsets``; see `subpixel.quantisation.IntegerLayer`. The last two are as
 `MAGIC` makes whole numbers: with `MAGIC_BITS` added."""
 
-FACTOR, NEGATIVE_FACTOR = range(2)
-"""Rows of the parameter ``factors``; in fp32 the first is not read, and the second is PReLU's slope."""
+FACTOR, NEGATIVE_FACTOR, MAGIC_ZERO = range(3)
+"""Rows of the parameter ``factors``; the last is ``ZERO`` with `MAGIC` added. In fp32 only the second is
+read, as PReLU's slope."""
 
 MAGIC, MAGIC_BITS = 1.5 * 2**23, 0x4B400000
 """A float32 near this has whole numbers for its last bits: adding it to a value rounds that half to even, and
@@ -104,6 +105,10 @@ class Layer:
         """Whether its sums are products of matrices."""
         return self.gathered == "rows"
 
+    def weights_for_step(self, group: int) -> int:
+        """Places that an output's weights for one step take: a row of a matrix is a whole cache line."""
+        return MATRIX_ROWS * 4 if self.matrices else self.depth * group
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -126,8 +131,7 @@ class Plan:
     @property
     def weight_count(self) -> int:
         """Length of the flat array of weights."""
-        last = self.layers[-1]
-        return last.weights_at + last.outputs * last.groups * self.group * last.down * last.across
+        return self.layers[-1].weights_at + _weight_count(self.layers[-1], self.group)
 
     @property
     def channel_count(self) -> int:
@@ -181,11 +185,18 @@ def _plan(description: Description, machine: Machine, products: Products, depth:
         if depth and options[0][1].gathered == "nothing":
             options.append(_by_matrices(convolution, depth))
         cycles, layer = min(options, key=lambda option: option[0])
+        weights_at += -weights_at % layer.weights_for_step(GROUP[products])
         layers.append(replace(layer, weights_at=weights_at, channels_at=channels_at))
         total += cycles
-        weights_at += layer.outputs * layer.groups * GROUP[products] * layer.down * layer.across
+        weights_at += _weight_count(layer, GROUP[products])
         channels_at += layer.outputs
     return total, Plan(description, machine, products, tuple(layers))
+
+
+def _weight_count(layer: Layer, group: int) -> int:
+    """Places in the flat array that a layer's weights take."""
+    steps = layer.groups // layer.depth * layer.down * layer.across
+    return layer.outputs * steps * layer.weights_for_step(group)
 
 
 def _by_vectors(
