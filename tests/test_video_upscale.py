@@ -268,6 +268,50 @@ def test_frames_at_uneven_times(upscale, tmp_path, extension):
 
 
 @pytest.mark.parametrize("extension", EXACT)
+@pytest.mark.parametrize("codec", ["libx264", "ffv1"])
+def test_the_last_frame_stays_as_long(upscale, tmp_path, codec, extension):
+    """As in recordings of a screen and in slides; no other frame begins where it ends."""
+    if codec == "ffv1" and extension != "mkv":
+        pytest.skip("only Matroska holds FFV1")
+    even = [number * 512 for number in range(13)]
+    source = write(tmp_path / "in.mkv", pictures(13), times=even, last=5 * 12800)
+    lasts = lasting(source)
+    assert abs(lasts - 12 * 0.04 - 5) < 0.002
+    report = upscale(source, tmp_path / f"out.{extension}", codec=codec)
+    assert abs(lasting(tmp_path / f"out.{extension}") - lasts) < 0.002
+    assert report.missing_frames == 0
+    assert upscale(source, tmp_path / f"part.{extension}", codec=codec, start=0.2, end=2).frames == 8
+    assert abs(lasting(tmp_path / f"part.{extension}") - 1.8) < 0.002
+
+
+def lasting(path):
+    """For how many seconds a film is shown."""
+    with av.open(str(path)) as file:
+        return file.duration / 1e6
+
+
+def test_what_an_edit_list_leaves_out_is_not_missing(upscale, tmp_path):
+    source = write(tmp_path / "in.mp4", pictures(25), options={"bf": "0"})
+    shown, content = 600, source.read_bytes()
+    place = content.index(b"elst") + 12
+    assert int.from_bytes(content[place : place + 4]) == 1000
+    source.write_bytes(content[:place] + shown.to_bytes(4) + content[place + 4 :])
+    report = upscale(source, tmp_path / "out.mp4")
+    assert report.missing_frames == 0
+    assert report.frames == len(decoded(source)) < 20
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "libsvtav1"])
+def test_the_encoder_decides_on_its_key_frames(upscale, tmp_path, codec):
+    """Frames come with the kind that the input's coder gave them, here all key frames."""
+    source = write(tmp_path / "in.mkv", pictures(8), codec="ffv1")
+    upscale(source, tmp_path / "out.mkv", codec=codec)
+    with av.open(str(tmp_path / "out.mkv")) as file:
+        keys = [packet.is_keyframe for packet in file.demux(video=0) if packet.size]
+    assert keys == [True] + [False] * 7
+
+
+@pytest.mark.parametrize("extension", EXACT)
 @pytest.mark.parametrize("sound_start", [0, 1.5])
 def test_sound_that_starts_early_or_late(upscale, tmp_path, extension, sound_start):
     """AAC in MP4 begins before 0; nothing else may be moved for that."""
@@ -453,6 +497,32 @@ def test_y4m(upscale, tmp_path):
         np.testing.assert_array_equal(chroma(ours), chroma(theirs))
     upscale(tmp_path / "out.y4m", tmp_path / "again.mp4")
     assert len(decoded(tmp_path / "again.mp4")) == 12
+
+
+@pytest.mark.parametrize("format", ["yuv420p10le", "yuv422p10le", "yuv444p12le", "gray10le", "gray16le"])
+def test_deep_y4m(upscale, tmp_path, format):
+    source = write(tmp_path / "in.mkv", pictures(3, format=format), codec="ffv1")
+    upscale(source, tmp_path / "out.y4m")
+    upscale(source, tmp_path / "out.mkv", codec="ffv1")
+    assert decoded(tmp_path / "out.y4m")[0].format.name == format
+    for ours, theirs in zip(decoded(tmp_path / "out.y4m"), decoded(tmp_path / "out.mkv"), strict=True):
+        np.testing.assert_array_equal(luma(ours), luma(theirs))
+
+
+def test_what_y4m_cannot_say_is_told(upscale, tmp_path):
+    uneven = write(tmp_path / "uneven.mp4", pictures(4), times=[0, 512, 1024, 38400])
+    assert "has one frame rate" in upscale(uneven, tmp_path / "uneven.y4m").notices[0]
+    turned = write(tmp_path / "turned.mp4", pictures(4), rotation=90)
+    assert "shows it as it lies" in upscale(turned, tmp_path / "turned.y4m").notices[0]
+    plain = write(tmp_path / "plain.mp4", pictures(4), rotation=0)
+    assert upscale(plain, tmp_path / "plain.y4m").notices == ()
+
+
+def test_a_container_that_is_not_the_names(upscale, film, tmp_path):
+    with pytest.raises(ValueError, match=r"is MP4 by its name, not Matroska; name one alone"):
+        upscale(film, tmp_path / "out.mp4", container="mkv")
+    assert not (tmp_path / "out.mp4").exists()
+    upscale(film, tmp_path / "out.mkv", container="mkv")
 
 
 @pytest.mark.parametrize("codec", ["libsvtav1", "ffv1"])
@@ -1053,6 +1123,20 @@ def test_a_folder_of_both(model, film, tmp_path):
     )
     assert result.exit_code == 0, result.output
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "film.mkv"]
+
+
+def test_what_one_codec_does_not_know_costs_its_film_alone(model, film, tmp_path):
+    films = tmp_path / "films"
+    films.mkdir()
+    write(films / "a.y4m", pictures(3), codec="wrapped_avframe")
+    film.rename(films / "b.mkv")
+    arguments = ["upscale", str(films), "-o", str(tmp_path / "out"), "-m", model, "--engine", "numpy"]
+    result = CliRunner().invoke(app, [*arguments, "--crf", "30", "--json"])
+    assert result.exit_code == 1
+    assert f"error: {films / 'a.y4m'}: rawvideo has no crf" in result.stderr
+    first, second = map(json.loads, result.stdout.splitlines())
+    assert "no crf" in first["error"]
+    assert second["frames"] == 25
 
 
 # Real films

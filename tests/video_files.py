@@ -38,6 +38,7 @@ def write(
     codec="libx264",
     options=None,
     times=None,
+    last=None,
     time_base=Fraction(1, 12800),
     sound=None,
     sound_start=0,
@@ -57,6 +58,7 @@ def write(
         frames: of one size and format.
         codec, options: of the picture.
         times: of the frames in ``time_base``; evenly spaced if left out.
+        last: how long the last frame is shown in ``time_base``, where that is not as long as the others.
         sound: the name of a codec, for a tone as long as the picture.
         sound_start: in seconds.
         subtitles: the name of a codec.
@@ -101,6 +103,9 @@ def write(
             frame.time_base = time_base
             frame.pts = round(number / RATE / time_base) if times is None else times[number]
             frame.duration = round(1 / RATE / time_base)
+            if last is not None:
+                video.codec_context.flags |= av.codec.context.Flags.frame_duration
+                frame.duration = last if number == len(frames) - 1 else frame.duration
             output.mux(video.encode(frame))
         output.mux(video.encode())
         if voice is not None:

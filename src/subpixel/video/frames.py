@@ -192,6 +192,7 @@ class FrameUpscaler:
             EngineError: the engine failed.
         """
         import av
+        from av.video.frame import PictureType
         from av.video.reformatter import Interpolation
 
         width, height = self.size(frame.width, frame.height)
@@ -212,6 +213,8 @@ class FrameUpscaler:
                 f"frames of the pixel format {frame.format.name} cannot be enlarged ({error})"
             ) from error
         self._put_luma(plane(frame, 0), bits(frame.format), plane(large, 0), bits(large.format))
+        # How the input was coded says nothing of the output; encoders would take it for an order.
+        large.pict_type = PictureType.NONE
         return large
 
     def _reformatters(self) -> "tuple[VideoReformatter, VideoReformatter]":

@@ -158,5 +158,9 @@ def display_matrix(frame: "VideoFrame") -> Sequence[int] | None:
 
     for side in attached(frame):
         if side.type == Type.DISPLAYMATRIX:
-            return struct.unpack_from("=9i", bytes(side))
+            matrix = struct.unpack_from("=9i", bytes(side))
+            return None if matrix == _AS_IT_LIES else matrix
     return None
+
+
+_AS_IT_LIES = (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -95,9 +95,20 @@ class Muxer:
                 f"{container.name} cannot be written ({getattr(error, 'strerror', error)})"
             ) from error
         self._time_base = track.encoder.time_base
+        # There a film lasts from the first decoding to the last, which must last for all that is shown.
+        self._lasts_by_decoding = container in (MP4, MOV)
+        self._first: Encoded | None = None
+        self._last: Encoded | None = None
+        self._end = 0
 
     def video(self, encoded: "Encoded") -> None:
-        """Write one picture."""
+        """Write one picture, once the next one is known."""
+        if self._last is not None:
+            self._put(self._last)
+        self._first, self._last = self._first or encoded, encoded
+        self._end = max(self._end, encoded.pts + encoded.duration)
+
+    def _put(self, encoded: "Encoded") -> None:
         import av
 
         packet = av.Packet(encoded.data)
@@ -137,6 +148,11 @@ class Muxer:
 
     def close(self) -> None:
         """Write what belongs at the end."""
+        if self._first is not None and self._last is not None:
+            if self._lasts_by_decoding:
+                shown, decoded = self._end - self._first.pts, self._last.dts - self._first.dts
+                self._last = replace(self._last, duration=max(1, shown - decoded))
+            self._put(self._last)
         self._output.close()
 
 
@@ -145,11 +161,21 @@ class Y4mWriter:
 
     def __init__(self, target: BinaryIO, track: Track) -> None:
         """Write the header to ``target``."""
+        self.off_seconds = 0.0
+        """By how much the times that the one frame rate gives differ from the frames' own at most."""
         self._target = target
+        self._time_base, self._rate = track.encoder.time_base, track.encoder.rate
+        self._first_pts: int | None = None
+        self._frames = 0
         target.write(_y4m_header(track.encoder))
 
     def video(self, encoded: "Encoded") -> None:
         """Write one frame."""
+        if self._first_pts is None:
+            self._first_pts = encoded.pts
+        time = (encoded.pts - self._first_pts) * self._time_base
+        self.off_seconds = max(self.off_seconds, float(abs(time - self._frames / self._rate)))
+        self._frames += 1
         self._target.write(b"FRAME\n")
         self._target.write(encoded.data)
 
@@ -165,14 +191,14 @@ def _y4m_header(encoder: Encoder) -> bytes:
     import av
 
     sink = io.BytesIO()
-    with av.open(sink, "w", format=Y4M.muxer) as output:
+    # FFmpeg writes deep samples and grey only to those who know that it is an extension.
+    with av.open(sink, "w", format=Y4M.muxer, container_options={"strict": "-1"}) as output:
         stream = output.add_stream("wrapped_avframe", encoder.rate)
         stream.width, stream.height, stream.pix_fmt = encoder.width, encoder.height, encoder.format
         stream.codec_context.color_range = encoder.colour[3]
         if encoder.aspect:
             stream.codec_context.sample_aspect_ratio = encoder.aspect
-        # FFmpeg writes deep samples and grey only to those who know that it is an extension.
-        stream.codec_context.options = {"strict": "-1", **encoder.options}
+        stream.codec_context.options = dict(encoder.options)
         frame = av.VideoFrame(encoder.width, encoder.height, encoder.format)
         frame.pts = 0
         try:

@@ -159,6 +159,8 @@ def _about_input(source: Source, container: Container) -> list[str]:
     kinds = {side.type for side in attached(first)}
     if container is Y4M and len(source.container.streams) > 1:
         notices.append("YUV4MPEG2 holds the picture alone: sound and all else are left out")
+    if container is Y4M and display_matrix(first) is not None:
+        notices.append("players turn it, as it says; YUV4MPEG2 cannot say so, and shows it as it lies")
     if first.interlaced_frame:
         notices.append(
             "interlaced: its lines belong to two moments, and the result is marked as progressive; "

@@ -62,6 +62,8 @@ class Source:
     _read: deque[Union["Packet", "VideoFrame"]] = field(default_factory=deque)
     _events: Iterator[Union["Packet", "VideoFrame"]] = field(init=False)
     _packets: Iterator["Packet"] = field(init=False)
+    _ends: Fraction = Fraction(0)
+    """When the last picture that was read ends by the file's times, in seconds."""
     _earliest: Fraction | None = None
     """The time of the first frame that was decoded, wanted or not."""
     is_waited_for: bool = False
@@ -104,7 +106,7 @@ class Source:
         self.damage = Damage()
         self._clock = self.clock(self.stream, self.time_base)
         self._clock.step = max(1, round(1 / (self.rate * self.time_base)))
-        self._earliest = None
+        self._earliest, self._ends = None, Fraction(0)
         self._read.clear()
         self._packets = self._demuxed()
         self._events = self._decoded()
@@ -234,6 +236,8 @@ class Source:
                 continue
             packets += packet.size > 0
             corrupt += packet.is_corrupt
+            if packet.pts is not None:
+                self._ends = max(self._ends, (packet.pts + (packet.duration or 0)) * self.time_base)
             for frame in self._frames_of(packet):
                 time = self._clock.mend(frame.pts if frame.pts is not None else frame.dts)
                 seconds = self._seconds(time)
@@ -277,6 +281,10 @@ class Source:
         assert frame.pts is not None
         time = frame.pts - round(self.shift / self.time_base)
         frame.pts = max(0, time) if self.cut else time
+        end = time + frame.duration
+        if self.cut.end is not None:
+            end = min(end, round((self.cut.end - self.cut.start) / self.time_base))
+        frame.duration = max(0, end - frame.pts)
         return frame
 
     @property
@@ -287,12 +295,13 @@ class Source:
     def _missing(self, packets: int) -> int:
         """About how many frames the file lacks at its end, by its own word."""
         if "mp4" in self.container.format.name:
-            missing = self.stream.frames - packets
+            # What an edit list leaves out has no entry in FFmpeg's index, and no packet.
+            missing = min(self.stream.frames, len(self.stream.index_entries)) - packets
         else:
             told = _clock_time(self.stream.metadata.get("DURATION", ""))
             if told is None or self._clock.last is None:
                 return 0
-            missing = int((told - self._clock.last * self.time_base) * self.rate) - 1
+            missing = int((told - self._ends) * self.rate)
         return missing if missing > _FEW_FRAMES else 0
 
     def _demuxed(self) -> Iterator["Packet"]:

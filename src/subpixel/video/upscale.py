@@ -11,7 +11,7 @@ from subpixel.engines.select import available_cpus
 from subpixel.files import make_folder_of, refuse_existing, refuse_input
 from subpixel.jobs import PIPE, Report, content_of
 from subpixel.video.codecs import Encoding
-from subpixel.video.containers import Y4M, Container, container_named, container_of
+from subpixel.video.containers import OUTPUT_EXTENSIONS, Y4M, Container, container_named, container_of
 from subpixel.video.cut import Cut
 from subpixel.video.damage import Damage
 from subpixel.video.journal import Journal
@@ -106,7 +106,8 @@ def upscale_video(
     encoding = Encoding(codec, crf, preset, codec_options or {})
     input, output = str(input), str(output)
     kind = _container(output, container)
-    cut = Cut(Fraction(start), None if end is None else Fraction(end))
+    # By their digits: 0.2 is meant, not the binary number behind it, which is a little more.
+    cut = Cut(Fraction(str(start)), None if end is None else Fraction(str(end)))
     check_paths(input, output, overwrite)
     regular = is_regular(input)
     piped = output == PIPE or not regular
@@ -142,9 +143,14 @@ def check_paths(input: str, output: str, overwrite: bool) -> None:
 
 
 def _container(output: str, name: str | None) -> Container:
-    if name is not None:
-        return container_named(name)
-    return Y4M if output == PIPE else container_of(Path(output))
+    if name is None:
+        return Y4M if output == PIPE else container_of(Path(output))
+    container = container_named(name)
+    if output != PIPE and Path(output).suffix.lower() in OUTPUT_EXTENSIONS:
+        by_name = container_of(Path(output))
+        if by_name is not container:
+            raise ValueError(f"{output}: is {by_name.name} by its name, not {container.name}; name one alone")
+    return container
 
 
 def _report(plan: Plan, input: str, output: str, meter: Meter, damage: Damage) -> VideoReport:

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from av import Packet, VideoFrame
 
 
+_UNEVEN_SECONDS = 0.1
+"""Off their times frames may be without a word: as far as sound may be off a picture before one sees it."""
+
 _LONGEST_NAME = 100
 """Characters of the output's name in that of the folder beside it."""
 
@@ -206,6 +209,10 @@ def _writer(plan: Plan, place: Path | None) -> Iterator[Muxer | Y4mWriter]:
             y4m = Y4mWriter(file, plan.track)
             yield y4m
             y4m.close()
+        if y4m.off_seconds > _UNEVEN_SECONDS:
+            plan.notices.append(
+                f"YUV4MPEG2 has one frame rate: frames come up to {y4m.off_seconds:.2f} s off their times"
+            )
         return
     muxer = Muxer(place, plan.container, plan.source, plan.track)
     yield muxer
