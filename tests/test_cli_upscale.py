@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import imagecodecs
 import numpy as np
@@ -214,6 +215,45 @@ def test_what_became_of_the_input_chooses_the_model(tmp_path):
     )
     assert result.exit_code == 2
     assert "unknown content 'old'; known: clean, compressed" in result.stderr
+
+
+def test_a_network_without_a_scale(tmp_path):
+    Image.fromarray(picture()).save(tmp_path / "a.png")
+    result = CliRunner().invoke(
+        app, ["upscale", str(tmp_path / "a.png"), "-o", str(tmp_path / "b.png"), "-m", "fast", "--json"]
+    )
+    assert json.loads(result.stdout)["model"] == "fast-x2"
+
+
+@pytest.mark.parametrize("arguments", [["models"], ["models", "--json"], ["upscale", "--json"]])
+def test_a_full_stdout(model, folder, tmp_path, arguments):
+    if arguments[0] == "upscale":
+        arguments = [*arguments, folder / "a.png", "-o", tmp_path / "out.png", "-m", model]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "subpixel", *map(str, arguments)], stdout=full, stderr=subprocess.PIPE
+        )
+    assert done.returncode == 1
+    assert done.stderr == b"error: stdout could not be written (No space left on device)\n"
+
+
+def test_a_closed_stdout_costs_no_picture(model, folder, tmp_path):
+    (folder / "b.png").write_bytes((folder / "a.png").read_bytes())
+    reader, writer = os.pipe()
+    os.close(reader)
+    arguments = ["upscale", "--json", folder, "-o", tmp_path / "out", "-m", model]
+    done = subprocess.run(
+        [sys.executable, "-m", "subpixel", *map(str, arguments)], stdout=writer, stderr=subprocess.PIPE
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert files(tmp_path / "out") == ["a.png", "b.png"]
+
+
+def test_a_name_that_no_file_has(run, folder, tmp_path):
+    result = run(folder / "a.png", "-o", tmp_path / f"{'a' * 300}.png")
+    assert result.exit_code == 1
+    assert result.stderr.endswith("cannot write there (File name too long)\n")
 
 
 def test_unknown_model(run, folder, tmp_path):

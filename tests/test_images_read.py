@@ -1,4 +1,5 @@
 import io
+import os
 import struct
 import zlib
 
@@ -322,6 +323,27 @@ class TestOthers:
         check(tmp_path / "a.jpg", picture())
 
 
+def test_damaged_jpegs(tmp_path):
+    """What libjpeg makes up for with grey, and Pillow gives without a word."""
+    jpeg, path = io.BytesIO(), tmp_path / "a.jpg"
+    for progressive in (False, True):
+        Image.fromarray(picture(120, 160)).save(jpeg := io.BytesIO(), "JPEG", progressive=progressive)
+        whole = jpeg.getvalue()
+        path.write_bytes(whole + b"anything")
+        assert read(path, anything).notices == []
+        path.write_bytes(whole[: len(whole) // 2] + b"\xff\xd9")
+        with Image.open(path) as image:
+            image.load()
+        with pytest.raises(UnreadableImage, match=r"a\.jpg: the JPEG file is damaged or cut off"):
+            read(path, anything)
+
+
+def test_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(UnreadableImage, match="is a pipe, and pictures are read from files"):
+        read(tmp_path / "a.png", anything)
+
+
 class TestOrientation:
     @pytest.mark.parametrize("value", range(1, 9))
     @pytest.mark.parametrize("extension", ["jpg", "webp", "png", "tif", "deep.tif"])
@@ -353,6 +375,17 @@ class TestOrientation:
         image.info["exif"] = exif.tobytes()
         image.getexif().update(exif)
         np.testing.assert_array_equal(upright(picture(), value), np.asarray(ImageOps.exif_transpose(image)))
+
+    def test_by_compressed_xmp(self, tmp_path):
+        xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf tiff:Orientation="6"/></x:xmpmeta>'
+        for data, shape, notices in ((zlib.compress(xmp), (28, 20, 3), 0), (b"nonsense", (20, 28, 3), 1)):
+            whole = imagecodecs.png_encode(picture())
+            chunk = png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + data)
+            (tmp_path / "a.png").write_bytes(whole[:33] + chunk + whole[33:])
+            got = read(tmp_path / "a.png", anything)
+            assert got.samples.shape == shape
+            assert len(got.notices) == notices
+            assert got.metadata.xmp == (None if notices else xmp)
 
     def test_by_xmp_where_exif_says_nothing(self, tmp_path):
         xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf tiff:Orientation="6"/></x:xmpmeta>'

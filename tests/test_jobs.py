@@ -88,6 +88,7 @@ def test_unknown_extension(pictures):
     ("inputs", "output", "words"),
     [
         (["."], "b.png", "is a file"),
+        (["b.png"], "notes", "does not tell the format"),
         (["a.JPG", "b.png"], "new.png", "several inputs need a folder"),
         (["."], ".", "is the input folder itself"),
         (["b.png", "b.png"], "out", "would both become"),
@@ -95,8 +96,26 @@ def test_unknown_extension(pictures):
     ],
 )
 def test_what_does_not_fit(pictures, inputs, output, words):
+    (pictures / "notes").touch()
     with pytest.raises(ValueError, match=words):
         plan([pictures / name for name in inputs], str(pictures / output))
+
+
+def test_outputs_without_a_name_or_with_one_that_no_file_has(pictures):
+    with pytest.raises(ValueError, match="the output has no name"):
+        plan([pictures / "b.png"], "")
+    assert plan([pictures / "b.png"], f"{'a' * 300}.png").jobs
+
+
+def test_stdin_is_no_picture():
+    with pytest.raises(ValueError, match=r'"-" stands for a video, and a\.png is a picture'):
+        plan([Path("-")], "a.png")
+
+
+def test_a_link_that_leads_nowhere_is_left_to_whoever_reads_it(pictures):
+    """Files that end in .ts are looked into, as they may be programs."""
+    (pictures / "film.ts").symlink_to("nowhere")
+    assert pictures / "film.ts" in [job.source for job in plan([pictures], "out").jobs]
 
 
 def test_an_output_that_is_another_input_through_a_link(pictures, tmp_path):

@@ -80,8 +80,15 @@ def refuse_existing(path: Path) -> None:
 
 
 def refuse_input(output: Path, input: Path) -> None:
-    """Raise `OutputIsInput` where both are the same file, perhaps through a link."""
-    if input.exists() and output.exists() and output.samefile(input):
+    """Raise `OutputIsInput` where both are the same file, perhaps through a link.
+
+    Raises `OutputError` where the output has a name that no file can have, such as one that is too long.
+    """
+    try:
+        same = input.exists() and output.exists() and output.samefile(input)
+    except OSError as error:
+        raise _not_there(output, error) from error
+    if same:
         raise OutputIsInput(f"{output}: is the input itself; name another output")
 
 

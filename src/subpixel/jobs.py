@@ -86,10 +86,14 @@ def plan(inputs: Sequence[Path], output: str, *, recursive: bool = False) -> Pla
         ValueError: inputs and output do not fit together; nothing should be done then.
         OutputError: ``output`` is a file of a format that is not written.
     """
+    if not output:
+        raise ValueError('the output has no name; "." is this folder')
     target = Path(output)
-    is_folder = target.is_dir() or output.endswith(("/", os.sep))
+    is_folder = _is_folder(target) or output.endswith(("/", os.sep))
     if PIPE in (output, *map(str, inputs)) and (len(inputs) > 1 or inputs[0].is_dir() or is_folder):
         raise ValueError('"-" stands for one video: give one input, and one file or "-" as output')
+    if str(inputs[0]) == PIPE and target.suffix.lower() in PICTURE_EXTENSIONS:
+        raise ValueError(f'"-" stands for a video, and {target} is a picture, which is made of a file')
     if output == PIPE or (len(inputs) == 1 and not inputs[0].is_dir() and not is_folder and target.suffix):
         if output != PIPE and target.suffix.lower() not in _WRITTEN:
             known = ", ".join(_WRITTEN)
@@ -97,7 +101,9 @@ def plan(inputs: Sequence[Path], output: str, *, recursive: bool = False) -> Pla
                 f"{target}: nothing is written with the extension {target.suffix!r}; known: {known}"
             )
         return Plan([Job(inputs[0], target)])
-    if target.exists() and not target.is_dir():
+    if not _is_folder(target) and os.path.lexists(target):
+        if len(inputs) == 1 and not inputs[0].is_dir():
+            raise ValueError(f"{target}: does not tell the format; end it in {', '.join(_WRITTEN)}")
         raise ValueError(f"{target}: is a file; several inputs need a folder")
     if not is_folder and target.suffix.lower() in _WRITTEN:
         raise ValueError(f"{target}: several inputs need a folder; is this one, end it in {os.sep}")
@@ -126,6 +132,13 @@ def plan(inputs: Sequence[Path], output: str, *, recursive: bool = False) -> Pla
 _WRITTEN = (*PICTURE_EXTENSIONS, *WRITTEN_VIDEO_EXTENSIONS)
 
 
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # such as a name that is too long for any file
+        return False
+
+
 def _writable(name: str) -> str:
     suffix = Path(name).suffix.lower()
     if suffix in _WRITTEN:
@@ -137,8 +150,11 @@ def _is_wanted(path: Path) -> bool:
     """Whether a file in a folder is a picture or a video by its name."""
     suffix = path.suffix.lower()
     if suffix == ".ts":  # also that of TypeScript
-        with path.open("rb") as file:
-            return file.read(1) == _TRANSPORT_STREAM
+        try:
+            with path.open("rb") as file:
+                return file.read(1) == _TRANSPORT_STREAM
+        except OSError:
+            return True  # whoever is to enlarge it says what is wrong
     return suffix in PICTURE_EXTENSIONS or suffix in VIDEO_EXTENSIONS
 
 

@@ -206,7 +206,8 @@ def load(
 
     Args:
         name: of a packaged model, such as ``"espcn-t91-x3"``; the default for the scale if left out.
-        scale: how many times larger each side becomes; x2 if neither name nor path says.
+        scale: how many times larger each side becomes; x2 if neither name nor path says, as ``"best"``
+            does not.
         path: of a model file (``.safetensors``), instead of a name.
         content: instead of a name what the default is to be for: ``"clean"`` sources, which it is for anyway,
             or ``"compressed"`` ones, as JPEGs and films are.
@@ -225,9 +226,12 @@ def load(
         if scale not in (None, model.scale):
             raise ModelError(f"{path}: enlarges x{model.scale}, not x{scale}; leave out the scale")
     elif name is not None:
+        if scale is None and not packaged.path(name) and packaged.path(f"{name}-x{DEFAULT_SCALE}"):
+            scale = DEFAULT_SCALE
         model = packaged.find(name, scale=scale)
     else:
-        model = packaged.find(scale=scale or DEFAULT_SCALE, content=content or "clean")
+        scale = DEFAULT_SCALE if scale is None else scale
+        model = packaged.find(scale=scale, content=content or "clean")
     return Upscaler(model, engine, precision=precision, threads=threads, pixels=pixels)
 
 

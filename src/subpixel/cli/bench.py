@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from subpixel.cli.display import to_stdout
 from subpixel.cli.errors import exiting, stoppable
 from subpixel.cli.options import width_and_height
 from subpixel.errors import ModelError, SubpixelError
@@ -89,10 +90,11 @@ def bench(
             rounds=rounds,
             progress=lambda done: bar.update(task, completed=done),
         )
-    if as_json:
-        typer.echo(json.dumps(result.to_json()))
-    else:
-        Console(markup=False, emoji=False, highlight=False).print(table(result))
+    with to_stdout():
+        if as_json:
+            typer.echo(json.dumps(result.to_json()))
+        else:
+            Console(markup=False, emoji=False, highlight=False).print(table(result))
     if plot is not None:
         with exiting(1, SubpixelError):
             draw(result, plot)

@@ -1,5 +1,6 @@
-"""What people see of a long command: a bar where there is a terminal, and lines of text."""
+"""What people see of a command: a bar where there is a terminal, lines of text, and what goes to stdout."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,25 @@ class Display:
 
     def show(self, done: float, name: str) -> None:
         """Tell how many of the tasks are done, in fractions, and which one is at work."""
+
+
+@contextmanager
+def to_stdout() -> Iterator[None]:
+    """Around what prints a result: a closed pipe wants no more of it, a full disk ends the command."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        abandon_stdout()
+    except OSError as error:
+        abandon_stdout()
+        typer.echo(f"error: stdout could not be written ({error.strerror or error})", err=True)
+        raise typer.Exit(1) from None
+
+
+def abandon_stdout() -> None:
+    """Let what is printed from here on go nowhere, and what Python still holds of what was."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager

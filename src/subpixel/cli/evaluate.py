@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from subpixel.cli.display import to_stdout
 from subpixel.cli.errors import exiting, stoppable
 from subpixel.cli.options import width_and_height
 from subpixel.errors import SubpixelError
@@ -88,14 +89,15 @@ def evaluate(
             report = _on_clips(clips, upscale, method, sides, frames, messages)
         else:
             report = _on_pictures(inputs[0], upscale, method, messages)
-    if as_json:
-        typer.echo(json.dumps(report.to_json()))
-        return
-    results = Console(markup=False, emoji=False, highlight=False)  # names of pictures are text
-    for number, table in enumerate(report.tables()):
-        if number:
-            results.print()
-        results.print(table)
+    with to_stdout():
+        if as_json:
+            typer.echo(json.dumps(report.to_json()))
+            return
+        results = Console(markup=False, emoji=False, highlight=False)  # names of pictures are text
+        for number, table in enumerate(report.tables()):
+            if number:
+                results.print()
+            results.print(table)
 
 
 def _on_pictures(folder: Path, upscale: "UpscaleLuma", method: "Method", messages: "Console") -> "Report":

@@ -1,12 +1,16 @@
 """`subpixel models`: what ships in the package."""
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from subpixel.cli.display import to_stdout
 from subpixel.cli.errors import exiting
 from subpixel.errors import SubpixelError
+
+if TYPE_CHECKING:
+    from subpixel.model import Model
 
 
 def models(
@@ -24,23 +28,9 @@ def models(
     with exiting(1, SubpixelError):
         found = [packaged.find(name) for name in packaged.names()]
     if as_json:
-        for model in found:
-            typer.echo(
-                json.dumps(
-                    {
-                        "name": model.name,
-                        "version": model.facts.version,
-                        "scale": model.scale,
-                        "parameters": model.description.parameters,
-                        "macs_per_lr_pixel": model.description.macs_per_lr_pixel,
-                        "halo_px": model.description.halo_px,
-                        "psnr_db": dict(model.facts.psnr_db),
-                        "training_data": model.facts.training_data,
-                        "recipe": model.facts.recipe,
-                        "licence": model.facts.licence,
-                    }
-                )
-            )
+        with to_stdout():
+            for model in found:
+                typer.echo(json.dumps(_facts(model)))
         return
     table = Table(
         box=box.SIMPLE_HEAD,
@@ -64,4 +54,20 @@ def models(
             *("" if value is None else f"{value:.2f}" for value in psnr_db),
             model.facts.licence,
         )
-    Console().print(table)
+    with to_stdout():
+        Console().print(table)
+
+
+def _facts(model: "Model") -> dict[str, Any]:
+    return {
+        "name": model.name,
+        "version": model.facts.version,
+        "scale": model.scale,
+        "parameters": model.description.parameters,
+        "macs_per_lr_pixel": model.description.macs_per_lr_pixel,
+        "halo_px": model.description.halo_px,
+        "psnr_db": dict(model.facts.psnr_db),
+        "training_data": model.facts.training_data,
+        "recipe": model.facts.recipe,
+        "licence": model.facts.licence,
+    }

@@ -2,9 +2,7 @@
 
 import json
 import logging
-import os
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from fractions import Fraction
@@ -13,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from subpixel.cli.display import Display, display
+from subpixel.cli.display import Display, abandon_stdout, display, to_stdout
 from subpixel.cli.errors import exiting, stoppable
 from subpixel.errors import SubpixelError
 from subpixel.images.formats import DEFAULT_QUALITY, MAX_OUTPUT_PIXELS
@@ -212,23 +210,25 @@ def upscale(
                         progress=_picture_progress(people, number, job, lines=progress == "json"),
                     )
             except BrokenPipeError:
-                # Whoever read our stdout has seen enough. What Python still holds for it has nowhere to go.
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                abandon_stdout()
                 raise typer.Exit(failed > 0) from None
-            except SubpixelError as error:
+            except (SubpixelError, ValueError) as error:
+                # What a codec does not know, a ValueError, is seen only when a video is there to be encoded.
+                asked = isinstance(error, ValueError)
+                words = f"{job.source}: {error}" if asked and len(todo.jobs) > 1 else str(error)
+                people.say(f"error: {words}")
+                if asked and len(todo.jobs) == 1:
+                    raise typer.Exit(2) from None
                 failed += 1
-                people.say(f"error: {error}")
                 if as_json:
-                    typer.echo(json.dumps({"input": str(job.source), "error": str(error)}))
+                    with to_stdout():
+                        typer.echo(json.dumps({"input": str(job.source), "error": words}))
                 continue
-            except ValueError as error:
-                # What a codec does not know is seen only when a video is there to be encoded.
-                people.say(f"error: {error}")
-                raise typer.Exit(2) from None
             for notice in report.notices:
                 people.say(f"note: {job.source}: {notice}")
             if as_json:
-                typer.echo(json.dumps(asdict(report)))
+                with to_stdout():
+                    typer.echo(json.dumps(asdict(report)))
             if verbose or people.is_terminal:
                 people.say(_summary(job, report))
             if job.is_video and report.damaged_share > max_damage:

@@ -21,7 +21,7 @@ _CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 _CARRIED = (b"cHRM", b"gAMA", b"sRGB", b"cICP", b"mDCV", b"cLLI", b"tEXt", b"zTXt", b"iTXt")
 _XMP = b"XML:com.adobe.xmp\0"
 _INCH_M = 0.0254
-_MAX_PROFILE_BYTES = 1 << 24
+_MAX_METADATA_BYTES = 1 << 24
 _BAND_BYTES = 1 << 20
 _FILTER_UP = 2
 _COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
@@ -53,7 +53,10 @@ def read(path: Path, approve: Callable[[int, int], None]) -> Picture:
             except ValueError as error:
                 notices.append(f"its colour profile is damaged and was left out ({error})")
         elif kind == b"iTXt" and body.startswith(_XMP):
-            metadata.xmp = _xmp(body)
+            try:
+                metadata.xmp = _xmp(body)
+            except ValueError as error:
+                notices.append(f"its XMP data is damaged and was left out ({error})")
         elif kind == b"pHYs" and len(body) == 9:
             across, down, unit = struct.unpack(">IIB", body)
             metadata.dpi = (across * _INCH_M, down * _INCH_M) if unit == 1 else None
@@ -143,18 +146,23 @@ def _profile(body: bytes) -> bytes:
     _, separator, rest = body.partition(b"\0")
     if not separator or rest[:1] != b"\0":
         raise ValueError("unknown compression")
+    return _inflated(rest[1:])
+
+
+def _xmp(body: bytes) -> bytes:
+    """The XMP packet in an iTXt chunk: keyword, compression flag and method, language, keyword, text."""
+    compressed, rest = body[len(_XMP) : len(_XMP) + 1], body[len(_XMP) + 2 :]
+    text = rest.split(b"\0", 2)[-1]
+    return text if compressed == b"\0" else _inflated(text)
+
+
+def _inflated(data: bytes) -> bytes:
+    """What zlib compressed. Raises ValueError where it is damaged, or more than any metadata should be."""
     try:
         inflate = zlib.decompressobj()
-        profile = inflate.decompress(rest[1:], _MAX_PROFILE_BYTES)
+        whole = inflate.decompress(data, _MAX_METADATA_BYTES)
     except zlib.error as error:
         raise ValueError(str(error)) from error
     if not inflate.eof:
         raise ValueError("cut off, or too large")
-    return profile
-
-
-def _xmp(body: bytes) -> bytes | None:
-    """The XMP packet in an iTXt chunk: keyword, compression flag and method, language, keyword, text."""
-    compressed, rest = body[len(_XMP)], body[len(_XMP) + 2 :]
-    text = rest.split(b"\0", 2)[-1]
-    return None if compressed else text
+    return whole

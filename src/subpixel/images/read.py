@@ -35,6 +35,8 @@ def read(path: Path, approve: Callable[[int, int], None]) -> Picture:
             format, or with samples of an unusual kind.
         ImageTooLarge: its format's reader cannot take that many pixels.
     """
+    if path.is_fifo():
+        raise UnreadableImage(f"{path}: is a pipe, and pictures are read from files; write it to one first")
     try:
         with path.open("rb") as file:
             start = file.read(32)
@@ -58,6 +60,26 @@ def read(path: Path, approve: Callable[[int, int], None]) -> Picture:
         raise UnreadableImage(f"{path}: cannot be decoded as {kind.name} ({reason})") from error
     picture.notices += [str(warning.message) for warning in caught]
     return picture
+
+
+def _refuse_damaged_jpeg(path: Path) -> None:
+    """Raise `UnreadableImage` for a JPEG file that lacks parts of its picture.
+
+    libjpeg fills them with grey, and Pillow passes on no word of it; FFmpeg's decoder can be asked to stop.
+    What it does not know, such as some kinds of CMYK, is left to libjpeg. JPEG has no checksums: bytes that
+    became others which also mean a picture are seen by nobody.
+    """
+    import av
+
+    decoder = av.CodecContext.create("mjpeg", "r")
+    decoder.options = {"err_detect": "crccheck+bitstream+buffer+explode"}
+    try:
+        decoder.decode(av.Packet(path.read_bytes()))
+        decoder.decode(None)
+    except av.error.InvalidDataError:
+        raise UnreadableImage(f"{path}: the JPEG file is damaged or cut off") from None
+    except av.FFmpegError:
+        pass
 
 
 class _MeasuredError(SubpixelError):
@@ -98,6 +120,8 @@ def _read(path: Path, approve: Callable[[int, int], None], kind: Format) -> Pict
         turn = metadata.orientation(notices)
         approve(*(image.size[::-1] if swaps_axes(turn) else image.size))
         image.load()
+        if kind is JPEG:
+            _refuse_damaged_jpeg(path)
         if image.mode == "CMYK":
             notices.append("converted from CMYK to RGB")
             metadata.icc = None

@@ -58,6 +58,8 @@ def _fitting(picture: Picture, kind: Format) -> tuple[Metadata, list[str]]:
     if xmp and (kind is BMP or (kind is JPEG and len(_XMP_MARK + xmp) > _MAX_JPEG_SEGMENT_BYTES)):
         xmp = None
         left_out.append("XMP data")
+    if metadata.dpi and kind is WEBP:
+        left_out.append("resolution")
     notices = [f"its {what} does not fit into a {kind.name} file and was left out" for what in left_out]
     return replace(metadata, icc=icc, exif=exif, xmp=xmp), notices
 
