@@ -2,11 +2,11 @@
 
     python benchmarks/sweep.py --datasets ../shared/datasets [--threads 1]
 
-Each shape is `configs/default-x3.toml` cut to 6000 steps, with other layers. It is judged, as fp32, on
-pictures that are neither trained nor tested on, and timed in int8 on the engine `halide`, all in turn. Writes
-``benchmarks/results/sweep.json`` after each shape, and goes on from it: shapes that it has, and whose weights
-lie in ``runs/sweep``, are not trained again. Draws ``docs/figures/sweep.png``, and writes the table of
-`docs/models.md`.
+Each shape is trained as the first version of `default-x3` was (`FIRST_VERSION`), but for 6000 steps and
+without rounding. It is judged, as fp32, on pictures that are neither trained nor tested on, and timed in int8
+on the engine `halide`, all in turn. Writes ``benchmarks/results/sweep.json`` after each shape, and goes on
+from it: shapes that it has, and whose weights lie in ``runs/sweep``, are not trained again. Draws
+``docs/figures/sweep.png``, and writes the table of `docs/models.md`.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from shared import markdown_table, with_table
+from shared import markdown_table, with_changes, with_table
 
 from subpixel.benchmark.measure import machine_name, medians_in_turn_ms
 from subpixel.calibration import calibrate
@@ -37,6 +37,17 @@ RESULTS = ROOT / "benchmarks" / "results" / "sweep.json"
 PAGE = ROOT / "docs" / "models.md"
 EPOCHS, SCALE = 12, 3
 
+FIRST_VERSION: dict[str, dict[str, Any]] = {
+    "data": {"shrink": (1.0,)},
+    "patches": {"side_px": 48},
+    "optimiser": {"loss": "mse", "basis_every": 10},
+}
+SHORT: dict[str, dict[str, Any]] = {
+    "schedule": {"max_epochs": EPOCHS},
+    "precision": {"fp32_epochs": 1},
+    "quantisation": {"levels": 0},
+    "validation": {"every_epochs": EPOCHS},
+}
 
 LABEL_LEFT, LABEL_UP = ("7 x 16 (default)", "7 x 16, 5x5 first"), ("7 x 16, 5x5 first", "9 x 16")
 """Which names stand so beside their points in the drawing, not to lie on others."""
@@ -70,14 +81,7 @@ SHAPES = {
 
 def short_run(name: str, network: NetworkConfig, base: TrainingConfig, datasets: Path) -> dict[str, Any]:
     """Train a shape; what is stored of it, its weights included as a file below ``runs/sweep``."""
-    config = dataclasses.replace(
-        base,
-        network=network,
-        schedule=dataclasses.replace(base.schedule, max_epochs=EPOCHS),
-        precision=dataclasses.replace(base.precision, fp32_epochs=1),
-        quantisation=dataclasses.replace(base.quantisation, levels=0),
-        validation=dataclasses.replace(base.validation, every_epochs=EPOCHS),
-    )
+    config = with_changes(dataclasses.replace(base, network=network), FIRST_VERSION, SHORT)
     with tempfile.TemporaryDirectory() as folder:
         run = Run(config, datasets, Path(folder), torch.device("cpu"))
         run.train()
