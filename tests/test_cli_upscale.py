@@ -225,7 +225,18 @@ def test_a_network_without_a_scale(tmp_path):
     assert json.loads(result.stdout)["model"] == "fast-x2"
 
 
-@pytest.mark.parametrize("arguments", [["models"], ["models", "--json"], ["upscale", "--json"]])
+@pytest.mark.parametrize("stream", [1, 2])
+def test_streams_that_are_closed(model, folder, tmp_path, stream):
+    arguments = ["upscale", "--json", folder / "a.png", "-o", tmp_path / "out.png", "-m", model]
+    command = [sys.executable, "-m", "subpixel", *map(str, arguments)]
+    done = subprocess.run(["sh", "-c", f'exec "$@" {stream}>&-', "sh", *command], capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (tmp_path / "out.png").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["models"], ["models", "--json"], ["upscale", "--json"], ["--version"], ["--help"]]
+)
 def test_a_full_stdout(model, folder, tmp_path, arguments):
     if arguments[0] == "upscale":
         arguments = [*arguments, folder / "a.png", "-o", tmp_path / "out.png", "-m", model]

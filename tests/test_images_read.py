@@ -1,3 +1,4 @@
+import base64
 import io
 import os
 import struct
@@ -336,6 +337,21 @@ def test_damaged_jpegs(tmp_path):
             image.load()
         with pytest.raises(UnreadableImage, match=r"a\.jpg: the JPEG file is damaged or cut off"):
             read(path, anything)
+
+
+ARITHMETIC = """
+/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAgGBgcGBQgHBwcJCQgKDBQNDAsLDBkSEw8UHRofHh0aHBwgJC4nICIs
+IxwcKDcpLDAxNDQ0Hyc5PTgyPC4zNDL/2wBDAQkJCQwLDBgNDRgyIRwhMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIy
+MjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjL/yQARCAAFAAUDASIAAhEBAxEB/8wACgAQEAUBEBEF/9oADAMBAAIR
+AxEAPwDSwViHIYSQ+z/vaJZq8TwoHSPGaP/Z
+"""
+"""A JPEG of 5x5 pixels, coded arithmetically by libjpeg-turbo's cjpeg; Pillow and FFmpeg write no such."""
+
+
+def test_a_jpeg_that_ffmpeg_does_not_know(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(base64.b64decode(ARITHMETIC))
+    got = read(tmp_path / "a.jpg", anything)
+    assert got.samples.shape[:2] == (5, 5)
 
 
 def test_a_pipe(tmp_path):

@@ -268,11 +268,11 @@ def test_frames_at_uneven_times(upscale, tmp_path, extension):
 
 
 @pytest.mark.parametrize("extension", EXACT)
-@pytest.mark.parametrize("codec", ["libx264", "ffv1"])
+@pytest.mark.parametrize("codec", ["libx264", "libsvtav1", "ffv1"])
 def test_the_last_frame_stays_as_long(upscale, tmp_path, codec, extension):
     """As in recordings of a screen and in slides; no other frame begins where it ends."""
-    if codec == "ffv1" and extension != "mkv":
-        pytest.skip("only Matroska holds FFV1")
+    if (codec, extension) in (("ffv1", "mp4"), ("ffv1", "mov"), ("libsvtav1", "mov")):
+        pytest.skip("not held by this container")
     even = [number * 512 for number in range(13)]
     source = write(tmp_path / "in.mkv", pictures(13), times=even, last=5 * 12800)
     lasts = lasting(source)
@@ -282,6 +282,37 @@ def test_the_last_frame_stays_as_long(upscale, tmp_path, codec, extension):
     assert report.missing_frames == 0
     assert upscale(source, tmp_path / f"part.{extension}", codec=codec, start=0.2, end=2).frames == 8
     assert abs(lasting(tmp_path / f"part.{extension}") - 1.8) < 0.002
+
+
+@pytest.mark.parametrize("extension", EXACT)
+def test_a_leap_does_not_make_the_end_late(upscale, tmp_path, extension):
+    """With B-frames MP4 tells how long frames take to decode, by which one before the leap lasts seconds."""
+    times = [0, 512, *(89600 + 512 * number for number in range(20))]
+    source = write(tmp_path / "in.mp4", pictures(22), times=times)
+    upscale(source, tmp_path / f"out.{extension}")
+    assert abs(lasting(tmp_path / f"out.{extension}") - (times[-1] + 512) / 12800) < 0.002
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libsvtav1"])
+def test_frames_that_do_not_say_how_long(upscale, tmp_path, codec):
+    """As in transport streams without a rate: the last one is shown for a usual step."""
+    options = {"x264-params": "force-cfr=0"}
+    source = write(tmp_path / "in.flv", pictures(12), options=options, time_base=Fraction(1, 1000))
+    upscale(source, tmp_path / "out.mp4", codec=codec)
+    with av.open(str(tmp_path / "out.mp4")) as file:
+        video = file.streams.video[0]
+        assert abs(video.duration * video.time_base - Fraction(12, 25)) < 0.001
+
+
+@pytest.mark.parametrize("extension", ["mp4", "mkv"])
+@pytest.mark.parametrize(("start", "end", "frames"), [(3, 4, 1), (3, 12, 3), (21, 24, 1)])
+def test_parts_of_slides(upscale, tmp_path, extension, start, end, frames):
+    slides = [number * 5 * 12800 for number in range(5)]
+    source = write(tmp_path / f"in.{extension}", pictures(5), times=slides, last=5 * 12800)
+    output = tmp_path / f"out.{extension}"
+    assert upscale(source, output, start=start, end=end).frames == frames
+    assert times(output)[0] == 0
+    assert abs(lasting(output) - (end - start)) < 0.002
 
 
 def lasting(path):

@@ -1,5 +1,6 @@
 """What people see of a command: a bar where there is a terminal, lines of text, and what goes to stdout."""
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -23,16 +24,25 @@ class Display:
 
 @contextmanager
 def to_stdout() -> Iterator[None]:
-    """Around what prints a result: a closed pipe wants no more of it, a full disk ends the command."""
+    """Around what prints a result: a pipe that is closed wants no more of it, and nothing ends for that."""
     try:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
         abandon_stdout()
+
+
+@contextmanager
+def full_stdout() -> Iterator[None]:
+    """Around a whole command: what prints to a full disk ends it. All other writing has words of its own."""
+    try:
+        yield
     except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
         abandon_stdout()
-        typer.echo(f"error: stdout could not be written ({error.strerror or error})", err=True)
-        raise typer.Exit(1) from None
+        print(f"error: stdout could not be written ({error.strerror})", file=sys.stderr)
+        sys.exit(1)
 
 
 def abandon_stdout() -> None:

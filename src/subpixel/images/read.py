@@ -66,20 +66,25 @@ def _refuse_damaged_jpeg(path: Path) -> None:
     """Raise `UnreadableImage` for a JPEG file that lacks parts of its picture.
 
     libjpeg fills them with grey, and Pillow passes on no word of it; FFmpeg's decoder can be asked to stop.
-    What it does not know, such as some kinds of CMYK, is left to libjpeg. JPEG has no checksums: bytes that
-    became others which also mean a picture are seen by nobody.
+    What it does not know (such as arithmetic coding) or finds too large gives nothing however it is asked,
+    and is left to libjpeg. JPEG has no checksums: bytes that became others which also mean a picture go
+    unseen.
     """
+    data = path.read_bytes()
+    if not _ffmpeg_decodes(data, "crccheck+bitstream+buffer+explode") and _ffmpeg_decodes(data, "ignore_err"):
+        raise UnreadableImage(f"{path}: the JPEG file is damaged or cut off")
+
+
+def _ffmpeg_decodes(jpeg: bytes, on_errors: str) -> bool:
+    """Whether FFmpeg makes a picture of a JPEG file, by its option ``err_detect``."""
     import av
 
     decoder = av.CodecContext.create("mjpeg", "r")
-    decoder.options = {"err_detect": "crccheck+bitstream+buffer+explode"}
+    decoder.options = {"err_detect": on_errors}
     try:
-        decoder.decode(av.Packet(path.read_bytes()))
-        decoder.decode(None)
-    except av.error.InvalidDataError:
-        raise UnreadableImage(f"{path}: the JPEG file is damaged or cut off") from None
+        return bool(decoder.decode(av.Packet(jpeg)) + decoder.decode(None))
     except av.FFmpegError:
-        pass
+        return False
 
 
 class _MeasuredError(SubpixelError):

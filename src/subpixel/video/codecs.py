@@ -198,8 +198,7 @@ class Encoder:
         context.color_primaries, context.color_trc = primaries, transfer
         context.colorspace, context.color_range = matrix, range
         context.thread_count = self.threads
-        # Else the last frame, behind which no other begins, lasts as long as the rate has it.
-        context.flags |= av.codec.context.Flags.global_header | av.codec.context.Flags.frame_duration
+        context.flags |= av.codec.context.Flags.global_header
         context.options = dict(self.options)
         os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 would tell all about itself on stderr
         try:

@@ -47,12 +47,13 @@ def encode(
     items: Iterable[Union["Packet", tuple[int, "VideoFrame"]]], codec: "VideoCodecContext"
 ) -> Iterator[Union["Packet", Encoded]]:
     """Encode numbered frames as they come; packets of other streams pass."""
+    durations: dict[int | None, int] = {}
     for item in items:
         if isinstance(item, tuple):
-            yield from map(_taken, codec.encode(item[1]))
+            yield from _encoded(item[1], codec, durations)
         else:
             yield item
-    yield from map(_taken, codec.encode(None))
+    yield from _encoded(None, codec, durations)
 
 
 def encode_segments(
@@ -63,26 +64,38 @@ def encode_segments(
     So a segment is the same whether those before it were made in the same run or not.
     """
     codec = None
+    durations: dict[int | None, int] = {}
     current, count = -1, 0
     for number, frame in frames:
         if number // SEGMENT_FRAMES != current:
             if codec is not None:
-                yield from map(_taken, codec.encode(None))
+                yield from _encoded(None, codec, durations)
                 yield End(count)
             current, count = number // SEGMENT_FRAMES, 0
             codec = encoder.open()
             yield Begin(current)
         assert codec is not None
-        yield from map(_taken, codec.encode(frame))
+        yield from _encoded(frame, codec, durations)
         count += 1
     if codec is not None:
-        yield from map(_taken, codec.encode(None))
+        yield from _encoded(None, codec, durations)
         yield End(count)
 
 
-def _taken(packet: "Packet") -> Encoded:
-    assert packet.pts is not None and packet.dts is not None
-    return Encoded(bytes(packet), packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe)
+def _encoded(
+    frame: "VideoFrame | None", codec: "VideoCodecContext", durations: dict[int | None, int]
+) -> Iterator[Encoded]:
+    """What an encoder has ready once it is given a frame, or the end.
+
+    ``durations`` are those of the frames that are on their way, by their times: not every encoder passes
+    them on.
+    """
+    if frame is not None:
+        durations[frame.pts] = frame.duration
+    for packet in codec.encode(frame):
+        assert packet.pts is not None and packet.dts is not None
+        duration = durations.pop(packet.pts, packet.duration or 0)
+        yield Encoded(bytes(packet), packet.pts, packet.dts, duration, packet.is_keyframe)
 
 
 def joined(journal: Journal) -> Iterator[Encoded]:

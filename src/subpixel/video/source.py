@@ -32,6 +32,8 @@ _STEPS_BACK = (0, 10, 60)
 where there is no index, a place between two key frames may be found."""
 _SUBTITLES_LAST = 10
 """Seconds that a subtitle may have been on the screen where a cut starts."""
+_LONGEST_SLIVER = Fraction(1, 10)
+"""Seconds that a part may begin without a frame at most."""
 _TAIL = 5
 """Seconds for which packets are still read behind the end of a cut: what belongs before it may come late."""
 
@@ -170,6 +172,10 @@ class Source:
         return Clock(second=max(1, round(1 / time_base)), jumps=leaps)
 
     @property
+    def _is_mp4(self) -> bool:
+        return "mp4" in self.container.format.name
+
+    @property
     def _has_times(self) -> bool:
         """Whether the file tells the frames' times at all: a bare stream of H.264 does not."""
         return self.stream.start_time is not None
@@ -219,8 +225,8 @@ class Source:
             self.container.close()
 
     def _decoded(self) -> Iterator[Union["Packet", "VideoFrame"]]:
-        before: VideoFrame | None = None
-        packets = corrupt = 0
+        shown: VideoFrame | None = None
+        packets = corrupt = undecodable = 0
         done = False
         # Asked for anew each time: `events` may have put another iterator in its place.
         while (packet := next(self._packets, None)) is not None:
@@ -238,31 +244,35 @@ class Source:
             corrupt += packet.is_corrupt
             if packet.pts is not None:
                 self._ends = max(self._ends, (packet.pts + (packet.duration or 0)) * self.time_base)
-            for frame in self._frames_of(packet):
+            frames = self._frames_of(packet)
+            undecodable += frames is None
+            for frame in frames or ():
                 time = self._clock.mend(frame.pts if frame.pts is not None else frame.dts)
                 seconds = self._seconds(time)
                 if self._earliest is None:
                     self._earliest = seconds
-                if self.cut.end is not None and seconds >= self.cut.end:
-                    done = True
+                done = self.cut.end is not None and seconds >= self.cut.end
+                if shown is not None:
+                    # A frame is shown until the next one: files tell how long it takes to decode, or nothing.
+                    assert shown.pts is not None
+                    shown.duration = time - shown.pts
+                    yield from self._wanted(shown, sliver=Fraction(0) if done else self._sliver)
+                if done:
                     break
+                # Not before whoever wanted no more than the frames so far has left.
+                self.damage.damaged += undecodable
+                undecodable = 0
                 frame.pts, frame.time_base = time, self.time_base
-                if seconds < self.cut.start:
-                    before = frame
-                    continue
-                if before is not None and seconds > self.cut.start + self._step:
-                    yield self._placed(before)
-                before = None
-                yield self._placed(frame)
-        if before is not None and (done or self._seconds(before.pts or 0) + self._step > self.cut.start):
-            # What is on the screen all through the part.
-            yield self._placed(before)
-        self.damage.damaged = max(self.damage.damaged, corrupt)
+                shown = frame
+        self.damage.damaged = max(self.damage.damaged + undecodable, corrupt)
         if not self.cut and not self.damage.broken:
             self.damage.missing = self._missing(packets)
+        if shown is not None and not done:
+            shown.duration = self._last_duration(shown)
+            yield from self._wanted(shown)
 
-    def _frames_of(self, packet: "Packet") -> list["VideoFrame"]:
-        """What the decoder gives for a packet; nothing where it can make nothing of it."""
+    def _frames_of(self, packet: "Packet") -> list["VideoFrame"] | None:
+        """What the decoder gives for a packet; None where it can make nothing of it."""
         import av
 
         try:
@@ -270,8 +280,32 @@ class Source:
         except av.error.EOFError:
             return []
         except av.FFmpegError:
-            self.damage.damaged += 1
-            return []
+            return None
+
+    def _last_duration(self, frame: "VideoFrame") -> int:
+        """How long the last frame of the file is shown."""
+        assert frame.pts is not None
+        if self._is_mp4 and self.stream.duration and not (self.damage.missing or self.damage.broken):
+            # What it tells of single frames is from one decoding to the next.
+            end = (self.stream.start_time or 0) + self.stream.duration
+            if end > frame.pts:
+                return end - frame.pts
+        return frame.duration or self._clock.step
+
+    def _wanted(self, frame: "VideoFrame", sliver: Fraction = Fraction(0)) -> Iterator["VideoFrame"]:
+        """A frame in its place in the output, if it is shown in the part that is wanted.
+
+        One that began before is, if it stays on the screen for more than ``sliver`` seconds of it.
+        """
+        assert frame.pts is not None
+        begins_there = not self.cut or self._seconds(frame.pts) >= self.cut.start
+        if begins_there or self._seconds(frame.pts + frame.duration) > self.cut.start + sliver:
+            yield self._placed(frame)
+
+    @property
+    def _sliver(self) -> Fraction:
+        """For how long, in seconds, a part may begin without a frame, where the next one is due."""
+        return min(1 / self.rate, _LONGEST_SLIVER)
 
     def _placed(self, frame: "VideoFrame") -> "VideoFrame":
         """Count a frame, and put it at its time in the output."""
@@ -287,14 +321,9 @@ class Source:
         frame.duration = max(0, end - frame.pts)
         return frame
 
-    @property
-    def _step(self) -> Fraction:
-        """From one frame to the next, in seconds, where they are evenly spaced."""
-        return 1 / self.rate
-
     def _missing(self, packets: int) -> int:
         """About how many frames the file lacks at its end, by its own word."""
-        if "mp4" in self.container.format.name:
+        if self._is_mp4:
             # What an edit list leaves out has no entry in FFmpeg's index, and no packet.
             missing = min(self.stream.frames, len(self.stream.index_entries)) - packets
         else:
