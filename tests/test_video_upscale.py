@@ -1049,6 +1049,23 @@ def test_mp4_through_a_pipe(model, tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_sound_of_television_through_a_pipe(model, tmp_path):
+    """Its packets alone say what kind of AAC it is; a header that is gone cannot be told later."""
+    source = write(tmp_path / "in.ts", pictures(12), sound="aac", time_base=Fraction(1, 90_000))
+    output = tmp_path / "out.mkv"
+    with output.open("wb") as stdout:
+        subprocess.run([*command(model, source, "-o", "-", "--container", "mkv")], stdout=stdout, check=True)
+    with av.open(str(source)) as before, av.open(str(output)) as after:
+        sounds = [[frame.to_ndarray() for frame in file.decode(audio=0)] for file in (before, after)]
+    assert len(sounds[0]) > 10
+    np.testing.assert_array_equal(sounds[1], sounds[0])
+    refused = subprocess.run(
+        [*command(model, source, "-o", "-", "--container", "mp4")], capture_output=True, text=True
+    )
+    assert refused.returncode == 1
+    assert "MP4 cannot hold stream 1 (audio, aac); write .mkv, or" in refused.stderr
+
+
 @pytest.mark.parametrize("container", ["y4m", "mkv"])
 def test_stdout_that_is_full(model, film, container):
     with Path("/dev/full").open("wb") as full:

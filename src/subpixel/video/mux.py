@@ -219,16 +219,19 @@ class Refusal:
     """The containers that would hold it."""
 
 
-def refusals(container: Container, source: Source) -> list[Refusal]:
+def refusals(container: Container, source: Source, *, to_pipe: bool = False) -> list[Refusal]:
     """The streams of the input that the container cannot hold, found by trying each in memory."""
-    return [
-        Refusal(
-            stream,
-            describe(stream),
-            tuple(other for other in _FFMPEGS if _holds(other, source, stream)),
+
+    def holds(container: Container, stream: "Stream") -> bool:
+        # FFmpeg's muxer of MP4 goes back for what it learns of such sound.
+        return _holds(container, source, stream) and not (
+            to_pipe and container in (MP4, MOV) and _is_broadcast_aac(stream)
         )
+
+    return [
+        Refusal(stream, describe(stream), tuple(other for other in _FFMPEGS if holds(other, stream)))
         for stream in source.others
-        if not _is_remade(source, stream) and not _holds(container, source, stream)
+        if not _is_remade(source, stream) and not holds(container, stream)
     ]
 
 
@@ -321,9 +324,30 @@ def _add_copy(output: "OutputContainer", container: Container, source: Source, s
         copy.metadata.update(filename=name, mimetype=mime)
         return copy
     copy = output.add_stream_from_template(stream, opaque=True)
+    if container is MKV and _is_broadcast_aac(stream):
+        copy.codec_context.extradata = _aac_config(source.first_packet(stream))
     copy.disposition = stream.disposition
     copy.metadata.update(stream.metadata)
     return copy
+
+
+def _is_broadcast_aac(stream: "Stream") -> bool:
+    """Whether each packet says by itself what kind of AAC it is, and nothing does so before."""
+    context = stream.codec_context
+    return context is not None and context.name == "aac" and not getattr(context, "extradata", None)
+
+
+def _aac_config(packet: bytes | None) -> bytes | None:
+    """What a file's header says of AAC (AudioSpecificConfig), by the header of one of its ADTS packets.
+
+    Both are defined in ISO/IEC 14496-3: profile, index of the sampling rate, and channels. None where there
+    is no such header, or it leaves the channels to what follows.
+    """
+    if packet is None or len(packet) < 4 or packet[0] != 0xFF or packet[1] & 0xF6 != 0xF0:
+        return None
+    kind, rate = (packet[2] >> 6) + 1, packet[2] >> 2 & 15
+    channels = (packet[2] & 1) << 2 | packet[3] >> 6
+    return (kind << 11 | rate << 7 | channels << 3).to_bytes(2) if channels else None
 
 
 def _chapters(source: Source) -> Any:

@@ -1,5 +1,6 @@
 """What will be made of a video, decided from its streams and its first frame before any work starts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
@@ -13,7 +14,7 @@ from subpixel.video.codecs import Codec, Encoder, Encoding, find_codec, options_
 from subpixel.video.containers import MKV, WEBM, Y4M, Container
 from subpixel.video.frames import FrameUpscaler, bits, chroma_location, colour, planar
 from subpixel.video.hdr import Hdr, attached, display_matrix, encoder_options, hdr, with_parameters
-from subpixel.video.mux import Track, refusals
+from subpixel.video.mux import Refusal, Track, refusals
 from subpixel.video.source import Source
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def make_plan(
     *,
     threads: int,
     drop_unsupported: bool = False,
+    to_pipe: bool = False,
 ) -> Plan:
     """Decide.
 
@@ -73,13 +75,15 @@ def make_plan(
         encoding: what is asked of the encoder.
         threads: of the encoder.
         drop_unsupported: whether streams that the container cannot hold are left out, instead of refused.
+        to_pipe: whether the output goes to stdout, where nothing can be mended later.
 
     Raises:
         EncoderError: the container cannot hold a stream.
         ValueError: the encoder is unknown, or does not know what is asked of it, or not fit for the
         container.
     """
-    notices = [*_left_out(source, container, drop_unsupported), *_about_input(source, container)]
+    refused = refusals(container, source, to_pipe=to_pipe) if container is not Y4M else []
+    notices = [*_left_out(source, container, refused, drop_unsupported), *_about_input(source, container)]
     first = source.first
     codec = _codec(encoding.codec, container, bits(first.format))
     wanted = planar(first.format)
@@ -126,12 +130,11 @@ def _even(codec: Codec, format: str) -> bool:
     return subsampled and not codec.odd_sides
 
 
-def _left_out(source: Source, container: Container, drop: bool) -> list[str]:
+def _left_out(source: Source, container: Container, refused: Sequence[Refusal], drop: bool) -> list[str]:
     """Refuse streams that the container cannot hold, or leave them out and say so."""
     if container is Y4M:
         source.others = []
         return []
-    refused = refusals(container, source)
     if not refused:
         return []
     what = ", ".join(refusal.what for refusal in refused)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, Any, Union
 
 from subpixel.errors import UnreadableVideo, UnsupportedVideo
 from subpixel.jobs import PIPE
@@ -34,6 +34,8 @@ _SUBTITLES_LAST = 10
 """Seconds that a subtitle may have been on the screen where a cut starts."""
 _LONGEST_SLIVER = Fraction(1, 10)
 """Seconds that a part may begin without a frame at most."""
+_MOST_READ_AHEAD = 200
+"""Packets and frames."""
 _TAIL = 5
 """Seconds for which packets are still read behind the end of a cut: what belongs before it may come late."""
 
@@ -197,6 +199,18 @@ class Source:
         while self._read:
             yield self._read.popleft()
         yield from self._events
+
+    def first_packet(self, stream: "Stream") -> bytes | None:
+        """What the first packet of another stream holds; None where there is none near the first frame."""
+        for number in range(_MOST_READ_AHEAD):
+            if number == len(self._read):
+                if (event := next(self._events, None)) is None:
+                    return None
+                self._read.append(event)
+            packet: Any = self._read[number]
+            if is_packet(packet) and packet.stream_index == stream.index:
+                return bytes(packet)
+        return None
 
     def copies(self) -> Iterator["Packet"]:
         """The packets of the other streams alone, from where reading is; nothing is decoded."""

@@ -116,7 +116,15 @@ def upscale_video(
     with contextlib.closing(opened) as source:
         upscaler = given_or_loaded(upscaler, model, scale, content, content_of(Path(input)))
         threads = (None if piped else earlier_threads(Path(output))) or available_cpus()
-        plan = make_plan(source, upscaler, kind, encoding, threads=threads, drop_unsupported=drop_unsupported)
+        plan = make_plan(
+            source,
+            upscaler,
+            kind,
+            encoding,
+            threads=threads,
+            drop_unsupported=drop_unsupported,
+            to_pipe=output == PIPE,
+        )
         check_picture(kind, source, plan.track)
         meter.rate, meter.total = float(source.rate), source.expected_frames
         try:
