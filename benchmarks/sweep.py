@@ -49,7 +49,10 @@ SHORT: dict[str, dict[str, Any]] = {
     "validation": {"every_epochs": EPOCHS},
 }
 
-LABEL_LEFT, LABEL_UP = ("7 x 16 (default)", "7 x 16, 5x5 first"), ("7 x 16, 5x5 first", "9 x 16")
+LABEL_LEFT, LABEL_UP = (
+    ("7 x 16 (default)", "7 x 16, 5x5 first", "7 x 16, relu"),
+    ("7 x 16, 5x5 first", "9 x 16"),
+)
 """Which names stand so beside their points in the drawing, not to lie on others."""
 
 
