@@ -85,11 +85,21 @@ def refuse_input(output: Path, input: Path) -> None:
     Raises `OutputError` where the output has a name that no file can have, such as one that is too long.
     """
     try:
-        same = input.exists() and output.exists() and output.samefile(input)
+        same = is_file(input) and output.exists() and output.samefile(input)
     except OSError as error:
         raise _not_there(output, error) from error
     if same:
         raise OutputIsInput(f"{output}: is the input itself; name another output")
+
+
+def is_file(path: Path) -> bool:
+    """Whether a path is a regular file: False for a name that no file can have, where pathlib raises."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a path is a folder, likewise."""
+    return os.path.isdir(path)  # noqa: PTH112
 
 
 def make_folder_of(path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from subpixel.errors import OutputError
+from subpixel.files import is_folder
 from subpixel.images.formats import EXTENSIONS as PICTURE_EXTENSIONS
 from subpixel.video.containers import INPUT_EXTENSIONS as VIDEO_EXTENSIONS
 from subpixel.video.containers import OUTPUT_EXTENSIONS as WRITTEN_VIDEO_EXTENSIONS
@@ -89,27 +90,28 @@ def plan(inputs: Sequence[Path], output: str, *, recursive: bool = False) -> Pla
     if not output:
         raise ValueError('the output has no name; "." is this folder')
     target = Path(output)
-    is_folder = _is_folder(target) or output.endswith(("/", os.sep))
-    if PIPE in (output, *map(str, inputs)) and (len(inputs) > 1 or inputs[0].is_dir() or is_folder):
+    into_folder = is_folder(target) or output.endswith(("/", os.sep))
+    one_file = len(inputs) == 1 and not is_folder(inputs[0])
+    if PIPE in (output, *map(str, inputs)) and (not one_file or into_folder):
         raise ValueError('"-" stands for one video: give one input, and one file or "-" as output')
     if str(inputs[0]) == PIPE and target.suffix.lower() in PICTURE_EXTENSIONS:
         raise ValueError(f'"-" stands for a video, and {target} is a picture, which is made of a file')
-    if output == PIPE or (len(inputs) == 1 and not inputs[0].is_dir() and not is_folder and target.suffix):
+    if output == PIPE or (one_file and not into_folder and target.suffix):
         if output != PIPE and target.suffix.lower() not in _WRITTEN:
             known = ", ".join(_WRITTEN)
             raise OutputError(
                 f"{target}: nothing is written with the extension {target.suffix!r}; known: {known}"
             )
         return Plan([Job(inputs[0], target)])
-    if not _is_folder(target) and os.path.lexists(target):
-        if len(inputs) == 1 and not inputs[0].is_dir():
+    if not is_folder(target) and os.path.lexists(target):
+        if one_file:
             raise ValueError(f"{target}: does not tell the format; end it in {', '.join(_WRITTEN)}")
         raise ValueError(f"{target}: is a file; several inputs need a folder")
-    if not is_folder and target.suffix.lower() in _WRITTEN:
+    if not into_folder and target.suffix.lower() in _WRITTEN:
         raise ValueError(f"{target}: several inputs need a folder; is this one, end it in {os.sep}")
     result = Plan()
     for source in inputs:
-        if not source.is_dir():
+        if not is_folder(source):
             result.jobs.append(Job(source, target / _writable(source.name)))
             continue
         if source.resolve() == target.resolve():
@@ -130,13 +132,6 @@ def plan(inputs: Sequence[Path], output: str, *, recursive: bool = False) -> Pla
 
 
 _WRITTEN = (*PICTURE_EXTENSIONS, *WRITTEN_VIDEO_EXTENSIONS)
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:  # such as a name that is too long for any file
-        return False
 
 
 def _writable(name: str) -> str:

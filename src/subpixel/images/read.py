@@ -35,9 +35,9 @@ def read(path: Path, approve: Callable[[int, int], None]) -> Picture:
             format, or with samples of an unusual kind.
         ImageTooLarge: its format's reader cannot take that many pixels.
     """
-    if path.is_fifo():
-        raise UnreadableImage(f"{path}: is a pipe, and pictures are read from files; write it to one first")
     try:
+        if path.is_fifo():
+            raise UnreadableImage(f"{path}: is a pipe, and pictures are read from files; make it one first")
         with path.open("rb") as file:
             start = file.read(32)
     except OSError as error:

@@ -164,3 +164,4 @@ def display_matrix(frame: "VideoFrame") -> Sequence[int] | None:
 
 
 _AS_IT_LIES = (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+"""The matrix that turns nothing."""

@@ -1,6 +1,5 @@
 """What will be made of a video, decided from its streams and its first frame before any work starts."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
@@ -14,7 +13,7 @@ from subpixel.video.codecs import Codec, Encoder, Encoding, find_codec, options_
 from subpixel.video.containers import MKV, WEBM, Y4M, Container
 from subpixel.video.frames import FrameUpscaler, bits, chroma_location, colour, planar
 from subpixel.video.hdr import Hdr, attached, display_matrix, encoder_options, hdr, with_parameters
-from subpixel.video.mux import Refusal, Track, refusals
+from subpixel.video.mux import Track, refusals
 from subpixel.video.source import Source
 
 if TYPE_CHECKING:
@@ -82,8 +81,7 @@ def make_plan(
         ValueError: the encoder is unknown, or does not know what is asked of it, or not fit for the
         container.
     """
-    refused = refusals(container, source, to_pipe=to_pipe) if container is not Y4M else []
-    notices = [*_left_out(source, container, refused, drop_unsupported), *_about_input(source, container)]
+    notices = [*_left_out(source, container, to_pipe, drop_unsupported), *_about_input(source, container)]
     first = source.first
     codec = _codec(encoding.codec, container, bits(first.format))
     wanted = planar(first.format)
@@ -130,11 +128,12 @@ def _even(codec: Codec, format: str) -> bool:
     return subsampled and not codec.odd_sides
 
 
-def _left_out(source: Source, container: Container, refused: Sequence[Refusal], drop: bool) -> list[str]:
+def _left_out(source: Source, container: Container, to_pipe: bool, drop: bool) -> list[str]:
     """Refuse streams that the container cannot hold, or leave them out and say so."""
     if container is Y4M:
         source.others = []
         return []
+    refused = refusals(container, source, to_pipe=to_pipe)
     if not refused:
         return []
     what = ", ".join(refusal.what for refusal in refused)

@@ -8,10 +8,12 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
 from subpixel.errors import UnreadableVideo, UnsupportedVideo
+from subpixel.files import is_file
 from subpixel.jobs import PIPE
 from subpixel.video.clock import Clock
 from subpixel.video.cut import LONGEST_SECONDS, WHOLE, Cut
@@ -35,7 +37,7 @@ _SUBTITLES_LAST = 10
 _LONGEST_SLIVER = Fraction(1, 10)
 """Seconds that a part may begin without a frame at most."""
 _MOST_READ_AHEAD = 200
-"""Packets and frames."""
+"""Packets, as they come from the file."""
 _TAIL = 5
 """Seconds for which packets are still read behind the end of a cut: what belongs before it may come late."""
 
@@ -66,8 +68,6 @@ class Source:
     _read: deque[Union["Packet", "VideoFrame"]] = field(default_factory=deque)
     _events: Iterator[Union["Packet", "VideoFrame"]] = field(init=False)
     _packets: Iterator["Packet"] = field(init=False)
-    _ends: Fraction = Fraction(0)
-    """When the last picture that was read ends by the file's times, in seconds."""
     _earliest: Fraction | None = None
     """The time of the first frame that was decoded, wanted or not."""
     is_waited_for: bool = False
@@ -110,7 +110,7 @@ class Source:
         self.damage = Damage()
         self._clock = self.clock(self.stream, self.time_base)
         self._clock.step = max(1, round(1 / (self.rate * self.time_base)))
-        self._earliest, self._ends = None, Fraction(0)
+        self._earliest = None
         self._read.clear()
         self._packets = self._demuxed()
         self._events = self._decoded()
@@ -202,15 +202,10 @@ class Source:
 
     def first_packet(self, stream: "Stream") -> bytes | None:
         """What the first packet of another stream holds; None where there is none near the first frame."""
-        for number in range(_MOST_READ_AHEAD):
-            if number == len(self._read):
-                if (event := next(self._events, None)) is None:
-                    return None
-                self._read.append(event)
-            packet: Any = self._read[number]
-            if is_packet(packet) and packet.stream_index == stream.index:
-                return bytes(packet)
-        return None
+        ahead = list(islice(self._packets, _MOST_READ_AHEAD))
+        self._packets = chain(ahead, self._packets)
+        packets: list[Any] = [*filter(is_packet, self._read), *ahead]
+        return next((bytes(packet) for packet in packets if packet.stream_index == stream.index), None)
 
     def copies(self) -> Iterator["Packet"]:
         """The packets of the other streams alone, from where reading is; nothing is decoded."""
@@ -256,8 +251,6 @@ class Source:
                 continue
             packets += packet.size > 0
             corrupt += packet.is_corrupt
-            if packet.pts is not None:
-                self._ends = max(self._ends, (packet.pts + (packet.duration or 0)) * self.time_base)
             frames = self._frames_of(packet)
             undecodable += frames is None
             for frame in frames or ():
@@ -280,7 +273,7 @@ class Source:
                 shown = frame
         self.damage.damaged = max(self.damage.damaged + undecodable, corrupt)
         if not self.cut and not self.damage.broken:
-            self.damage.missing = self._missing(packets)
+            self.damage.missing = self._missing(packets, shown)
         if shown is not None and not done:
             shown.duration = self._last_duration(shown)
             yield from self._wanted(shown)
@@ -335,16 +328,18 @@ class Source:
         frame.duration = max(0, end - frame.pts)
         return frame
 
-    def _missing(self, packets: int) -> int:
-        """About how many frames the file lacks at its end, by its own word."""
+    def _missing(self, packets: int, last: "VideoFrame | None") -> int:
+        """About how many frames the file lacks at its end, by its own word; ``last`` as it was decoded."""
         if self._is_mp4:
             # What an edit list leaves out has no entry in FFmpeg's index, and no packet.
             missing = min(self.stream.frames, len(self.stream.index_entries)) - packets
         else:
             told = _clock_time(self.stream.metadata.get("DURATION", ""))
-            if told is None or self._clock.last is None:
+            if told is None or last is None:
                 return 0
-            missing = int((told - self._ends) * self.rate)
+            assert last.pts is not None
+            end = last.pts + (last.duration or self._clock.step)
+            missing = int((told - end * self.time_base) * self.rate)
         return missing if missing > _FEW_FRAMES else 0
 
     def _demuxed(self) -> Iterator["Packet"]:
@@ -457,7 +452,7 @@ def url(file: Path | str) -> str:
 
 def is_regular(input: Path | str) -> bool:
     """Whether an input can be read twice, as pipes and devices cannot."""
-    return str(input) != PIPE and Path(input).is_file()
+    return str(input) != PIPE and is_file(Path(input))
 
 
 def _clock_time(text: str) -> Fraction | None:

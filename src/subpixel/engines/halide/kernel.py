@@ -216,16 +216,9 @@ def _support() -> str:
         memory = """
 declare ptr @_aligned_malloc(i64, i64)
 declare void @_aligned_free(ptr)
-declare ptr @memset(ptr, i32, i64)
-define ptr @halide_malloc(ptr %context, i64 %size) {
+define internal ptr @allocated(i64 %size) {
   %memory = call ptr @_aligned_malloc(i64 %size, i64 128)
-  %bad = icmp eq ptr %memory, null
-  br i1 %bad, label %none, label %some
-some:
-  call ptr @memset(ptr %memory, i32 0, i64 %size)
   ret ptr %memory
-none:
-  ret ptr null
 }
 define void @halide_free(ptr %context, ptr %memory) {
   call void @_aligned_free(ptr %memory)
@@ -236,22 +229,30 @@ define void @halide_free(ptr %context, ptr %memory) {
         memory = """
 declare i32 @posix_memalign(ptr, i64, i64)
 declare void @free(ptr)
-declare ptr @memset(ptr, i32, i64)
-define ptr @halide_malloc(ptr %context, i64 %size) {
+define internal ptr @allocated(i64 %size) {
   %place = alloca ptr
   %failed = call i32 @posix_memalign(ptr %place, i64 128, i64 %size)
   %bad = icmp ne i32 %failed, 0
-  br i1 %bad, label %none, label %some
-some:
   %memory = load ptr, ptr %place
-  call ptr @memset(ptr %memory, i32 0, i64 %size)
-  ret ptr %memory
-none:
-  ret ptr null
+  %result = select i1 %bad, ptr null, ptr %memory
+  ret ptr %result
 }
 define void @halide_free(ptr %context, ptr %memory) {
   call void @free(ptr %memory)
   ret void
+}
+"""
+    memory += """
+declare ptr @memset(ptr, i32, i64)
+define ptr @halide_malloc(ptr %context, i64 %size) {
+  %memory = call ptr @allocated(i64 %size)
+  %bad = icmp eq ptr %memory, null
+  br i1 %bad, label %end, label %some
+some:
+  call ptr @memset(ptr %memory, i32 0, i64 %size)
+  br label %end
+end:
+  ret ptr %memory
 }
 """
     answers = [f"define i32 @halide_error_{name}(...) {{ ret i32 2 }}" for name in _ERRORS]
