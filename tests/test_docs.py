@@ -219,8 +219,38 @@ def test_single_runs_of_training_are_the_measured_ones() -> None:
     assert f"took {round(min(seconds) / 60)} to {round(max(seconds) / 60)} minutes of one core" in models
     centred = stored["espcn-large-x3, centred start, BSDS500 at full size, 70000 steps"].values()
     assert f"ended at {' / '.join(f'{psnr_db:.2f}' for psnr_db in centred)}" in paper
+    two, one, short, long = stored["Set5 in fp32, by steps"].values()
+    assert f"`default-x3` had {two} dB on Set5 (fp32)" in models
+    assert f"has {one} by its one" in models
+    assert f"gained {long - short:.2f} dB there" in models
+    both = stored["best-x2 in fp32, second stage of 12000 and 30000 steps"].values()
+    assert f"gained {max(after - before for before, after in both):.2f} dB at most" in models
     silenced = stored["srcnn-955-large-x3, fitted start at 0.003, 7500 steps"]
     assert f"had {silenced['silent']} of the {silenced['units of the second layer']} units" in training
+
+
+def test_single_experiments_are_the_measured_ones() -> None:
+    rows, memory, contrast = list(
+        json.loads((ROOT / "benchmarks" / "results" / "single_experiments.json").read_text()).values()
+    )[1:]
+    engine, changes = (
+        " ".join((ROOT / page).read_text(encoding="utf-8").split())
+        for page in ("docs/engine.md", "CHANGELOG.md")
+    )
+    (default, best), (small, wide) = rows.values(), memory.values()
+    assert f"took {default[0]:.1f} ms on one thread instead of {default[1]:.1f}" in engine
+    assert f"`best-x3` {best[0]:.1f} instead of {best[1]:.1f}" in engine
+    assert f"32x32 takes {small[1]:.1f} ms instead of {small[0]:.0f}" in changes
+    assert f"160x90 {wide[1]:.0f} instead of {wide[0]:.1f}" in changes
+    low, high = contrast["0.03"], contrast["0.3"]
+    x2 = low["default-x2"]
+    assert (
+        f"with 0.03 x2 lost {x2['ppt3']} dB on the slide in Set14, and so {x2['Set14']:.2f} on the set"
+        in engine
+    )
+    pictures = "8 pictures of scikit-image"
+    assert f"0.3 cost {high['default-x2'][pictures]} and {high['default-x3'][pictures]} dB" in engine
+    assert f"0.03 cost {low['default-x2'][pictures]} and {low['default-x3'][pictures]}." in engine
 
 
 def test_the_table_of_what_is_trained_for_is_the_measured_one(monkeypatch: pytest.MonkeyPatch) -> None:
