@@ -265,6 +265,10 @@ def test_a_name_that_no_file_has(run, folder, tmp_path):
     result = run(folder / "a.png", "-o", tmp_path / f"{'a' * 300}.png")
     assert result.exit_code == 1
     assert result.stderr.endswith("cannot write there (File name too long)\n")
+    for extension in ("png", "mkv"):
+        result = run(f"{'a' * 300}.{extension}", "-o", tmp_path / f"b.{extension}")
+        assert result.exit_code == 1
+        assert result.stderr.endswith("cannot be read (File name too long)\n")
 
 
 def test_unknown_model(run, folder, tmp_path):
