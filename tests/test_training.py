@@ -487,6 +487,47 @@ def test_hidden_layers_may_come_from_another_scale(
         Run(replace(small, network=wider), pictures, tmp_path / "fourth", CPU)
 
 
+@pytest.mark.parametrize("activation", ["prelu", "relu", "none"])
+@pytest.mark.parametrize("hidden", [4, 5, 8])
+def test_a_deepened_network_computes_the_same(
+    activation: str, hidden: int, small: TrainingConfig, pictures: Path, tmp_path: Path
+) -> None:
+    network = replace(
+        small.network, kind="stack", activation=activation, widths=(5, 5, 5), residual="nearest", expansion=2
+    )
+    first = trained(replace(small, network=network), pictures, tmp_path / "first").model(Facts())
+    first.save(tmp_path / "first.safetensors")
+    deeper = replace(network, widths=(5,) * hidden, start=str(tmp_path / "first.safetensors"))
+    run = Run(replace(small, network=deeper), pictures, tmp_path / "second", CPU)
+    model, plane = run.model(Facts()), np.random.default_rng(0).random((1, 17, 33), np.float32)
+    assert len(model.description.layers) == hidden + 1
+    np.testing.assert_allclose(NumpyEngine(model)(plane), NumpyEngine(first)(plane), atol=1e-5)
+    new = [index for index in range(1, hidden) if model.weights[f"layers.{index}.weight"][0, 0, 1, 1] == 1]
+    assert len(new) == hidden - 3 and hidden - 1 not in new, "they stand between the others"
+    before = run.validate()
+    run.train()
+    assert run.validate() > before - 1
+    for index in new:
+        assert np.count_nonzero(run.model(Facts()).weights[f"layers.{index}.weight"]) > 5, "it has learned"
+
+
+def test_where_no_layer_can_be_put(small: TrainingConfig, pictures: Path, tmp_path: Path) -> None:
+    network = replace(small.network, kind="stack", activation="tanh", widths=(5, 5))
+    trained(replace(small, network=network), pictures, tmp_path).model(Facts()).save(
+        tmp_path / "first.safetensors"
+    )
+    start = str(tmp_path / "first.safetensors")
+    for widths, activation, message in (
+        ((5, 5, 5), "tanh", "can't be made deeper behind tanh"),
+        ((5, 5, 6), "tanh", "can't be made deeper behind tanh"),
+        ((5, 6, 5), "prelu", "can't be made deeper behind tanh"),
+        ((5,), "tanh", r"first\.safetensors is another network"),
+    ):
+        other = replace(network, widths=widths, activation=activation, start=start)
+        with pytest.raises(ConfigError, match=message):
+            Run(replace(small, network=other), pictures, tmp_path / "second", CPU)
+
+
 def test_pictures_for_validation_are_not_trained_on(
     small: TrainingConfig, pictures: Path, tmp_path: Path
 ) -> None:
