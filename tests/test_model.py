@@ -34,6 +34,33 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["m.safetensors"]
 
 
+def test_half_precision_makes_the_file_smaller_and_loses_nothing_more(tmp_path: Path) -> None:
+    model = packaged.find("espcn-t91-x2")
+    halved = model.in_half_precision()
+    for key, array in model.weights.items():
+        assert halved.weights[key].dtype == np.float32
+        np.testing.assert_allclose(halved.weights[key], array, rtol=2**-11, atol=2**-25)
+        assert not np.array_equal(halved.weights[key], array)
+    sizes = []
+    for one, dtype in ((model, np.float32), (halved, np.float16)):
+        path = tmp_path / "m.safetensors"
+        one.save(path)
+        sizes.append(path.stat().st_size)
+        assert load_file(path)["layers.1.weight"].dtype == dtype
+        assert load_file(path)["quantised.1.weight_scale"].dtype == np.float32
+        loaded = load_model(path)
+        assert loaded.digest() == one.digest(), "bit for bit"
+        assert loaded.quantised
+    assert sizes[0] - sizes[1] == pytest.approx(2 * model.description.parameters, abs=200)
+
+
+def test_what_half_precision_cannot_hold() -> None:
+    model = random_model(espcn(2))
+    large = {**model.weights, "layers.0.bias": np.full(64, 1e5, np.float32)}
+    with pytest.raises(ModelError, match=r"layers\.0\.bias holds NaN or infinity"):
+        replace(model, weights=large).in_half_precision()
+
+
 def test_weights_cannot_be_changed() -> None:
     model = random_model(espcn(2))
     with pytest.raises(ValueError, match="read-only"):
@@ -169,6 +196,13 @@ def test_packaged_models_are_whole(name: str) -> None:
     for fact in asdict(model.facts).values():
         assert fact
     assert len(model.facts.config_commit) == 40
+
+
+def test_the_packaged_models_are_small_together() -> None:
+    folder = Path(str(packaged.__file__)).parents[1] / "weights"
+    files = list(folder.glob("*.safetensors"))
+    assert len(files) == len(packaged.names())
+    assert sum(file.stat().st_size for file in files) < 2_000_000
 
 
 def test_finding_models() -> None:

@@ -288,6 +288,16 @@ class TestCommand:
         assert again.exit_code == 1
         assert "exists already" in again.stderr
 
+    def test_half(self, folder):
+        output, model = folder / "out.safetensors", random_model(espcn(2))
+        model.save(folder / "in.safetensors")
+        result = self.run(folder / "in.safetensors", folder / "pictures", "-o", output, "--half")
+        assert result.exit_code == 0, result.output
+        calibrated = load_model(output)
+        halved = model.in_half_precision()
+        assert all(np.array_equal(calibrated.weights[key], halved.weights[key]) for key in model.weights)
+        assert output.stat().st_size < (folder / "in.safetensors").stat().st_size
+
     def test_wrong_usage(self, folder):
         assert self.run("espcn-t91-x2", folder, "-o", folder / "out.onnx").exit_code == 2
         missing = self.run("nonesuch", folder, "-o", folder / "out.safetensors")

@@ -15,7 +15,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -327,8 +327,20 @@ class Model:
             arrays |= {f"quantised.{index}.{key}": getattr(layer, key) for key in QUANTISED_DTYPES}
         return arrays
 
+    def in_half_precision(self) -> "Model":
+        """The same model, its weights rounded to what float16 holds, which makes its file smaller.
+
+        They are float32 still, and 8-bit layers stay as they are. Raises `ModelError` where a weight is above
+        65504.
+        """
+        with np.errstate(over="ignore"):
+            halves = {key: array.astype(np.float16).astype(np.float32) for key, array in self.weights.items()}
+        return replace(self, weights=halves)
+
     def save(self, path: str | Path, *, overwrite: bool = True) -> None:
         """Write the model as one ``.safetensors`` file, whole or not at all.
+
+        Weights that float16 holds exactly are stored as such, and read as float32 again.
 
         Raises `OutputExists` where ``path`` exists and ``overwrite`` is false, `OutputError` where it cannot
         be written.
@@ -343,7 +355,7 @@ class Model:
             "description": json.dumps(self.description.to_json()),
             "facts": json.dumps(asdict(self.facts)),
         }
-        data = save(self._arrays(), metadata)
+        data = save(self._arrays() | _exact_halves(self.weights), metadata)
         with write_atomically(Path(path), overwrite=overwrite) as temporary:
             temporary.write_bytes(data)
 
@@ -359,7 +371,7 @@ def load_model(path: str | Path) -> Model:
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+            arrays = {key: _widened(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118 - not a mapping
     except FileNotFoundError:
         raise ModelError(f"{path}: no such model file") from None
     except (SafetensorError, OSError, TypeError, ValueError) as error:
@@ -378,6 +390,17 @@ def load_model(path: str | Path) -> Model:
         raise ModelError(f"{path}: {error}") from error
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path}: its metadata is damaged ({error!r})") from error
+
+
+def _exact_halves(weights: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[Any]]:
+    """Those arrays that lose nothing as float16, as such."""
+    with np.errstate(over="ignore"):
+        halves = {key: array.astype(np.float16) for key, array in weights.items()}
+    return {key: half for key, half in halves.items() if np.array_equal(half, weights[key])}
+
+
+def _widened(array: NDArray[Any]) -> NDArray[Any]:
+    return array.astype(np.float32) if array.dtype == np.float16 else array
 
 
 def _take_quantised(arrays: dict[str, NDArray[Any]], count: int) -> tuple[QuantisedLayer, ...]:

@@ -25,9 +25,12 @@ def calibrate(
             min=0.0001, max=1, help="How much black and white counts: more for text, less for pictures."
         ),
     ] = 0.03,
+    half: Annotated[
+        bool, typer.Option("--half", help="Round the float32 weights to 16 bits first, for a smaller file.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
 ) -> None:
-    """Give a model 8-bit layers, for `--precision int8`; its float32 weights stay as they are.
+    """Give a model 8-bit layers, for `--precision int8`; its float32 weights stay but for `--half`.
 
     The pictures are made smaller, and the 8-bit layers fitted so that they give what the float32 ones do.
     """
@@ -46,6 +49,8 @@ def calibrate(
             raise ModelError(
                 f"model {chosen.name} has {chosen.description.channels} channels; this is for luma"
             )
+        if half:
+            chosen = chosen.in_half_precision()
     people = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
     with (
         exiting(1, SubpixelError),
