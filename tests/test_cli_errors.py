@@ -1,11 +1,17 @@
 """What all commands do with errors and with signals."""
 
 import signal
+from pathlib import Path
 
 import pytest
+import skimage.data
 import typer
+from PIL import Image
+from typer.testing import CliRunner
 
+from recipes import CONFIGS
 from subpixel import ModelError, OutputError, SubpixelError
+from subpixel.cli import app
 from subpixel.cli.errors import exiting, stoppable
 
 
@@ -38,3 +44,44 @@ def test_errors_become_one_line_and_a_code(capsys: pytest.CaptureFixture[str]) -
 def test_other_errors_pass() -> None:
     with pytest.raises(OutputError), exiting(2, ModelError):
         raise OutputError("disk full")
+
+
+LONG = "a" * 300
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "evaluate LONG -m fast-x2",
+        "evaluate LONG.mp4 -m fast-x2",
+        "evaluate PICTURES -m LONG.safetensors",
+        "figures -s 3 --dataset LONG -o OUT",
+        "figures -s 3 --dataset PICTURES -o LONG",
+        "calibrate LONG PICTURES -o OUT.safetensors",
+        "calibrate fast-x2 LONG -o OUT.safetensors",
+        "calibrate fast-x2 PICTURES -o LONG.safetensors",
+        "export fast-x2 -o LONG.onnx",
+        "train LONG.toml",
+        "train CONFIG --output LONG",
+        "train CONFIG --output OCCUPIED",
+    ],
+)
+def test_a_name_that_no_file_can_have_is_one_line(command: str, tmp_path: Path) -> None:
+    if command.startswith(("train", "figures")):
+        pytest.importorskip("torch" if command.startswith("train") else "matplotlib")
+    (tmp_path / "pictures").mkdir()
+    Image.fromarray(skimage.data.chelsea()).save(tmp_path / "pictures" / "a.png")
+    (tmp_path / "occupied").touch()
+    places = {
+        "LONG": str(tmp_path / LONG),
+        "PICTURES": str(tmp_path / "pictures"),
+        "OUT": str(tmp_path / "out"),
+        "CONFIG": str(CONFIGS / "fast-x2.toml"),
+        "OCCUPIED": str(tmp_path / "occupied"),
+    }
+    for name, path in places.items():
+        command = command.replace(name, path)
+    result = CliRunner().invoke(app, command.split())
+    assert result.exit_code in (1, 2), result.output
+    assert isinstance(result.exception, SystemExit)
+    assert result.stderr.splitlines()[-1].startswith("error: ")

@@ -40,7 +40,7 @@ def write_atomically(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     if not overwrite:
         refuse_existing(path)
     target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_file():
+    if os.path.exists(target) and not is_file(target):  # noqa: PTH110 - as in `is_file`
         raise OutputError(f"{path}: is no regular file, and cannot be replaced by one")
     # The name is settled before the file is made, so that an interrupt finds it to remove at any moment.
     part = target.with_name(f"{_part_prefix(target)}{secrets.token_hex(_RANDOM_DIGITS // 2)}.part")

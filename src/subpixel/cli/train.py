@@ -8,6 +8,7 @@ import typer
 
 from subpixel.cli.errors import exiting, stoppable
 from subpixel.errors import ConfigError, SubpixelError
+from subpixel.files import is_file, make_folder_of
 
 if TYPE_CHECKING:
     from subpixel.training.config import TrainingConfig
@@ -60,12 +61,13 @@ def train(
         chosen = load_config(config)
         where = choose_device(device)
     folder = output or Path("runs") / chosen.name
-    if (folder / CHECKPOINT).exists() and not resume:
+    if is_file(folder / CHECKPOINT) and not resume:
         _say(f"error: {folder} holds a run already: pass --resume to go on, or another --output")
         raise typer.Exit(2)
     if threads:
         torch.set_num_threads(threads)
     with exiting(1, SubpixelError):
+        make_folder_of(folder / CHECKPOINT)
         _say(f"reading {', '.join(chosen.data.folders)} from {datasets}")
         run = Run(chosen, datasets, folder, where, compiled=compiled)
         if resume and run.resume():

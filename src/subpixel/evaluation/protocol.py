@@ -17,6 +17,7 @@ from subpixel.color import luma_8bit
 from subpixel.engines.base import from_float
 from subpixel.errors import DatasetError
 from subpixel.evaluation.metrics import SSIM_WINDOW_PX, psnr_db, ssim
+from subpixel.files import is_file, is_folder
 from subpixel.resample import blur_and_decimate, imresize
 
 UpscaleLuma = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
@@ -155,7 +156,7 @@ def pictures(folder: Path) -> list[Path]:
 
     Raises `DatasetError` when the folder or the pictures are missing.
     """
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise DatasetError(
             f"{folder}: no such folder; a test set is a folder of pictures, or one with an HR folder"
         )
@@ -166,13 +167,13 @@ def pictures(folder: Path) -> list[Path]:
 
 def home_of(folder: Path) -> Path:
     """Where the files of a test set lie: in ``folder/HR`` if there is one, else in ``folder``."""
-    return folder / "HR" if (folder / "HR").is_dir() else folder
+    return folder / "HR" if is_folder(folder / "HR") else folder
 
 
 def files_of(folder: Path, suffixes: Collection[str]) -> list[Path]:
     """The files of a test set that end in one of ``suffixes`` (lower case, with the dot), sorted by name."""
     return sorted(
-        file for file in home_of(folder).iterdir() if file.suffix.lower() in suffixes and file.is_file()
+        file for file in home_of(folder).iterdir() if file.suffix.lower() in suffixes and is_file(file)
     )
 
 

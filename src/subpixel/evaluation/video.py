@@ -27,6 +27,7 @@ from subpixel.evaluation.protocol import (
     lr_plane,
     super_resolved,
 )
+from subpixel.files import is_file, is_folder
 from subpixel.video.containers import INPUT_EXTENSIONS
 
 RAW_SUFFIX = ".yuv"
@@ -64,19 +65,19 @@ def find_clips(inputs: Sequence[Path], size: tuple[int, int] | None = None) -> l
             neither pictures nor clips.
     """
     first = inputs[0]
-    if len(inputs) == 1 and (first.is_dir() or first.suffix.lower() not in CLIP_SUFFIXES):
-        found = _clips_of(first) if first.is_dir() else []
+    if len(inputs) == 1 and (is_folder(first) or first.suffix.lower() not in CLIP_SUFFIXES):
+        found = _clips_of(first) if is_folder(first) else []
     else:
         found = list(inputs)
         for file in found:
-            if file.is_dir():
+            if is_folder(file):
                 raise ValueError(f"{file}: is a folder; evaluate one folder alone, or files of clips")
             if file.suffix.lower() not in CLIP_SUFFIXES:
                 raise ValueError(
                     f"{file}: is no clip by its name ({', '.join(CLIP_SUFFIXES)}); "
                     "of pictures, give the folder that holds them"
                 )
-            if not file.is_file():
+            if not is_file(file):
                 raise DatasetError(f"{file}: no such file; name clips that are there")
     raw = [file for file in found if _is_raw(file)]
     if size is not None and not raw:

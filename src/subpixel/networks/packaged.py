@@ -6,6 +6,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from subpixel.errors import ModelError
+from subpixel.files import is_file
 from subpixel.model import Model, load_model
 
 DEFAULT_NETWORKS = {"clean": "default", "compressed": "default-compressed"}
@@ -35,7 +36,7 @@ def path(name: str) -> Path | None:
     """The file of a packaged model or system; None where there is none of that name."""
     for folder in (_FOLDER, _FOLDER / "paper"):
         file = Path(str(folder / f"{name}.safetensors"))
-        if file.exists():
+        if is_file(file):
             return file
     return None
 

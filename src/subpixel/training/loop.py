@@ -17,6 +17,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 from subpixel.calibration import CONTRASTS, random_blocks
 from subpixel.errors import ConfigError
 from subpixel.evaluation.protocol import Degradation, pictures
+from subpixel.files import is_file
 from subpixel.model import Description, Facts, Model, load_model
 from subpixel.networks import espcn, srcnn, stack
 from subpixel.training.checkpoint import load_checkpoint, save_checkpoint
@@ -223,7 +224,7 @@ class Run:
     def resume(self) -> bool:
         """Go on from the folder's checkpoint; False when there is none."""
         path = self.folder / CHECKPOINT
-        if not path.exists():
+        if not is_file(path):
             return False
         groups, numbers = load_checkpoint(path, self.optimiser, self.device)
         if numbers["config"] != self._fingerprint():

@@ -7,6 +7,7 @@ from pathlib import Path
 from subpixel.engines.select import choose
 from subpixel.evaluation.protocol import UpscaleLuma, evaluate_image, mean, pictures, read_picture
 from subpixel.evaluation.published import known_name
+from subpixel.files import is_folder
 from subpixel.model import Facts, Model
 from subpixel.training.config import TrainingConfig
 from subpixel.training.loop import Run
@@ -33,7 +34,7 @@ def finished_model(run: Run, config_path: Path) -> Model | TnrdModel:
 def measure(model: Model | TnrdModel, config: TrainingConfig, datasets: Path) -> dict[str, float]:
     """Mean luma PSNR in dB by test set, bicubic protocol, rounded to 0.001 dB."""
     upscale: UpscaleLuma = choose(model, precision="fp32").engine if isinstance(model, Model) else model
-    found = [name for name in config.test_sets if (datasets / name).is_dir()]
+    found = [name for name in config.test_sets if is_folder(datasets / name)]
     psnr_db = {}
     for name in found:
         files = pictures(datasets / name)
