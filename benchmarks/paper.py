@@ -12,7 +12,9 @@ network is measured again only when its file has changed. ``time`` should have t
 """
 
 import argparse
+import dataclasses
 import json
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +25,7 @@ import numpy as np
 from shared import RAW_SIZE, digest, markdown_table, with_table
 
 from subpixel.benchmark.measure import machine_name
+from subpixel.calibration import calibrate
 from subpixel.drawing import save_figure
 from subpixel.engines.select import available_cpus
 from subpixel.evaluation import figures
@@ -30,6 +33,7 @@ from subpixel.evaluation.enlargers import Enlarger, find_enlarger
 from subpixel.evaluation.protocol import Degradation, evaluate_image, mean, pictures, read_picture
 from subpixel.evaluation.published import published
 from subpixel.evaluation.video import evaluate_clip, find_clips
+from subpixel.model import Facts, Model
 from subpixel.networks import packaged
 
 ROOT = Path(__file__).parents[1]
@@ -150,6 +154,27 @@ def video_methods(scale: int) -> list[str]:
     return chosen
 
 
+def untrained(name: str, scale: int, folder: Path) -> Enlarger:
+    """The network ``name`` at a scale for which it has no weights: they do not change how long it takes."""
+    like = packaged.find(name)
+    *hidden, last = like.description.layers
+    outputs = last.outputs // like.description.shuffle**2
+    if like.description.enlargement == "shuffle":
+        outputs *= scale**2
+    layers = (*hidden, dataclasses.replace(last, outputs=outputs))
+    description = dataclasses.replace(like.description, scale=scale, layers=layers)
+    rng = np.random.default_rng(0)
+    weights = {
+        key: rng.normal(0, 0.05, shape).astype(np.float32) for key, shape in description.shapes().items()
+    }
+    model = Model(name.replace(f"-x{like.scale}", f"-x{scale}"), description, weights, Facts())
+    if like.quantised:
+        model = calibrate(model, [rng.integers(0, 256, (96, 96)).astype(np.uint8)])
+    path = folder / f"{model.name}.safetensors"
+    model.save(path)
+    return find_enlarger(str(path), scale=scale)
+
+
 def time_all(datasets: Path, rounds: int) -> None:
     methods = [enlarger(name, 3) for name in at_hand(3)]
     figure, shown = figures.quality_against_time(datasets / "Set14", methods)
@@ -158,6 +183,10 @@ def time_all(datasets: Path, rounds: int) -> None:
     for scale, (height, width) in {3: (360, 640), 4: (270, 480)}.items():
         plane = np.random.default_rng(0).integers(0, 256, (height, width)).astype(np.uint8)
         of_scale = [enlarger(name, scale) for name in at_hand(scale)]
+        if scale == 4:
+            missing = [name for name in at_hand(3) if name.replace("-x3", "-x4") not in at_hand(4)]
+            with tempfile.TemporaryDirectory() as folder:
+                of_scale += [untrained(name, 4, Path(folder)) for name in missing]
         times: dict[str, list[float]] = {one.name: [] for one in of_scale}
         for turn in range(rounds):
             for one in of_scale:
@@ -227,26 +256,28 @@ def time_table() -> str:
     rows, frames = [], stored["1920x1080"]
     for row in stored["Set14 x3"]:
         name = row["method"]
-        at_3, at_4 = frames["x3"][name], frames["x4"].get(name.replace("-x3", "-x4"), "")
+        at_3, at_4 = frames["x3"][name], frames["x4"][name.replace("-x3", "-x4")]
         rows.append(
             (f"`{name}`", row["engine"] or "NumPy", f"{row['milliseconds']:.1f}", str(at_3), str(at_4))
         )
     return f"{stored['machine']}, {stored['threads']} threads:\n\n{markdown_table(head, rows)}"
 
 
-def gpu_table() -> str:
-    """Times on a CUDA GPU, as `gpu.py` stored them, in fp32 and, in brackets, in fp16."""
-    stored = json.loads((RESULTS / "gpu.json").read_text())
-    fp32, fp16 = stored["milliseconds"]["fp32"], stored["milliseconds"]["fp16"]
-    columns, rows = list(fp32), []
+def torch_table(device: str) -> str:
+    """Times by PyTorch, as `torch_times.py` stored them, in fp32 and, where measured, in brackets in fp16."""
+    stored = json.loads((RESULTS / f"torch-{device}.json").read_text())
+    fp32, fp16 = stored["milliseconds"]["fp32"], stored["milliseconds"].get("fp16", {})
+    digits, columns, rows = 2 if fp16 else 1, list(fp32), []
     for name in fp32[columns[0]]:
-        cells = (
-            f"{fp32[column][name]:.2f}" + (f" ({fp16[column][name]:.2f})" if name in fp16[column] else "")
-            for column in columns
-        )
+        cells = []
+        for column in columns:
+            cells.append(f"{fp32[column][name]:.{digits}f}")
+            if name in fp16.get(column, {}):
+                cells[-1] += f" ({fp16[column][name]:.{digits}f})"
         rows.append((name, *cells))
     head = ("network", *(f"{column} (ms)" for column in columns))
-    by = f"{stored['machine']}, by PyTorch {stored['torch'].partition('+')[0]}"
+    threads = f", {stored['threads']} threads" if "threads" in stored else ""
+    by = f"{stored['machine']}{threads}, by PyTorch {stored['torch'].partition('+')[0]}"
     return f"{by}:\n\n{markdown_table(head, rows)}"
 
 
@@ -256,7 +287,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "video x3": lambda: video_table(3),
     "video x4": lambda: video_table(4),
     "times": time_table,
-    "GPU times": gpu_table,
+    "PyTorch CPU times": lambda: torch_table("cpu"),
+    "PyTorch CUDA times": lambda: torch_table("cuda"),
 }
 
 

@@ -1,11 +1,12 @@
-"""How long the paper's networks and ours take on a CUDA GPU, where the paper has its times from a K2.
+"""How long the paper's networks and ours take by PyTorch, each in the form that it has in the paper.
 
-    python benchmarks/gpu.py --datasets ../shared/datasets
+    python benchmarks/torch_times.py --datasets ../shared/datasets [--device cpu]
 
-PyTorch runs every network on luma that lies in the GPU's memory as 8 bits, and leaves the enlarged luma
-there as 8 bits. "fp32" is IEEE arithmetic, without TF32; "fp16" is the whole network in half precision.
-Methods take turns; times are medians. Weights are random: they do not change how long it takes. Writes
-``benchmarks/results/gpu.json``. Needs `pip install '.[train]'`.
+On a CUDA GPU, where the paper has its times from a K2, or on a CPU. PyTorch runs every network on luma that
+lies in the device's memory as 8 bits, and leaves the enlarged luma there as 8 bits. "fp32" is IEEE arithmetic
+(no TF32); "fp16", on a GPU alone, is the whole network in half precision. Methods take turns; times are
+medians. Weights are random: they do not change how long it takes. Writes
+``benchmarks/results/torch-cuda.json`` or ``torch-cpu.json``. Needs `pip install '.[train]'`.
 """
 
 import argparse
@@ -19,16 +20,18 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from subpixel.benchmark.measure import machine_name
 from subpixel.evaluation.protocol import pictures
 from subpixel.training.config import NetworkConfig
 from subpixel.training.loop import describe
 from subpixel.training.network import Bicubic, DeconvolutionNetwork, Network
 from subpixel.training.tnrd import TNRD
 
-RESULT = Path(__file__).parent / "results" / "gpu.json"
+RESULTS = Path(__file__).parent / "results"
 FRAMES = {3: (360, 640), 4: (270, 480)}
 """What becomes 1920x1080, by scale."""
-WIDTHS = {"fast": (8, 16, 16, 16), "default": (16,) * 7, "best": (32,) * 7}
+WIDTHS = {"8-16-16-16": (8, 16, 16, 16), "7 x 16": (16,) * 7, "7 x 32": (32,) * 7}
+"""Shapes of our own family, as the sweep in `docs/models.md` calls them."""
 
 Enlarge = Callable[[Tensor], Tensor]
 
@@ -58,23 +61,29 @@ def methods(scale: int, dtype: torch.dtype, device: torch.device) -> dict[str, E
 
 
 def milliseconds(enlarge: Enlarge, plane: Tensor, dtype: torch.dtype) -> float:
-    """For one 8-bit plane, until the GPU is done."""
-    torch.cuda.synchronize()
+    """For one 8-bit plane, until the device is done."""
+
+    def wait() -> None:
+        if plane.is_cuda:
+            torch.cuda.synchronize()
+
+    wait()
     started = time.perf_counter()
     hr = enlarge(plane.to(dtype) / 255)
     (hr * 255 + 0.5).clamp_(0, 255).to(torch.uint8)
-    torch.cuda.synchronize()
+    wait()
     return (time.perf_counter() - started) * 1000
 
 
 @torch.no_grad()
-def medians(scale: int, shapes: list[tuple[int, int]], rounds: int, dtype: torch.dtype) -> dict[str, float]:
+def medians(
+    scale: int, shapes: list[tuple[int, int]], rounds: int, dtype: torch.dtype, device: torch.device
+) -> dict[str, float]:
     """Of each method, for a plane of each shape, on average over the shapes."""
-    device = torch.device("cuda")
     planes = [torch.randint(0, 256, (1, 1, *shape), dtype=torch.uint8, device=device) for shape in shapes]
     of_scale = methods(scale, dtype, device)
     spent: dict[str, list[float]] = {name: [] for name in of_scale}
-    for turn in range(-3, rounds):
+    for turn in range(-3 if device.type == "cuda" else -1, rounds):
         for name, enlarge in of_scale.items():
             total = sum(milliseconds(enlarge, plane, dtype) for plane in planes)
             if turn >= 0:
@@ -87,21 +96,29 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--datasets", type=Path, default=Path("../shared/datasets"))
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
-    if not torch.cuda.is_available():
-        raise SystemExit("no CUDA GPU here")
+    device = torch.device(options.device)
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("no CUDA GPU here; --device cpu measures the CPU")
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     sizes = [Image.open(path).size for path in pictures(options.datasets / "Set14")]
     set14 = [(height // 3, width // 3) for width, height in sizes]
+    frames = [(f"1920x1080 x{scale}", scale, [shape]) for scale, shape in FRAMES.items()]
     times = {}
-    for called, dtype in (("fp32", torch.float32), ("fp16", torch.float16)):
+    for called, dtype in (("fp32", torch.float32), ("fp16", torch.float16))[
+        : 2 if device.type == "cuda" else 1
+    ]:
         times[called] = {
-            "Set14 x3": medians(3, set14, options.rounds, dtype),
-            **{f"1920x1080 x{s}": medians(s, [shape], options.rounds, dtype) for s, shape in FRAMES.items()},
+            column: medians(scale, shapes, options.rounds, dtype, device)
+            for column, scale, shapes in (("Set14 x3", 3, set14), *frames)
         }
-    stored = {"machine": torch.cuda.get_device_name(), "torch": torch.__version__, "milliseconds": times}
-    RESULT.write_text(json.dumps(stored, indent=2) + "\n")
+    stored: dict[str, object] = {"machine": machine_name(), "threads": torch.get_num_threads()}
+    if device.type == "cuda":
+        stored = {"machine": torch.cuda.get_device_name()}
+    stored |= {"torch": torch.__version__, "milliseconds": times}
+    (RESULTS / f"torch-{options.device}.json").write_text(json.dumps(stored, indent=2) + "\n")
     print(json.dumps(stored, indent=1))
 
 

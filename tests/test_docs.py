@@ -217,8 +217,20 @@ def test_single_runs_of_training_are_the_measured_ones() -> None:
     )
     seconds = stored["second stages for the mean of PSNR, seconds"].values()
     assert f"took {round(min(seconds) / 60)} to {round(max(seconds) / 60)} minutes of one core" in models
-    centred = stored["espcn-large-x3, centred start, BSDS500 at full size, 70000 steps"].values()
-    assert f"ended at {' / '.join(f'{psnr_db:.2f}' for psnr_db in centred)}" in paper
+    attempts = (
+        ("espcn-large-x3, centred start, BSDS500 at full size, 70000 steps", "ended at {}"),
+        (
+            "espcn-large-x3, second stage for the mean of PSNR with smaller copies, 12000 steps",
+            "at {}, where it began",
+        ),
+        (
+            "espcn-large-x4, second stage with padding at patch borders in the loss, 12000 steps",
+            "a small picture is border for a good part, at {};",
+        ),
+        ("espcn-large-x4, second stage in fp32, 12000 steps", "in fp32 instead of bf16 at {}."),
+    )
+    for attempt, words in attempts:
+        assert words.format(" / ".join(f"{psnr_db:.2f}" for psnr_db in stored[attempt].values())) in paper
     two, one, short, long = stored["Set5 in fp32, by steps"].values()
     assert f"`default-x3` had {two} dB on Set5 (fp32)" in models
     assert f"has {one} by its one" in models
@@ -230,16 +242,21 @@ def test_single_runs_of_training_are_the_measured_ones() -> None:
 
 
 def test_single_experiments_are_the_measured_ones() -> None:
-    rows, memory, contrast = list(
+    rows, memory, contrast, vectors, narrow, wide_products = list(
         json.loads((ROOT / "benchmarks" / "results" / "single_experiments.json").read_text()).values()
     )[1:]
-    engine, changes = (
+    engine, changes, models = (
         " ".join((ROOT / page).read_text(encoding="utf-8").split())
-        for page in ("docs/engine.md", "CHANGELOG.md")
+        for page in ("docs/engine.md", "CHANGELOG.md", "docs/models.md")
     )
+    seven, nine = (vectors[shape].values() for shape in ("7 x 32", "9 x 32"))
+    assert f"needs {min(seven):.1f} to {max(seven):.1f} times ESPCN's time for seven layers" in models
+    assert f"{min(nine):.1f} to {max(nine):.1f} times for nine" in models
+    assert f"take {wide_products[2]} ms instead of {wide_products[0]} on one thread" in engine
+    assert f"{narrow[1]} where those of `default-x3` take {narrow[0]} each" in engine
     (default, best), (small, wide) = rows.values(), memory.values()
     assert f"took {default[0]:.1f} ms on one thread instead of {default[1]:.1f}" in engine
-    assert f"`best-x3` {best[0]:.1f} instead of {best[1]:.1f}" in engine
+    assert f"(`best-x3`) {best[0]:.1f} instead of {best[1]:.1f}" in engine
     assert f"32x32 takes {small[1]:.1f} ms instead of {small[0]:.0f}" in changes
     assert f"160x90 {wide[1]:.0f} instead of {wide[0]:.1f}" in changes
     low, high = contrast["0.03"], contrast["0.3"]
