@@ -242,13 +242,17 @@ def test_single_runs_of_training_are_the_measured_ones() -> None:
 
 
 def test_single_experiments_are_the_measured_ones() -> None:
-    rows, memory, contrast, vectors, narrow, wide_products = list(
+    rows, memory, contrast, vectors, narrow, wide_products, held = list(
         json.loads((ROOT / "benchmarks" / "results" / "single_experiments.json").read_text()).values()
     )[1:]
     engine, changes, models = (
         " ".join((ROOT / page).read_text(encoding="utf-8").split())
         for page in ("docs/engine.md", "CHANGELOG.md", "docs/models.md")
     )
+    assert f"takes {held['vnni'][0]:.1f} ms for x3: its vector loads" in engine
+    (wide512, onnxruntime512), (wide2, onnxruntime2) = held["avx512"], held["avx2"]
+    assert f"without VNNI it takes {wide512:.1f} ms, to AVX2 {wide2:.1f}, where" in engine
+    assert f"takes {onnxruntime512:.1f} and {onnxruntime2:.1f} in the same runs" in engine
     seven, nine = (vectors[shape].values() for shape in ("7 x 32", "9 x 32"))
     assert f"needs {min(seven):.1f} to {max(seven):.1f} times ESPCN's time for seven layers" in models
     assert f"{min(nine):.1f} to {max(nine):.1f} times for nine" in models
