@@ -14,7 +14,6 @@ network is measured again only when its file has changed. ``time`` should have t
 import argparse
 import dataclasses
 import json
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,12 +21,12 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from shared import RAW_SIZE, digest, markdown_table, with_table
+from shared import RAW_SIZE, TO_1080P, digest, markdown_table, with_table
 
 from subpixel.benchmark.measure import machine_name
 from subpixel.calibration import calibrate
 from subpixel.drawing import save_figure
-from subpixel.engines.select import available_cpus
+from subpixel.engines.select import available_cpus, choose
 from subpixel.evaluation import figures
 from subpixel.evaluation.enlargers import Enlarger, find_enlarger
 from subpixel.evaluation.protocol import Degradation, evaluate_image, mean, pictures, read_picture
@@ -154,25 +153,26 @@ def video_methods(scale: int) -> list[str]:
     return chosen
 
 
-def untrained(name: str, scale: int, folder: Path) -> Enlarger:
+def untrained(name: str, scale: int) -> Enlarger:
     """The network ``name`` at a scale for which it has no weights: they do not change how long it takes."""
     like = packaged.find(name)
     *hidden, last = like.description.layers
-    outputs = last.outputs // like.description.shuffle**2
-    if like.description.enlargement == "shuffle":
-        outputs *= scale**2
+    outputs = like.description.channels * (scale**2 if like.description.enlargement == "shuffle" else 1)
     layers = (*hidden, dataclasses.replace(last, outputs=outputs))
     description = dataclasses.replace(like.description, scale=scale, layers=layers)
     rng = np.random.default_rng(0)
     weights = {
         key: rng.normal(0, 0.05, shape).astype(np.float32) for key, shape in description.shapes().items()
     }
-    model = Model(name.replace(f"-x{like.scale}", f"-x{scale}"), description, weights, Facts())
+    model = Model(at_scale(name, scale), description, weights, Facts())
     if like.quantised:
         model = calibrate(model, [rng.integers(0, 256, (96, 96)).astype(np.uint8)])
-    path = folder / f"{model.name}.safetensors"
-    model.save(path)
-    return find_enlarger(str(path), scale=scale)
+    return Enlarger(model.name, scale, choose(model).engine)
+
+
+def at_scale(name: str, scale: int) -> str:
+    """What a method for x3 is called at another scale."""
+    return name.replace("-x3", f"-x{scale}")
 
 
 def time_all(datasets: Path, rounds: int) -> None:
@@ -180,13 +180,11 @@ def time_all(datasets: Path, rounds: int) -> None:
     figure, shown = figures.quality_against_time(datasets / "Set14", methods)
     save_figure(figure, DRAWINGS / "paper-quality.png")
     frames = {}
-    for scale, (height, width) in {3: (360, 640), 4: (270, 480)}.items():
+    for scale, (height, width) in TO_1080P.items():
         plane = np.random.default_rng(0).integers(0, 256, (height, width)).astype(np.uint8)
         of_scale = [enlarger(name, scale) for name in at_hand(scale)]
-        if scale == 4:
-            missing = [name for name in at_hand(3) if name.replace("-x3", "-x4") not in at_hand(4)]
-            with tempfile.TemporaryDirectory() as folder:
-                of_scale += [untrained(name, 4, Path(folder)) for name in missing]
+        trained = at_hand(scale)
+        of_scale += [untrained(name, scale) for name in at_hand(3) if at_scale(name, scale) not in trained]
         times: dict[str, list[float]] = {one.name: [] for one in of_scale}
         for turn in range(rounds):
             for one in of_scale:
@@ -256,7 +254,7 @@ def time_table() -> str:
     rows, frames = [], stored["1920x1080"]
     for row in stored["Set14 x3"]:
         name = row["method"]
-        at_3, at_4 = frames["x3"][name], frames["x4"][name.replace("-x3", "-x4")]
+        at_3, at_4 = frames["x3"][name], frames["x4"][at_scale(name, 4)]
         rows.append(
             (f"`{name}`", row["engine"] or "NumPy", f"{row['milliseconds']:.1f}", str(at_3), str(at_4))
         )

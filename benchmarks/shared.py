@@ -12,6 +12,9 @@ from subpixel.training.config import TrainingConfig
 RAW_SIZE = (640, 360)
 """Of the frames in the one clip without a header among ``datasets/video``."""
 
+TO_1080P = {3: (360, 640), 4: (270, 480)}
+"""Rows and columns of what becomes 1920x1080, by scale."""
+
 
 def digest(name: str) -> str:
     """Of a packaged model's file, by which a result tells of which weights it is; "" where there is none."""

@@ -18,6 +18,7 @@ from statistics import median
 
 import torch
 from PIL import Image
+from shared import TO_1080P
 from torch import Tensor, nn
 
 from subpixel.benchmark.measure import machine_name
@@ -28,10 +29,11 @@ from subpixel.training.network import Bicubic, DeconvolutionNetwork, Network
 from subpixel.training.tnrd import TNRD
 
 RESULTS = Path(__file__).parent / "results"
-FRAMES = {3: (360, 640), 4: (270, 480)}
-"""What becomes 1920x1080, by scale."""
 WIDTHS = {"8-16-16-16": (8, 16, 16, 16), "7 x 16": (16,) * 7, "7 x 32": (32,) * 7}
 """Shapes of our own family, as the sweep in `docs/models.md` calls them."""
+
+DTYPES = {"cuda": {"fp32": torch.float32, "fp16": torch.float16}, "cpu": {"fp32": torch.float32}}
+"""Measured on each kind of device."""
 
 Enlarge = Callable[[Tensor], Tensor]
 
@@ -100,25 +102,25 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
     device = torch.device(options.device)
-    if options.device == "cuda" and not torch.cuda.is_available():
+    if device.type == "cuda" and not torch.cuda.is_available():
         raise SystemExit("no CUDA GPU here; --device cpu measures the CPU")
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     sizes = [Image.open(path).size for path in pictures(options.datasets / "Set14")]
     set14 = [(height // 3, width // 3) for width, height in sizes]
-    frames = [(f"1920x1080 x{scale}", scale, [shape]) for scale, shape in FRAMES.items()]
+    frames = [(f"1920x1080 x{scale}", scale, [shape]) for scale, shape in TO_1080P.items()]
     times = {}
-    for called, dtype in (("fp32", torch.float32), ("fp16", torch.float16))[
-        : 2 if device.type == "cuda" else 1
-    ]:
+    for called, dtype in DTYPES[device.type].items():
         times[called] = {
             column: medians(scale, shapes, options.rounds, dtype, device)
             for column, scale, shapes in (("Set14 x3", 3, set14), *frames)
         }
-    stored: dict[str, object] = {"machine": machine_name(), "threads": torch.get_num_threads()}
-    if device.type == "cuda":
-        stored = {"machine": torch.cuda.get_device_name()}
-    stored |= {"torch": torch.__version__, "milliseconds": times}
-    (RESULTS / f"torch-{options.device}.json").write_text(json.dumps(stored, indent=2) + "\n")
+    where: dict[str, object] = (
+        {"machine": torch.cuda.get_device_name()}
+        if device.type == "cuda"
+        else {"machine": machine_name(), "threads": torch.get_num_threads()}
+    )
+    stored = {**where, "torch": torch.__version__, "milliseconds": times}
+    (RESULTS / f"torch-{device.type}.json").write_text(json.dumps(stored, indent=2) + "\n")
     print(json.dumps(stored, indent=1))
 
 

@@ -291,6 +291,16 @@ def test_the_papers_page_is_written_from_its_results(monkeypatch: pytest.MonkeyP
                 assert measured["digest"] == paper.digest(name), f"{name} has changed: measure it anew"
 
 
+def test_what_the_forms_of_the_network_take_is_measured() -> None:
+    stored = json.loads((ROOT / "benchmarks" / "results" / "torch-cpu.json").read_text())
+    page = " ".join((ROOT / "docs" / "paper.md").read_text(encoding="utf-8").split())
+    frames = [stored["milliseconds"]["fp32"][f"1920x1080 x{scale}"] for scale in (3, 4)]
+    first = [frame["espcn-enlarged-first"] / frame["espcn"] for frame in frames]
+    merged = [frame["espcn-deconvolution"] / frame["espcn"] for frame in frames]
+    assert f"takes {first[0]:.0f} times ESPCN's time at x3 and {first[1]:.0f} times at x4" in page
+    assert f"the deconvolution {merged[0]:.1f} and {merged[1]:.1f} times." in page
+
+
 def test_the_recipes_table_is_the_measured_one() -> None:
     stored = json.loads((ROOT / "benchmarks" / "results" / "recipe.json").read_text())
     page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")

@@ -333,9 +333,7 @@ class Model:
         They are float32 still, and 8-bit layers stay as they are. Raises `ModelError` where a weight is above
         65504.
         """
-        with np.errstate(over="ignore"):
-            halves = {key: array.astype(np.float16).astype(np.float32) for key, array in self.weights.items()}
-        return replace(self, weights=halves)
+        return replace(self, weights={key: _widened(half) for key, half in _halves(self.weights).items()})
 
     def save(self, path: str | Path, *, overwrite: bool = True) -> None:
         """Write the model as one ``.safetensors`` file, whole or not at all.
@@ -355,7 +353,9 @@ class Model:
             "description": json.dumps(self.description.to_json()),
             "facts": json.dumps(asdict(self.facts)),
         }
-        data = save(self._arrays() | _exact_halves(self.weights), metadata)
+        halves = _halves(self.weights).items()
+        exact = {key: half for key, half in halves if np.array_equal(half, self.weights[key])}
+        data = save(self._arrays() | exact, metadata)
         with write_atomically(Path(path), overwrite=overwrite) as temporary:
             temporary.write_bytes(data)
 
@@ -392,11 +392,10 @@ def load_model(path: str | Path) -> Model:
         raise ModelError(f"{path}: its metadata is damaged ({error!r})") from error
 
 
-def _exact_halves(weights: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[Any]]:
-    """Those arrays that lose nothing as float16, as such."""
+def _halves(weights: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float16]]:
+    """The arrays as float16, in which what is too large is infinite."""
     with np.errstate(over="ignore"):
-        halves = {key: array.astype(np.float16) for key, array in weights.items()}
-    return {key: half for key, half in halves.items() if np.array_equal(half, weights[key])}
+        return {key: array.astype(np.float16) for key, array in weights.items()}
 
 
 def _widened(array: NDArray[Any]) -> NDArray[Any]:

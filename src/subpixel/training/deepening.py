@@ -23,13 +23,15 @@ def deepened(model: Model, layers: int) -> Model:
     *hidden, last = model.description.layers
     if not hidden or layers < len(hidden) + 1:
         raise ConfigError(f"{model.name} with {len(hidden) + 1} layers can't become one with {layers}")
-    places = np.rint(np.linspace(0, layers - 2, len(hidden))).astype(int).tolist() if len(hidden) > 1 else [0]
+    given_at = {
+        int(place): given for given, place in enumerate(np.rint(np.linspace(0, layers - 2, len(hidden))))
+    }
     described: list[Convolution] = []
     weights: dict[str, NDArray[np.float32]] = {}
     for place in range(layers - 1):
-        if place in places:
-            described.append(hidden[places.index(place)])
-            arrays = _arrays_of(model, places.index(place))
+        if place in given_at:
+            described.append(hidden[given_at[place]])
+            arrays = _arrays_of(model, given_at[place])
         else:
             described.append(dataclasses.replace(described[-1], inputs=described[-1].outputs))
             arrays = _identity(described[-1], model.name)
