@@ -1,4 +1,4 @@
-"""Run kernels on arrays that touch forbidden pages: `python guarded.py fp32|int8 [overrun]`.
+"""Run kernels on arrays that touch forbidden pages: `python guarded.py fp32|int8|matrices [overrun]`.
 
 Each array lies so that its end, or its beginning, is the border of a page without any access; so do the row
 buffers that kernels allocate (their ends to 64 bytes), for which this process puts its own allocator in
@@ -8,6 +8,7 @@ place. One access too far ends the process (SIGSEGV). With "overrun" one is made
 import ctypes
 import mmap
 import sys
+from dataclasses import fields, replace
 from itertools import product
 
 import numpy as np
@@ -17,6 +18,9 @@ from subpixel.engines.halide.kernel import Kernel, compile_object
 from subpixel.engines.halide.machine import machine
 from subpixel.engines.halide.pack import pack
 from subpixel.engines.halide.plan import make_plan
+from subpixel.engines.matrices import kernel as matrices
+from subpixel.engines.matrices.layout import make_layout
+from subpixel.engines.matrices.pack import pack as matrices_pack
 from subpixel.networks import packaged
 
 SIDES = (1, 2, 7, 15, 16, 17, 33, 97)
@@ -38,15 +42,15 @@ def guarded(size, *, at_end, alignment=1):
     return start + PAGE
 
 
-def array(shape, dtype, *, at_end):
+def array(shape, dtype, *, at_end, alignment=1):
     dtype = np.dtype(dtype)
     size = int(np.prod(shape)) * dtype.itemsize
-    raw = (ctypes.c_uint8 * size).from_address(guarded(size, at_end=at_end))
+    raw = (ctypes.c_uint8 * size).from_address(guarded(size, at_end=at_end, alignment=alignment))
     return np.frombuffer(raw, dtype).reshape(shape)
 
 
-def copy(values, *, at_end):
-    result = array(values.shape, values.dtype, at_end=at_end)
+def copy(values, *, at_end, alignment=1):
+    result = array(values.shape, values.dtype, at_end=at_end, alignment=alignment)
     result[...] = values
     return result
 
@@ -84,28 +88,52 @@ define void @halide_free(ptr %context, ptr %memory) {{
 """
 
 
-def main(precision, overrun):
-    global row_buffers_at_end
-    model = packaged.find("espcn-t91-x3")
-    dtype = np.float32 if precision == "fp32" else np.uint8
+def halide_kernel(model, precision):
+    """A function that makes the kernel anew, with parameters that end or begin at a border."""
     plan = make_plan(model.description, machine(), precision)
-    code = compile_object(plan, np.dtype(dtype).name)
+    code = compile_object(plan, "float32" if precision == "fp32" else "uint8")
     support = own_allocator()
     kernel_module._support = lambda: support
-    kernel, parameters, done = Kernel(code), pack(model, plan), 0
+    given = pack(model, plan)
+
+    def make(at_end):
+        arrays = {field.name: copy(getattr(given, field.name), at_end=at_end) for field in fields(given)}
+        return Kernel(code, replace(given, **arrays))
+
+    return make
+
+
+def matrix_kernel(model):
+    """The same for the kernel by matrices."""
+    layout = make_layout(model.description)
+    code, given = matrices.compile_object(layout), matrices_pack(model, layout)
+
+    def working(size):
+        kept_place = guarded(size, at_end=row_buffers_at_end, alignment=64)
+        return np.frombuffer((ctypes.c_uint8 * size).from_address(kept_place), np.uint8)
+
+    matrices._aligned = working
+    return lambda at_end: matrices.MatrixKernel(code, layout, copy(given, at_end=at_end, alignment=64))
+
+
+def main(kind, overrun):
+    global row_buffers_at_end
+    model = packaged.find("espcn-t91-x3")
+    dtype, done = np.float32 if kind == "fp32" else np.uint8, 0
+    make = matrix_kernel(model) if kind == "matrices" else halide_kernel(model, kind)
     for at_end in (True, False):
         kept.clear()
         row_buffers_at_end = at_end
-        given = (parameters.weights, parameters.offsets, parameters.factors)
-        arrays = [copy(values, at_end=at_end) for values in given]
+        kernel = make(at_end)
+        parameters = len(kept)
         for height, width in product(SIDES, SIDES):
-            kept[len(arrays) :] = []
+            kept[parameters:] = []
             lr = array((1, height, width), dtype, at_end=at_end)
             hr = array((1, 3 * height, 3 * width), dtype, at_end=at_end)
             lr[...] = 1
             if overrun:
                 hr.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))[hr.nbytes] = 1
-            kernel(lr, arrays, hr, slice(0, width), slice(0, height))
+            kernel(lr, hr, slice(0, width), slice(0, height))
             done += 1
     print("done", done)
 

@@ -9,11 +9,11 @@ way, and where what lies beyond the picture holds each channel's zero level. A s
 input by
 
     input = round(factor[o] * sum + zero[o])    clipped to 0..255          after relu, PReLU, no activation
-    x     = round(factor[o] * sum)              clipped to lowest[o]..highest[o]   for tanh
-    input = rounded_product(tanh_steps(x), steps[o]) + zero[o]
+    x     = round(factor[o] * sum)              clipped to -32767..32767           for tanh
+    input = rounded_product(tanh_steps(x), steps[o]) + zero[o]    clipped to 0..255
 
 For PReLU the factor of a negative sum is ``negative_factor[o]``. The last layer's ``factor * sum`` is the
-real output.
+real output. Factors before it are whole multiples of `FACTOR_STEP`, unless that would make them coarse.
 
 `tanh_steps` is part of the definition: a polynomial in 16-bit integers, of which a processor computes twice
 as many at once as it does of float32. The rest is float32: sum, factor and zero make one fused multiply-add,
@@ -22,7 +22,6 @@ layers matters is the same network everywhere.
 """
 
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -33,6 +32,8 @@ from subpixel.model import Model
 
 TANH_LIMIT = 3.25
 """Beyond this, tanh counts as what it is here. One step of tanh's argument is 2**-15 of it."""
+MOST_TANH_ARGUMENT = 2**15 - 1
+"""In those steps."""
 TANH_COEFFICIENTS = (4165, -594, -16596, 30556, -22253, 5980)
 """Of powers of |x| / `TANH_LIMIT`, in steps of 2**-12: the minimax fit of x * p(|x|) to tanh. With what
 rounding adds it is off by at most 0.003, less than half a level of 8 bits. `benchmarks/tanh_fits.py` finds
@@ -43,6 +44,11 @@ MAX_TAPS = 2**31 // (255 * 128) - 1
 
 MAX_BIAS = 2**22
 """Of a channel in its own steps: below 2**24, which float32 holds exactly, even with the sum added."""
+
+FACTOR_STEP, LEAST_ROUNDED_FACTOR = 2.0**-22, 2.0**-12
+"""Of the first, factors are multiples, down to the second: so that an engine may take a sum for the last bits
+of a float near 1.5 * 2**23, multiply that, and take off what is too much, all without rounding. It changes a
+level by less than 1/16."""
 
 LEAST_TANH_SCALE = 8 * TANH_LIMIT / (2**15 - 1)
 """Of a channel's levels after tanh: with finer ones ``steps`` would not fit 16 bits."""
@@ -62,10 +68,6 @@ class IntegerLayer:
     """The output's level that means zero."""
     steps: NDArray[np.int16]
     """After tanh: how many levels the step of `tanh_steps` is, in steps of 2**-15; otherwise 0."""
-    lowest: NDArray[np.int16]
-    """The least argument of tanh whose level is not below 0; without tanh 0."""
-    highest: NDArray[np.int16]
-    """The largest whose level is not above 255; without tanh 0."""
 
 
 def integer_layers(model: Model) -> tuple[IntegerLayer, ...]:
@@ -88,7 +90,7 @@ def integer_layers(model: Model) -> tuple[IntegerLayer, ...]:
         weight_sums = layer.weight.astype(np.int64).sum((2, 3)) @ zeros
         bias = np.clip(np.rint(layer.bias.astype(np.float64) / layer.weight_scale), -MAX_BIAS, MAX_BIAS)
         factor = layer.weight_scale.astype(np.float64)
-        steps = lowest = highest = np.zeros(described.outputs, np.int16)
+        steps = np.zeros(described.outputs, np.int16)
         if described.activation == "tanh" and index < last:
             if layer.output_scale.min() < LEAST_TANH_SCALE:
                 raise EngineError(
@@ -97,20 +99,20 @@ def integer_layers(model: Model) -> tuple[IntegerLayer, ...]:
                 )
             factor = factor * 2**15 / TANH_LIMIT
             steps = np.rint(TANH_LIMIT * 8 / layer.output_scale.astype(np.float64)).astype(np.int16)
-            lowest, highest = _arguments(steps, layer.output_zero)
         elif index < last:
             factor = factor / layer.output_scale
         slope = model.weights.get(f"layers.{index}.slope", np.ones(described.outputs, np.float32))
+        negative_factor = factor * slope
+        if index < last:
+            negative_factor, factor = _in_steps(negative_factor, factor), _in_steps(factor, factor)
         result.append(
             IntegerLayer(
                 layer.weight,
                 (bias.astype(np.int64) - weight_sums).astype(np.int32),
                 factor.astype(np.float32),
-                (factor * slope).astype(np.float32),
+                negative_factor.astype(np.float32),
                 layer.output_zero,
                 steps,
-                lowest,
-                highest,
             )
         )
         zeros = layer.output_zero.astype(np.int64)
@@ -138,21 +140,6 @@ def rounded_product(one: Any, other: Any) -> NDArray[np.int64]:
     return np.asarray((np.asarray(one, np.int64) * other + 2**14) >> 15)
 
 
-@cache
-def _highest_so_far() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The largest tanh of arguments 0 to 32767, up to each; and the same, its sign turned, of 0 to -32767."""
-    arguments = np.arange(2**15)
-    return np.maximum.accumulate(tanh_steps(arguments)), np.maximum.accumulate(-tanh_steps(-arguments))
-
-
-def _arguments(
-    steps: NDArray[np.int16], zero: NDArray[np.uint8]
-) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
-    """The lowest and highest arguments of tanh, so that between them all levels are within 0..255."""
-    positive, negative = _highest_so_far()
-    levels, wide = zero.astype(np.int64), steps.astype(np.int64)
-    most = ((256 - levels) * 2**15 - 2**14 - 1) // wide
-    least = (levels * 2**15 + 2**14) // wide
-    highest = positive.searchsorted(most, side="right") - 1
-    lowest = 1 - negative.searchsorted(least, side="right")
-    return lowest.astype(np.int16), highest.astype(np.int16)
+def _in_steps(values: NDArray[np.float64], factor: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Multiples of `FACTOR_STEP`, where the channel's factor is large enough for them."""
+    return np.where(factor >= LEAST_ROUNDED_FACTOR, np.rint(values / FACTOR_STEP) * FACTOR_STEP, values)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from subpixel.engines.base import Engine, enlarged_first
 from subpixel.model import Convolution, Model
-from subpixel.quantisation import IntegerLayer, rounded_product, tanh_steps
+from subpixel.quantisation import MOST_TANH_ARGUMENT, IntegerLayer, rounded_product, tanh_steps
 from subpixel.shuffle import pixel_shuffle
 
 Float = np.float64
@@ -99,10 +99,9 @@ def integer_outputs(
     zero = layer.zero[:, None, None]
     if described.activation != "tanh":
         return np.clip(np.rint(exact + zero), 0, 255)
-    lowest, highest = layer.lowest[:, None, None], layer.highest[:, None, None]
-    argument = np.clip(np.rint(exact), lowest, highest).astype(np.int64)
+    argument = np.clip(np.rint(exact), -MOST_TANH_ARGUMENT, MOST_TANH_ARGUMENT).astype(np.int64)
     levels = rounded_product(tanh_steps(argument), layer.steps[:, None, None]) + zero
-    return levels.astype(np.float64)
+    return np.asarray(np.clip(levels, 0, 255), np.float64)
 
 
 def convolve(

@@ -15,8 +15,6 @@ import halide as hl
 from subpixel.engines.halide.plan import (
     BIAS,
     FACTOR,
-    HIGHEST,
-    LOWEST,
     MAGIC,
     MAGIC_BITS,
     MAGIC_ZERO,
@@ -27,7 +25,7 @@ from subpixel.engines.halide.plan import (
     Plan,
 )
 from subpixel.model import Convolution
-from subpixel.quantisation import TANH_COEFFICIENTS
+from subpixel.quantisation import MOST_TANH_ARGUMENT, TANH_COEFFICIENTS
 
 x, y, channel, of_group, group = (hl.Var(name) for name in ("x", "y", "channel", "of_group", "group"))
 
@@ -46,13 +44,11 @@ class Sums:
     """A convolution before its activation: ``func[x, channel, y]``."""
 
     func: hl.Func
-    products: hl.Func
-    """What adds up the products: ``func`` itself, but with matrices what the bias is added to after."""
     taps: hl.RDom
-    """Channel within its step, step, column, row."""
+    """Channel within its group, group, column, row."""
     layer: Layer
     gathered: hl.Func | None
-    """The input with its taps or rows as channels, where the plan says so."""
+    """The input with its taps as channels, where the plan says so."""
 
 
 @dataclass
@@ -151,61 +147,40 @@ class _Builder:
         level = hl.f32(given) * hl.f32(255 / self.white) + hl.f32(0.5)
         return hl.u8(hl.clamp(level, hl.f32(0), hl.f32(255)))
 
-    def convolution(self, index: int, before: Rows, halo: int) -> Sums:
-        """The sums of a layer over the rows before it, for the columns within ``halo`` of the output's."""
-        first = hl.max(0, self.left - halo)
-        layer = self.plan.layers[index]
-        size, depth, at_once = self.plan.group, layer.depth, layer.outputs_at_once
-        gathered = self.gathered(index, before, first) if layer.gathered != "nothing" else None
-        source = gathered or before.func
-        taps = hl.RDom(
-            [(0, size * depth), (0, layer.groups // depth), (0, layer.across), (0, layer.down)],
-            f"taps{index}",
-        )
-        part, step, across, down = taps[0], taps[1], taps[2], taps[3]
+    def convolution(self, index: int, before: Rows) -> Sums:
+        """The sums of a layer over the rows before it."""
+        layer, described = self.plan.layers[index], self.plan.description.layers[index]
+        size, at_once = self.plan.group, layer.outputs_at_once
+        source, gathered = before.func, None
+        if layer.gathered:
+            side = described.kernel
+            tap = hl.clamp(group * size + of_group, 0, layer.inputs - 1)
+            gathered = hl.Func(f"gathered{index}")
+            gathered[of_group, x, group, y] = source[
+                0, x + tap % side - side // 2, tap // side**2, y + tap // side % side - side // 2
+            ]
+            source = gathered
+        taps = hl.RDom([(0, size), (0, layer.groups), (0, layer.kernel), (0, layer.kernel)], f"taps{index}")
+        part, of_input, across, down = taps[0], taps[1], taps[2], taps[3]
+        input = source[part, x + across - layer.kernel // 2, of_input, y + down - layer.kernel // 2]
         place = channel // at_once
         for count, position in (
-            (layer.down, down),
-            (layer.across, across),
-            (layer.groups // depth, step),
+            (layer.kernel, down),
+            (layer.kernel, across),
+            (layer.groups, of_input),
             (at_once, channel % at_once),
-            (layer.weights_for_step(size), part),
+            (size, part),
         ):
             place = place * count + position
         weight = self.weights[layer.weights_at + place]
-        bias = self.offsets[layer.channels_at + channel, BIAS]
-        products = hl.Func(f"sums{index}")
-        if layer.matrices:
-            # The form that Halide knows: zero to begin with, and columns that begin at 0.
-            input = source[part % size, x + across, step * depth + part // size, y]
-            products[x, channel, y] = hl.i32(0)
-            products[x, channel, y] += hl.i32(weight) * hl.i32(input)
-            sums = hl.Func(f"biased{index}")
-            sums[x, channel, y] = products[x - first, channel, y] + bias
-            return Sums(sums, products, taps, layer, gathered)
-        input = source[part, x + across - layer.across // 2, step, y + down - layer.down // 2]
-        products[x, channel, y] = bias
+        sums = hl.Func(f"sums{index}")
+        sums[x, channel, y] = self.offsets[layer.channels_at + channel, BIAS]
         if self.real:
-            products[x, channel, y] += input * weight
+            sums[x, channel, y] += input * weight
         else:
             factor_type = hl.Int(16) if self.plan.products == "pairs" else hl.UInt(8)
-            products[x, channel, y] += hl.i32(hl.cast(factor_type, input)) * hl.i32(weight)
-        return Sums(products, products, taps, layer, gathered)
-
-    def gathered(self, index: int, before: Rows, first: Any) -> hl.Func:
-        """A layer's input with taps, or the kernel's rows, as channels; with rows, columns begin at 0."""
-        layer, described, size = self.plan.layers[index], self.plan.description.layers[index], self.plan.group
-        side, reach = described.kernel, described.kernel // 2
-        if layer.gathered == "taps":
-            tap = hl.clamp(group * size + of_group, 0, layer.inputs - 1)
-            place = (0, x + tap % side - reach, tap // side**2, y + tap // side % side - reach)
-        else:
-            of_row = -(-described.inputs // size)  # groups, those that fill up the last matrix beyond them
-            down = hl.min(group // of_row, side - 1)
-            place = (of_group, x + first - reach, group % of_row, y + down - reach)
-        func = hl.Func(f"gathered{index}")
-        func[of_group, x, group, y] = before.func[place]
-        return func
+            sums[x, channel, y] += hl.i32(hl.cast(factor_type, input)) * hl.i32(weight)
+        return Sums(sums, taps, layer, gathered)
 
     def factor(self, sums: Sums, described: Convolution, total: Any, this: Any) -> Any:
         """What a sum is multiplied with: float32."""
@@ -221,16 +196,15 @@ class _Builder:
         value = hl.f32(total) * self.factor(sums, described, total, this)
         if described.activation != "tanh":
             return hl.u8(_whole(value + self.factors[place, MAGIC_ZERO], MAGIC_BITS, MAGIC_BITS + 255))
-        argument = hl.i16(
-            _whole(value + hl.f32(MAGIC), self.offsets[place, LOWEST], self.offsets[place, HIGHEST])
-        )
+        lowest, highest = MAGIC_BITS - MOST_TANH_ARGUMENT, MAGIC_BITS + MOST_TANH_ARGUMENT
+        argument = hl.i16(_whole(value + hl.f32(MAGIC), lowest, highest))
         distance = hl.max(argument, -argument)
         polynomial = hl.i16(TANH_COEFFICIENTS[-1])
         for coefficient in TANH_COEFFICIENTS[-2::-1]:
             polynomial = _rounded_product(polynomial, distance) + hl.i16(coefficient)
         tanh = _rounded_product(argument, polynomial)
-        zero = hl.i16(self.offsets[place, ZERO])
-        return hl.u8(_rounded_product(tanh, hl.i16(self.offsets[place, STEPS])) + zero)
+        level = _rounded_product(tanh, hl.i16(self.offsets[place, STEPS])) + hl.i16(self.offsets[place, ZERO])
+        return hl.u8(hl.clamp(level, hl.i16(0), hl.i16(255)))
 
     def result(
         self, sums: Sums, described: Convolution, picture: Rows, column: Any, this: Any, row: Any
@@ -275,7 +249,7 @@ def define(plan: Plan, samples: str) -> Pipeline:
     layers: list[Rows] = []
     for index, described in enumerate(description.layers):
         halo -= reaches[index]
-        sums = build.convolution(index, layers[-1] if layers else picture, halo)
+        sums = build.convolution(index, layers[-1] if layers else picture)
         tile = sums.layer.vectors * lanes
 
         def hidden(*place: Any, sums: Sums = sums, described: Convolution = described) -> Any:

@@ -24,6 +24,7 @@ FOLDER_VARIABLE = "SUBPIXEL_CACHE"
 """Environment variable that says where kernels are kept; "off" keeps none."""
 
 _SOURCES = ("algorithm.py", "schedule.py", "plan.py", "kernel.py", "../../quantisation.py")
+_MATRIX_SOURCES = ("layout.py", "program.py", "values.py", "assembler.py", "kernel.py")
 _DIGEST_BYTES = 32
 
 log = logging.getLogger(__name__)
@@ -97,14 +98,21 @@ def _key(plan: Plan, samples: str) -> str:
 
 @cache
 def _versions() -> tuple[str, ...]:
-    """Of Halide, and of what is written in this folder."""
-    try:
-        halide = version("halide")
-    except PackageNotFoundError:
-        halide = "missing"
+    """Of the compilers, and of what is written here for them."""
     here = Path(__file__).parent
+    sources = [
+        *(here / name for name in _SOURCES),
+        *(here.parent / "matrices" / name for name in _MATRIX_SOURCES),
+    ]
     try:
-        sources = hashlib.sha256(b"".join((here / name).read_bytes() for name in _SOURCES)).hexdigest()
+        digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
     except OSError:  # an installation without sources
-        sources = __version__
-    return halide, sources
+        digest = __version__
+    return _version("halide"), _version("llvmlite"), digest
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "missing"

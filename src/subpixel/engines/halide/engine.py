@@ -15,12 +15,19 @@ from subpixel.engines.halide.helpers import Helpers
 from subpixel.engines.halide.kernel import Kernel, compile_object, import_halide
 from subpixel.engines.halide.machine import host_machine
 from subpixel.engines.halide.pack import pack
-from subpixel.engines.halide.plan import SAMPLES, make_plan
+from subpixel.engines.halide.plan import SAMPLES, Plan, make_plan
+from subpixel.engines.matrices.kernel import MatrixKernel
+from subpixel.engines.matrices.kernel import compile_object as compile_matrices
+from subpixel.engines.matrices.layout import Layout, make_layout, suits
+from subpixel.engines.matrices.pack import pack as pack_matrices
 from subpixel.errors import EngineError
 from subpixel.model import Model
 
 MOST_SAMPLES = 2**31 - 1
 """Of an array that a kernel reads or writes: its indices have 32 bits."""
+
+BY_MATRICES = "uint8 by matrices"
+"""Beside `plan.SAMPLES`, for the cache."""
 
 LEAST_ROWS, LEAST_COLUMNS = 24, 64
 """Lower bands, and narrower strips, spend too much time on what they share with their neighbours."""
@@ -54,15 +61,14 @@ class HalideEngine(Engine):
             description = replace(description, scale=1, enlargement="shuffle")
         self._plan = make_plan(description, host_machine(target), precision)
         self.target = self._plan.machine.kind
-        parameters = pack(model, self._plan)
-        self._parameters = (parameters.weights, parameters.offsets, parameters.factors)
-        self._kernels: dict[str, Kernel] = {}
-        self._strips: dict[int, int] = {}
+        self._matrices = _by_matrices(model, self._plan)
+        self._kernels: dict[str, Kernel | MatrixKernel] = {}
+        self._strips: dict[tuple[str, int], int] = {}
         self._lock = threading.Lock()
         self._calls = 0
         """How many are in progress: who calls from several threads has them do what helpers would."""
         self._helpers = Helpers(threads - 1) if threads > 1 else None
-        if not any(cache.holds(self._plan, samples) for samples in SAMPLES):
+        if not any(cache.holds(self._plan, samples) for samples in (*SAMPLES, BY_MATRICES)):
             import_halide()  # better now, when another engine can still be chosen, than at the first picture
 
     def run(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -72,8 +78,8 @@ class HalideEngine(Engine):
         scale = self.model.description.shuffle
         result = np.empty((channels, height * scale, width * scale), np.float32)
         kernel = self._kernel("float32")
-        for rows, columns in self._rectangles(height, width, 1):
-            kernel(tensor, self._parameters, result, columns, rows)
+        for rows, columns in self._rectangles(height, width, 1, "float32"):
+            kernel(tensor, result, columns, rows)
         return result
 
     def _enlarge(self, tensor: NDArray[Any], result: NDArray[Any], margin_px: int) -> None:
@@ -96,7 +102,7 @@ class HalideEngine(Engine):
         place = result if _addressable(result) else np.empty_like(result, order="C")
         kernel = self._kernel(tensor.dtype.name)
         height, width = (side - 2 * margin_px for side in tensor.shape[1:])
-        todo = self._rectangles(height, width, self.threads)
+        todo = self._rectangles(height, width, self.threads, tensor.dtype.name)
         lock = threading.Lock()
 
         def work() -> None:
@@ -106,7 +112,7 @@ class HalideEngine(Engine):
                 if rectangle is None:
                     return
                 rows, columns = rectangle
-                kernel(tensor, self._parameters, place, columns, rows, margin_px)
+                kernel(tensor, place, columns, rows, margin_px)
 
         with self._lock:
             self._calls += 1
@@ -127,34 +133,56 @@ class HalideEngine(Engine):
         if place is not result:
             result[...] = place
 
-    def _rectangles(self, height: int, width: int, threads: int) -> Generator[tuple[slice, slice]]:
+    def _rectangles(
+        self, height: int, width: int, threads: int, samples: str
+    ) -> Generator[tuple[slice, slice]]:
         """Cut a picture into pieces, ``(rows, columns)``, for threads to take in turn.
 
         Columns are cut so that a kernel's rows stay in the second-level cache, into a number of strips at
         which little is computed only to be thrown away; rows so that every thread has something to do.
         """
         bands = max(1, min(threads, height // LEAST_ROWS))
-        for columns in _cut(width, self._strip_count(width)):
+        for columns in _cut(width, self._strip_count(width, samples)):
             for rows in _cut(height, bands):
                 yield rows, columns
 
-    def _strip_count(self, width: int) -> int:
-        if width not in self._strips:
-            least = -(-width * self._plan.bytes_per_column() // self._plan.machine.cache_bytes)
+    def _strip_count(self, width: int, samples: str) -> int:
+        if (samples, width) not in self._strips:
+            plan = self._layout(samples) or self._plan
+            least = -(-width * plan.bytes_per_column() // self._plan.machine.cache_bytes)
             most = max(1, width // LEAST_COLUMNS)
             counts = range(min(least, most), min(2 * least, least + 8, most) + 1)
-            best = min(counts, key=lambda count: self._plan.work(width, _cut(width, count)))
-            self._strips[width] = best
-        return self._strips[width]
+            best = min(counts, key=lambda count: plan.work(width, _cut(width, count)))
+            self._strips[samples, width] = best
+        return self._strips[samples, width]
 
-    def _kernel(self, samples: str) -> Kernel:
+    def _layout(self, samples: str) -> Layout | None:
+        """For matrices, where they are used: for samples of 8 bits alone."""
+        return self._matrices[0] if self._matrices and samples == "uint8" else None
+
+    def _kernel(self, samples: str) -> Kernel | MatrixKernel:
         with self._lock:
             if samples not in self._kernels:
-                plan = self._plan
-                self._kernels[samples] = Kernel(
-                    cache.kept(plan, samples, lambda: compile_object(plan, samples))
-                )
+                self._kernels[samples] = self._make_kernel(samples)
             return self._kernels[samples]
+
+    def _make_kernel(self, samples: str) -> Kernel | MatrixKernel:
+        plan = self._plan
+        if self._matrices and samples == "uint8":
+            layout, parameters = self._matrices
+            code = cache.kept(plan, BY_MATRICES, lambda: compile_matrices(layout))
+            return MatrixKernel(code, layout, parameters)
+        code = cache.kept(plan, samples, lambda: compile_object(plan, samples))
+        return Kernel(code, pack(self.model, plan))
+
+
+def _by_matrices(model: Model, plan: Plan) -> tuple[Layout, NDArray[np.uint8]] | None:
+    """A network and its parameters for AMX; None where the processor or the network does not suit."""
+    if plan.products != "quads" or not plan.machine.matrices or not suits(plan.description):
+        return None
+    layout = make_layout(plan.description)
+    parameters = pack_matrices(model, layout)
+    return None if parameters is None else (layout, parameters)
 
 
 def _addressable(tensor: NDArray[Any]) -> bool:

@@ -8,14 +8,15 @@ call it at once.
 import ctypes
 import sys
 import tempfile
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
+from subpixel.engines.halide.pack import Parameters
 from subpixel.engines.halide.plan import Plan
+from subpixel.engines.machine_code import MachineCode
 from subpixel.errors import EngineError
 
 FUNCTION = "enlarge"
@@ -60,38 +61,19 @@ def import_halide() -> Any:
 
 
 class Kernel:
-    """A compiled pipeline, ready to be called.
+    """A compiled pipeline with a model's parameters, ready to be called."""
 
-    The object file must be one that `compile_object` gave: LLVM trusts it. Raises `EngineError` where LLVM
-    refuses to load it.
-    """
-
-    def __init__(self, code: bytes) -> None:
-        """Load an object file's bytes."""
-        from llvmlite import binding
-
-        try:
-            # Each kernel has a loader of its own, since each calls its function by the same name; and the
-            # loader takes the machine for its own.
-            _initialise()
-            machine = binding.Target.from_default_triple().create_target_machine(
-                codemodel="jitdefault", jit=True
-            )
-            self._loader = binding.create_mcjit_compiler(binding.parse_assembly(_support()), machine)
-            self._loader.add_object_file(binding.ObjectFileRef.from_data(code))
-            self._loader.finalize_object()
-            address = self._loader.get_function_address(FUNCTION)
-        except (RuntimeError, OSError) as error:
-            raise EngineError(f"a compiled network cannot be loaded ({error})") from error
-        if not address:
-            raise EngineError("a compiled network cannot be loaded (it has no function)")
+    def __init__(self, code: bytes, parameters: Parameters) -> None:
+        """Load what `compile_object` gave; raises `EngineError` where LLVM refuses it."""
+        self._code = MachineCode(code, FUNCTION, _support())
+        self._parameters = (parameters.weights, parameters.offsets, parameters.factors)
         buffers, whole = [ctypes.POINTER(_Buffer)] * 4, [ctypes.c_int32] * 2
-        self._call = ctypes.CFUNCTYPE(ctypes.c_int, *buffers, *whole, ctypes.POINTER(_Buffer))(address)
+        signature = ctypes.CFUNCTYPE(ctypes.c_int, *buffers, *whole, ctypes.POINTER(_Buffer))
+        self._call = signature(self._code.address)
 
     def __call__(
         self,
         lr: NDArray[Any],
-        parameters: Sequence[NDArray[Any]],
         hr: NDArray[Any],
         columns: slice,
         rows: slice,
@@ -101,7 +83,7 @@ class Kernel:
 
         Args:
             lr: ``(channels, H, W)``, the whole picture, of the kernel's samples; a row's samples side by
-            side. parameters: weights, offsets and factors.
+                side.
             hr: the enlarged picture without its margin, likewise; the rectangle in it is filled.
             columns, rows: the rectangle, in LR pixels inside the margin.
             margin_px: how many of the outermost pixels of ``lr`` are only looked at.
@@ -114,7 +96,7 @@ class Kernel:
         output = _buffer(target)
         left, right = columns.start + margin_px, columns.stop + margin_px
         output.dim[0].min, output.dim[1].min = left * scale, (rows.start + margin_px) * scale
-        inputs = [_buffer(array) for array in (lr, *parameters)]
+        inputs = [_buffer(array) for array in (lr, *self._parameters)]
         code = self._call(*(ctypes.byref(buffer) for buffer in inputs), left, right, ctypes.byref(output))
         if code:
             raise EngineError(f"the compiled network failed: {_FAILURES.get(code, f'code {code}')}")
@@ -167,14 +149,6 @@ def _buffer(array: NDArray[Any]) -> Any:
         dimensions=array.ndim,
         dim=dimensions,
     )
-
-
-@cache
-def _initialise() -> None:
-    from llvmlite import binding
-
-    binding.initialize_native_target()
-    binding.initialize_native_asmprinter()
 
 
 _ERRORS = (

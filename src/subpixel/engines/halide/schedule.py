@@ -18,10 +18,7 @@ from subpixel.engines.halide.algorithm import (
     x,
     y,
 )
-from subpixel.engines.halide.plan import MATRIX_ROWS, Plan
-
-MATRIX_REGISTER = hl.MemoryType(8)
-"""`Halide::MemoryType::AMXTile`, which the Python module does not name."""
+from subpixel.engines.halide.plan import Plan
 
 
 def schedule(pipeline: Pipeline) -> None:
@@ -72,64 +69,29 @@ def _schedule_picture(rows: Rows, lanes: int) -> None:
 
 def _schedule_layer(plan: Plan, rows: Rows, sums: Sums) -> None:
     layer, lanes = sums.layer, plan.machine.lanes
-    vector, of_vector = hl.RVar("vector"), hl.RVar("of_vector")
-    lane, block, of_block = hl.Var("lane"), hl.Var("block"), hl.Var("of_block")
+    vector, lane = hl.RVar("vector"), hl.RVar("lane")
+    block, of_block = hl.Var("block"), hl.Var("of_block")
     update = rows.func.update(0)
     update.allow_race_conditions()  # there are none: each column is written once
     # What comes after the sums is mostly in 16 bits, of which a register holds twice as many.
     wide = lanes * 2 if plan.products != "float" and layer.vectors % 2 == 0 else lanes
-    update.split(rows.columns.x, vector, of_vector, wide).split(
+    update.split(rows.columns.x, vector, lane, wide).split(
         group, block, of_block, layer.outputs_at_once // rows.size
     )
-    update.reorder(of_group, of_vector, vector, of_block, block, rows.columns.y, y)
-    update.vectorize(of_vector).unroll(vector).unroll(of_block).unroll(of_group)
+    update.reorder(of_group, lane, vector, of_block, block, rows.columns.y, y)
+    update.vectorize(lane).unroll(vector).unroll(of_block).unroll(of_group)
 
-    if layer.matrices:
-        _schedule_matrices(rows, sums, block)
-    else:
-        _schedule_products(rows, sums, block, lanes)
-    if sums.gathered is None:
-        return
-    gathered = sums.gathered.reorder(of_group, x, group, y)
-    gathered.bound_extent(of_group, plan.group).bound_extent(group, layer.groups)
-    if layer.gathered == "taps":
-        gathered.compute_at(rows.func, y).unroll(of_group).vectorize(x, lanes, hl.TailStrategy.RoundUp)
-    else:
-        pixels = hl.Var("pixels")
-        gathered.compute_at(rows.func, rows.columns.y).fuse(of_group, x, pixels)
-        # Unrolled, or else LLVM calls memcpy, after which AMX must be configured anew.
-        gathered.split(pixels, pixels, lane, 4 * lanes, hl.TailStrategy.RoundUp).vectorize(lane).unroll(
-            pixels
-        )
-
-
-def _schedule_products(rows: Rows, sums: Sums, block: hl.Var, lanes: int) -> None:
-    """A tile of sums in vector registers."""
-    func, inner = sums.products, hl.Var("inner")
+    func = sums.func
     func.compute_at(rows.func, block).store_in(hl.MemoryType.Stack)
+    inner = hl.Var("inner")
     func.split(x, x, inner, lanes).reorder(inner, x, channel, y).vectorize(inner).unroll(x).unroll(channel)
-    part, step, across, down = (sums.taps[axis] for axis in range(4))
+    part, of_input, across, down = (sums.taps[axis] for axis in range(4))
     update = func.update(0)
-    update.split(x, x, inner, lanes).reorder(part, inner, x, channel, step, across, down, y)
+    update.split(x, x, inner, lanes).reorder(part, inner, x, channel, of_input, across, down, y)
     update.atomic().vectorize(inner).vectorize(part).unroll(x).unroll(channel)
 
-
-def _schedule_matrices(rows: Rows, sums: Sums, block: hl.Var) -> None:
-    """A tile of sums in memory, matrix by matrix; each stays in a register of AMX until it is complete.
-
-    Halide finds products of matrices by their form: weights are the left one, whose rows are outputs; what is
-    gathered, channels by fours, is the right one as it is.
-    """
-    pixel, output = hl.Var("pixel"), hl.Var("output")
-    stored = sums.products.in_()
-    for func, consumer, axis in ((stored, rows.func, block), (sums.products, stored, x)):
-        func.compute_at(consumer, axis)
-        func.split(x, x, pixel, MATRIX_ROWS).split(channel, channel, output, sums.layer.outputs_at_once)
-        func.reorder(pixel, output, x, channel, y).vectorize(pixel).vectorize(output)
-    stored.store_in(hl.MemoryType.Stack)
-    sums.products.store_in(MATRIX_REGISTER)
-    part, step, across, down = (sums.taps[axis] for axis in range(4))
-    update = sums.products.update(0)
-    update.split(x, x, pixel, MATRIX_ROWS).split(channel, channel, output, sums.layer.outputs_at_once)
-    update.reorder(part, pixel, output, step, across, down, x, channel, y)
-    update.atomic().vectorize(part).vectorize(pixel).vectorize(output)
+    if sums.gathered is not None:
+        sums.gathered.compute_at(rows.func, y).reorder(of_group, x, group, y)
+        sums.gathered.bound_extent(of_group, plan.group).bound_extent(group, layer.groups)
+        sums.gathered.unroll(of_group)
+        sums.gathered.vectorize(x, lanes, hl.TailStrategy.RoundUp)

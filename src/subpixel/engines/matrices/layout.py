@@ -1,0 +1,255 @@
+"""What lies where: values between layers, matrices of weights, and the sizes of the blocks that are computed.
+
+AMX has eight registers, each a matrix of 16 rows of 64 bytes. Its one product takes 16 rows of unsigned bytes
+and a matrix of signed ones, and adds 16x16 sums of 32 bits. Here a row holds pixels as they lie in memory,
+each with its channels side by side, so that the neighbours which a kernel covers in one row of the picture
+are read as one piece: a matrix is 16 such pieces. Nothing is copied or turned for that, and sums of a pixel's
+channels come out side by side, as the next layer takes them.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from subpixel.model import Activation, Convolution, Description
+
+SIDE = 16
+"""Rows of a matrix, and sums in a row of results."""
+
+LINE = 64
+"""Bytes of a matrix's row, of a vector register and of a cache line."""
+
+PAIR = 2
+"""Rows of the picture that are computed at once: they share three of four rows that a 3x3 kernel reads."""
+
+MARGIN, SLACK = 16, 96
+"""Columns before and after those that the picture needs: blocks begin a little earlier and end later."""
+
+LARGEST_REACH = 4
+"""Pixels to each side that a kernel may see, to stay within the margin."""
+
+STACK = {1: 4, 3: 4, 5: 8, 7: 8}
+"""By the first kernel's side: how many rows of the picture lie side by side in the first layer's input. At
+least 4, so that what is so many bytes for each of `Layout.columns` is whole cache lines."""
+
+MOST_CHANNELS = 128
+"""Of a hidden layer; with more the code would become too long to be worth it."""
+
+
+def suits(description: Description) -> bool:
+    """Whether this way of computing is made for a network: one over luma, with hidden layers."""
+    first, *rest = description.layers
+    return (
+        description.channels == 1
+        and description.scale in (2, 3, 4)
+        and description.enlargement == "shuffle"
+        and rest != []
+        and first.kernel in STACK
+        and all(layer.kernel // 2 <= LARGEST_REACH for layer in rest)
+        and all(layer.outputs <= MOST_CHANNELS for layer in description.layers[:-1])
+        and rest[-1].activation == "none"
+    )
+
+
+@dataclass(frozen=True)
+class Layer:
+    """How one convolution is computed.
+
+    A block of the result is ``tiles`` matrices for each of two rows; a row of such a matrix yields ``pixels``
+    neighbouring pixels, with 16 channels (or, in the last layer, large pixels) for each of ``blocks``.
+    """
+
+    kernel: int
+    activation: Activation
+    inputs: int
+    outputs: int
+    last: bool
+    stacked: bool
+    """Whether its input is the picture: a column then holds several rows of it, the newest last."""
+    pixel_bytes: int
+    """Of its input: channels, padded to 16; of the picture, its rows."""
+    pixels: int
+    row_bytes: int
+    """Of a matrix of its input."""
+    steps: int
+    """Products that go over what a kernel sees of one row."""
+    blocks: int
+    channel_blocks: int
+    """Blocks of 16 that make a pixel's channels; 1 in the last layer."""
+    tiles: int
+    start: int
+    """Of its part of the parameters, in bytes."""
+
+    @property
+    def reach(self) -> int:
+        """Pixels that it sees to each side."""
+        return self.kernel // 2
+
+    @property
+    def rows(self) -> int:
+        """Of its input, that a pair of rows of the result needs."""
+        return 1 if self.stacked else self.kernel - 1 + PAIR
+
+    @property
+    def rows_kept(self) -> int:
+        """Of its input: as many, and a power of two."""
+        return 1 << (self.rows - 1).bit_length()
+
+    @property
+    def weight_sets(self) -> int:
+        """Of matrices: one for each row of the kernel, or, stacked, for each row of a pair."""
+        return PAIR if self.stacked else self.kernel
+
+    @property
+    def block_px(self) -> int:
+        """Pixels of a block, from left to right."""
+        return self.tiles * SIDE * self.pixels
+
+    @property
+    def aligned_px(self) -> int:
+        """A block should begin at a multiple of this: of 16 rows then at most half lie across cache lines."""
+        return min(self.pixels, max(1, LINE // self.pixel_bytes))
+
+    @property
+    def result_bytes(self) -> int:
+        """Of a pixel of its result."""
+        return self.channel_blocks * SIDE
+
+    @property
+    def sums_bytes(self) -> int:
+        """Of one row of a block. Five are kept: the first row of two blocks, the second of three."""
+        return self.tiles * SIDE * self.blocks * LINE
+
+    @property
+    def period(self) -> int:
+        """Units (vectors of 16 sums) after which, counted by fours, the same channels come again."""
+        return math.lcm(4, self.channel_blocks)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Of one matrix."""
+        return self.row_bytes * SIDE
+
+    def sizes(self) -> dict[str, int]:
+        """Parts of its parameters in their order, with their sizes in bytes. `pack` says what they are."""
+        channels, pairs = self.channel_blocks * LINE, self.period // 2 * LINE
+        matrices = self.weight_sets * self.steps * self.blocks
+        parts = {"weights": matrices * self.weight_bytes, "levels": self.result_bytes}
+        parts |= dict.fromkeys(("bias", "factor", "negative_factor"), channels)
+        parts |= dict.fromkeys(("addend", "negative_addend", "offset"), channels)
+        parts |= dict.fromkeys(("tanh_steps", "tanh_zero"), pairs)
+        return {name: size + -size % LINE for name, size in parts.items()}
+
+    def at(self, part: str) -> int:
+        """Where a part of its parameters begins."""
+        place = self.start
+        for name, size in self.sizes().items():
+            if name == part:
+                return place
+            place += size
+        raise KeyError(part)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Of a whole network."""
+
+    description: Description
+    layers: tuple[Layer, ...]
+
+    @property
+    def parameter_bytes(self) -> int:
+        """Of all layers."""
+        return self.layers[-1].start + sum(self.layers[-1].sizes().values())
+
+    def bytes_per_column(self) -> int:
+        """Of working memory: rows kept of each layer's input, and one pair of rows on its way out."""
+        kept = sum(layer.pixel_bytes * layer.rows_kept for layer in self.layers)
+        return kept + PAIR * 4 + self.large_bytes
+
+    @property
+    def large_bytes(self) -> int:
+        """Of large rows for a column: padded so that what comes after them begins at a cache line."""
+        needed = PAIR * self.description.scale**2
+        return needed + -needed % 4
+
+    def work(self, width: int, strips: Iterable[slice]) -> int:
+        """Products of matrices for a pair of rows in strips, counting what strips share and whole blocks."""
+        total, halo = 0, self.description.halo_px
+        strips = list(strips)
+        for layer in self.layers:
+            halo -= layer.reach
+            for strip in strips:
+                needed = min(width, strip.stop + halo) - max(0, strip.start - halo)
+                total += -(-needed // layer.block_px) * layer.tiles * layer.blocks * layer.steps * layer.rows
+        return total
+
+    def columns(self, width: int) -> int:
+        """Of working memory, for a result of ``width`` LR pixels.
+
+        An odd multiple of 16: then rows, one after the other, do not meet at the same places of the cache.
+        """
+        needed = width + 2 * self.description.halo_px + MARGIN + SLACK
+        return (needed + 31) // 32 * 32 + 16
+
+    def working_bytes(self, width: int) -> int:
+        """Of working memory: columns, and sums."""
+        sums = 5 * max(layer.sums_bytes for layer in self.layers)
+        return self.columns(width) * self.bytes_per_column() + sums
+
+
+def make_layout(description: Description) -> Layout:
+    """Lay out a network that `suits`."""
+    layers: list[Layer] = []
+    pixel_bytes, start = STACK[description.layers[0].kernel], 0
+    for index, convolution in enumerate(description.layers):
+        last = index == len(description.layers) - 1
+        layer = _layer(
+            convolution, pixel_bytes, start, stacked=index == 0, last=last, scale=description.scale
+        )
+        layers.append(layer)
+        pixel_bytes, start = layer.result_bytes, start + sum(layer.sizes().values())
+    return Layout(description, tuple(layers))
+
+
+def _layer(
+    convolution: Convolution, pixel_bytes: int, start: int, *, stacked: bool, last: bool, scale: int
+) -> Layer:
+    """Choose how many pixels a row of matrices yields: the number that takes fewest products for each.
+
+    Of equals, several with 16 channels: their pieces of memory cross fewer cache lines. With 32 one alone,
+    since weights for several, half of them zeros, would no longer stay in the nearest cache.
+    """
+    channel_blocks = 1 if last else math.ceil(convolution.outputs / SIDE)
+
+    def span(pixels: int) -> int:
+        return (convolution.kernel - 1 + pixels) * pixel_bytes
+
+    def cost(pixels: int) -> tuple[int, int]:
+        return math.ceil(span(pixels) / LINE), -pixels if pixel_bytes < 32 else pixels
+
+    if stacked:
+        pixels = 1
+    elif last and scale == 2:
+        pixels = 4  # of 2x2 large ones: 16 in all
+    else:
+        pixels = min((1, 2, 4), key=cost)
+    steps = math.ceil(span(pixels) / LINE)
+    row_bytes = math.ceil(span(pixels) / steps / 4) * 4 if stacked else LINE
+    blocks = 1 if last and scale == 2 else channel_blocks * pixels
+    return Layer(
+        convolution.kernel,
+        convolution.activation,
+        convolution.inputs,
+        convolution.outputs,
+        last=last,
+        stacked=stacked,
+        pixel_bytes=pixel_bytes,
+        pixels=pixels,
+        row_bytes=row_bytes,
+        steps=steps,
+        blocks=blocks,
+        channel_blocks=channel_blocks,
+        tiles=2 if pixels * blocks == 1 else 1,
+        start=start,
+    )

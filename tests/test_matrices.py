@@ -1,0 +1,264 @@
+"""Networks by AMX against the oracle: to the integer between layers, at awkward sizes, on odd networks."""
+
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+
+from random_models import halide_runs, quantised_model, random_model
+from subpixel.engines.halide import HalideEngine
+from subpixel.engines.halide import engine as engine_module
+from subpixel.engines.halide.kernel import Kernel
+from subpixel.engines.halide.machine import host_kind, machine
+from subpixel.engines.machine_code import target_machine
+from subpixel.engines.matrices.kernel import CPU, MatrixKernel, compile_object
+from subpixel.engines.matrices.layout import LINE, SIDE, make_layout, suits
+from subpixel.engines.matrices.pack import MOST_SUM, pack
+from subpixel.engines.matrices.program import Program
+from subpixel.engines.numpy_engine import NumpyEngine, integer_outputs
+from subpixel.model import Convolution, Description
+from subpixel.networks import espcn, packaged, stack
+from subpixel.quantisation import integer_layers
+
+pytestmark = pytest.mark.skipif(not halide_runs(), reason="the Halide engine does not run here")
+needs_amx = pytest.mark.skipif(
+    not halide_runs() or host_kind() != "amx", reason="this processor has no AMX, or the system keeps it"
+)
+
+SIDES = (1, 2, 7, 15, 16, 17, 33, 97)
+
+NETWORKS = {
+    "espcn": espcn(3),
+    "narrow": stack(2, [16] * 3),
+    "wide": stack(3, [32, 32], activation="relu", residual="none"),
+    "odd kernels": stack(4, [20, 33, 64], kernels=[7, 5, 1, 3], activation="tanh"),
+    "ones": stack(2, [5, 7], kernels=[1, 1, 1], activation="none"),
+    "large kernels": stack(3, [8, 12], kernels=[5, 7, 9]),
+    "mixed": Description(
+        2,
+        (
+            Convolution(1, 48, 3, "tanh"),
+            Convolution(48, 70, 1, "prelu"),
+            Convolution(70, 16, 3, "relu"),
+            Convolution(16, 4, 3),
+        ),
+        residual="nearest",
+    ),
+}
+
+
+def lr_plane(shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
+
+
+def assert_within_a_level(hr, expected):
+    """The last layer's sum is real: engines may round it to different sides of a half."""
+    difference = np.abs(hr.astype(int) - expected.astype(int))
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 0.002 or (difference > 0).sum() <= 1
+
+
+def by_matrices(model, threads=1):
+    engine = HalideEngine(model, precision="int8", threads=threads, target="amx")
+    assert isinstance(engine._kernel("uint8"), MatrixKernel)
+    return engine
+
+
+def showing(model, channels):
+    """The same with a last layer that gives four channels' levels as they are."""
+    *hidden, before, last = model.quantised
+    weight = np.zeros_like(last.weight)
+    weight[range(4), channels] = 1
+    step = np.full(4, 1 / 255, np.float32)
+    shown = replace(last, weight=weight, weight_scale=step, bias=before.output_zero[channels] * step)
+    return replace(model, quantised=(*hidden, before, shown))
+
+
+def steeper(model):
+    """With slopes above 1 in some channels: PReLU is then the smaller of two lines, not the larger."""
+    weights = dict(model.weights)
+    for name in weights:
+        if name.endswith("slope"):
+            weights[name] = np.linspace(-0.5, 1.8, len(weights[name])).astype(np.float32)
+    return replace(model, weights=weights)
+
+
+def test_the_comparison_can_fail():
+    hr = lr_plane((40, 50))
+    with pytest.raises(AssertionError):
+        assert_within_a_level(hr, np.where(hr > 2, hr - 2, hr + 2))
+    with pytest.raises(AssertionError):
+        assert_within_a_level(hr, np.where(hr > 0, hr - 1, hr))
+
+
+def hidden_levels(model, lr):
+    """What the oracle has before the last layer: ``(channels, H, W)``."""
+    values, zeros = lr[None].astype(np.float64), np.zeros(1)
+    for described, layer in list(zip(model.description.layers, integer_layers(model), strict=True))[:-1]:
+        values = integer_outputs(values, zeros, described, layer, last=False)
+        zeros = layer.zero.astype(np.float64)
+    return values.astype(np.uint8)
+
+
+@needs_amx
+@pytest.mark.parametrize("name", list(NETWORKS))
+def test_levels_are_the_same_integers(name):
+    """Of every hidden layer, by way of networks that end with it."""
+    lr = lr_plane((21, 39))
+    hr = np.empty((1, 42, 78), np.uint8)
+    for depth in range(1, len(NETWORKS[name].layers)):
+        layers = NETWORKS[name].layers[:depth]
+        outputs = layers[-1].outputs
+        description = Description(2, (*layers, Convolution(outputs, 4, 1)))
+        layout = make_layout(description)
+        code = compile_object(layout)
+        calibrated = quantised_model(description)
+        for model in (calibrated, steeper(calibrated)):
+            expected = hidden_levels(model, lr)
+            assert expected.std() > 1
+            for first in range(0, outputs, 4):
+                channels = [min(first + n, outputs - 1) for n in range(4)]
+                kernel = MatrixKernel(code, layout, pack(showing(model, channels), layout))
+                kernel(lr[None], hr, slice(0, 39), slice(0, 21))
+                seen = [hr[0, down::2, across::2] for down in range(2) for across in range(2)]
+                np.testing.assert_array_equal(seen, expected[channels])
+
+
+@needs_amx
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("name", ["espcn-t91-x2", "espcn-t91-x3", "espcn-t91-x4", "fast-x2", "default-x3"])
+def test_agrees_at_awkward_sizes(name, threads):
+    model = packaged.find(name)
+    engine, oracle = by_matrices(model, threads), NumpyEngine(model, precision="int8")
+    for height, width in product(SIDES, SIDES):
+        lr = lr_plane((height, width))
+        assert_within_a_level(engine(lr), oracle(lr))
+
+
+@needs_amx
+@pytest.mark.parametrize("name", list(NETWORKS))
+def test_agrees_on_odd_networks(name):
+    model = steeper(quantised_model(NETWORKS[name]))
+    engine, oracle = by_matrices(model, threads=2), NumpyEngine(model, precision="int8")
+    for shape in [(1, 1), (2, 9), (13, 6), (5, 200), (60, 41)]:
+        lr = lr_plane(shape)
+        assert_within_a_level(engine(lr), oracle(lr))
+
+
+@needs_amx
+@pytest.mark.parametrize("name", packaged.names())
+def test_every_packaged_model_goes_by_matrices(name):
+    model = packaged.find(name)
+    lr = lr_plane((50, 70))
+    assert_within_a_level(by_matrices(model)(lr), NumpyEngine(model, precision="int8")(lr))
+
+
+@needs_amx
+def test_black_and_white_agree():
+    for name, level in product(("espcn", "narrow"), (0, 255)):
+        model = quantised_model(NETWORKS[name])
+        lr = np.full((20, 30), level, np.uint8)
+        assert_within_a_level(by_matrices(model)(lr), NumpyEngine(model, precision="int8")(lr))
+
+
+@needs_amx
+@pytest.mark.parametrize("working_set", [1, 60_000, 10**9])
+def test_rectangles_equal_the_whole(monkeypatch, working_set):
+    """So do pictures with a margin, and what is written into a larger one."""
+    model = packaged.find("default-x3")
+    lr = lr_plane((61, 175))
+    whole = by_matrices(model)(lr)
+    small = replace(machine("amx"), cache_bytes=working_set)
+    monkeypatch.setattr(engine_module, "host_machine", lambda *target: small)
+    monkeypatch.setattr(engine_module, "LEAST_ROWS", 1)
+    monkeypatch.setattr(engine_module, "LEAST_COLUMNS", 5)
+    for threads in (1, 2, 4):
+        engine = by_matrices(model, threads)
+        np.testing.assert_array_equal(engine(lr), whole)
+        larger = np.full((400, 700), 7, np.uint8)
+        engine(lr, out=larger[3:186, 5:530])
+        np.testing.assert_array_equal(larger[3:186, 5:530], whole)
+        larger[3:186, 5:530] = 7
+        assert (larger == 7).all()
+    halo = model.description.halo_px
+    inner = by_matrices(model)(lr, margin_px=halo)
+    np.testing.assert_array_equal(inner, whole[3 * halo : -3 * halo, 3 * halo : -3 * halo])
+
+
+def test_its_code_has_the_product():
+    from llvmlite import binding
+
+    layout = make_layout(espcn(3))
+    module = binding.parse_assembly(str(Program(layout, "enlarge").module))
+    text = target_machine(CPU).emit_assembly(module)
+    products = sum(
+        2 * layer.weight_sets * layer.steps * layer.blocks * layer.tiles for layer in layout.layers
+    )
+    assert text.count("tdpbusd") >= products // 2
+    assert text.count("tilestored") >= 2 * sum(layer.blocks * layer.tiles for layer in layout.layers)
+
+
+@pytest.mark.parametrize("name", list(NETWORKS))
+def test_parts_of_the_parameters_lie_apart(name):
+    layout = make_layout(NETWORKS[name])
+    ends = 0
+    for layer in layout.layers:
+        for part, size in layer.sizes().items():
+            assert layer.at(part) == ends
+            assert size % LINE == 0
+            ends += size
+        assert layer.tiles * SIDE * layer.pixels == layer.block_px <= 64
+        with pytest.raises(KeyError):
+            layer.at("nothing")
+    parameters = pack(quantised_model(NETWORKS[name]), layout)
+    assert parameters.shape == (ends,)
+    assert parameters.ctypes.data % LINE == 0
+    compile_object(layout)
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        stack(1, [16]),
+        stack(8, [16]),
+        stack(3, [16], channels=3),
+        stack(2, [16], kernels=[9, 3]),
+        stack(2, [16], kernels=[3, 11]),
+        stack(2, [200]),
+        Description(2, (Convolution(1, 4, 3),)),
+        Description(2, (Convolution(1, 8, 3), Convolution(8, 4, 3, "tanh"))),
+    ],
+)
+def test_other_networks_go_by_vectors(description):
+    assert not suits(description)
+    if halide_runs():
+        engine = HalideEngine(quantised_model(description), precision="int8")
+        shape = (20, 30) if description.channels == 1 else (description.channels, 20, 30)
+        engine(lr_plane(shape))
+        assert all(isinstance(kernel, Kernel) for kernel in engine._kernels.values())
+
+
+@pytest.mark.parametrize("change", ["sum", "level", "factor"])
+def test_what_would_not_be_exact_goes_by_vectors(change):
+    """Sums, levels and factors that no trained network has."""
+    model = quantised_model(stack(2, [16, 16]))
+    layout = make_layout(model.description)
+    assert pack(model, layout) is not None
+    first, second, last = model.quantised
+    if change == "sum":
+        second = replace(second, bias=second.weight_scale * np.float32(MOST_SUM))
+    elif change == "level":
+        second = replace(second, weight_scale=second.weight_scale * 1000)
+    else:
+        second = replace(second, output_scale=second.output_scale * 1e4)
+    assert pack(replace(model, quantised=(first, second, last)), layout) is None
+
+
+@needs_amx
+def test_deeper_samples_go_by_vectors():
+    engine = HalideEngine(random_model(espcn(2)), precision="fp32")
+    assert isinstance(engine._kernel("uint8"), Kernel)
+    engine = HalideEngine(quantised_model(espcn(2)), precision="int8")
+    assert isinstance(engine._kernel("float32"), Kernel)
+    assert isinstance(engine._kernel("uint8"), MatrixKernel)
