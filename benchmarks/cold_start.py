@@ -87,6 +87,7 @@ def main() -> None:
             times["first"].append(command_seconds(picture, output, cache, *HALIDE))
             times["afterwards"].append(command_seconds(picture, output, cache, *HALIDE))
             times["compile"].append(kernel_seconds("espcn-t91-x3", "off"))
+            kernel_seconds("espcn-t91-x3", str(cache))
             times["load"].append(kernel_seconds("espcn-t91-x3", str(cache)))
             times["compile default"].append(kernel_seconds("default-x3", "off"))
     stored = {

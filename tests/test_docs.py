@@ -67,6 +67,9 @@ def test_the_tables_of_the_video_page_are_the_measured_ones() -> None:
     older = json.loads((ROOT / "benchmarks" / "results" / "video-avx2.json").read_text())
     amx = json.loads((ROOT / "benchmarks" / "results" / "video-amx.json").read_text())
     assert f"{amx['ratio']} times the bicubic job, by default {amx['ratio of default']} times" in page
+    assert f"takes {amx['network_ms']} ms of a frame's {amx['frame_ms']}, with both cores; all else" in page
+    rest_ms = (amx["frame_ms"] - amx["network_ms"]) * amx["frames"]
+    assert f"is {rest_ms / 1000 / amx['jobs']['subpixel']['seconds']:.0%} of the whole job's time" in page
     assert amx["machine"] in page
     for name, job in [*measured["jobs"].items(), *older["jobs"].items(), *amx["jobs"].items()]:
         row = f"| {name} | {job['seconds']:.2f} | {job['frames_per_second']} | {job['peak_memory_mb']} |"
@@ -242,7 +245,7 @@ def test_single_runs_of_training_are_the_measured_ones() -> None:
 
 
 def test_single_experiments_are_the_measured_ones() -> None:
-    rows, memory, contrast, vectors, narrow, wide_products, held = list(
+    memory, contrast, vectors, held, before, alone, beside = list(
         json.loads((ROOT / "benchmarks" / "results" / "single_experiments.json").read_text()).values()
     )[1:]
     engine, changes, models = (
@@ -256,11 +259,22 @@ def test_single_experiments_are_the_measured_ones() -> None:
     seven, nine = (vectors[shape].values() for shape in ("7 x 32", "9 x 32"))
     assert f"needs {min(seven):.1f} to {max(seven):.1f} times ESPCN's time for seven layers" in models
     assert f"{min(nine):.1f} to {max(nine):.1f} times for nine" in models
-    assert f"take {wide_products[2]} ms instead of {wide_products[0]} on one thread" in engine
-    assert f"{narrow[1]} where those of `default-x3` take {narrow[0]} each" in engine
-    (default, best), (small, wide) = rows.values(), memory.values()
-    assert f"took {default[0]:.1f} ms on one thread instead of {default[1]:.1f}" in engine
-    assert f"(`best-x3`) {best[0]:.1f} instead of {best[1]:.1f}" in engine
+    small, wide = memory.values()
+    espcn, default, best = before.values()
+    assert (
+        f"ESPCN x3 {espcn[0]:.1f} ms and {espcn[1]:.1f}, `default-x3` {default[0]:.1f} and {default[1]:.1f}"
+        in engine
+    )
+    assert f"`best-x3` {best[0]:.1f} and {best[1]:.1f}" in engine
+    product, load, half, crossing, store, configure = alone.values()
+    assert (
+        f"a product {product:.0f}, whatever its depth; a load of 16 rows {load:.0f}, {half:.0f} where"
+        in engine
+    )
+    assert f"and {crossing:.0f} where all do; a store {store:.0f}; `ldtilecfg` {configure}" in engine
+    nothing, *others = (round(cycles) for cycles in beside.values())
+    assert f"32 additions, {nothing} cycles alone, take {others[0]} with a load, {others[1]} with a" in engine
+    assert f"product and {others[2]} with a store" in engine
     assert f"32x32 takes {small[1]:.1f} ms instead of {small[0]:.0f}" in changes
     assert f"160x90 {wide[1]:.0f} instead of {wide[0]:.1f}" in changes
     low, high = contrast["0.03"], contrast["0.3"]

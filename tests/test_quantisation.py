@@ -19,12 +19,14 @@ from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.errors import EngineError, ModelError
 from subpixel.evaluation.protocol import evaluate_image, lr_plane, mean, pictures, read_picture
 from subpixel.model import Model, QuantisedLayer, load_model
-from subpixel.networks import espcn, packaged
+from subpixel.networks import espcn, packaged, stack
 from subpixel.quantisation import (
+    FACTOR_STEP,
+    LEAST_ROUNDED_FACTOR,
     LEAST_TANH_SCALE,
+    MOST_TANH_ARGUMENT,
     TANH_COEFFICIENTS,
     TANH_LIMIT,
-    _arguments,
     integer_layers,
     rounded_product,
     tanh_steps,
@@ -75,20 +77,39 @@ def test_rounded_product_is_what_processors_give():
     np.testing.assert_array_equal(rounded_product(one, other), ((one * other >> 14) + 1) >> 1)
 
 
-def test_the_arguments_of_tanh_keep_levels_within_a_byte():
-    """And no further: one step more on either side, where there is one, would leave it."""
-    rng = np.random.default_rng(0)
-    steps, zero = rng.integers(700, 2**15, 300).astype(np.int16), rng.integers(0, 256, 300).astype(np.uint8)
-    lowest, highest = _arguments(steps, zero)
-    arguments = np.arange(-(2**15) + 1, 2**15)
-    levels = rounded_product(tanh_steps(arguments), steps[:, None]) + zero[:, None]
-    inside = (arguments >= lowest[:, None]) & (arguments <= highest[:, None])
-    assert levels[inside].min() == 0
-    assert levels[inside].max() == 255
-    places = (ends.astype(int) + 2**15 - 1 for ends in (lowest, highest))
-    for row, low, high in zip(levels, *places, strict=True):
-        assert low == 0 or row[low - 1] < 0
-        assert high == len(row) - 1 or row[high + 1] > 255
+def test_levels_after_tanh_fit_16_bits():
+    """Before they are clipped to 8: for the largest steps and zero level that there are."""
+    steps, arguments = 2**15 - 1, np.arange(-MOST_TANH_ARGUMENT, MOST_TANH_ARGUMENT + 1)
+    levels = rounded_product(tanh_steps(arguments), steps) + 255
+    assert -(2**15) < levels.min() < 0
+    assert 255 < levels.max() < 2**15
+
+
+def test_the_lowest_short_counts_as_the_lowest_argument():
+    """Engines may clip to 16 bits, where there is one more below than above: its tanh is the same."""
+    polynomial = tanh_steps(np.array([MOST_TANH_ARGUMENT]))
+    assert rounded_product(-MOST_TANH_ARGUMENT, polynomial) == rounded_product(-(2**15), polynomial)
+
+
+def test_factors_are_multiples_of_a_step():
+    """But for those that this would make coarse, and for the last layer's, which are real."""
+    model = quantised_model(stack(2, [16, 16]))
+    first, second, last = model.quantised
+    fine = first.output_scale.copy()
+    fine[3] *= 1000
+    first = replace(first, output_scale=fine)
+    layers = integer_layers(replace(model, quantised=(first, second, last)))
+    for layer, quantised in zip(layers[:2], (first, second), strict=True):
+        exact = quantised.weight_scale.astype(np.float64) / quantised.output_scale
+        coarse = exact < LEAST_ROUNDED_FACTOR
+        for values in (layer.factor, layer.negative_factor):
+            steps = values.astype(np.float64) / FACTOR_STEP
+            assert (steps[~coarse] == np.rint(steps[~coarse])).all()
+        assert np.abs(layer.factor - exact)[~coarse].max() <= FACTOR_STEP / 2
+        np.testing.assert_array_equal(layer.factor[coarse], exact.astype(np.float32)[coarse])
+    assert coarse.sum() == 0
+    assert layers[0].factor[3] < LEAST_ROUNDED_FACTOR
+    assert (layers[2].factor / FACTOR_STEP != np.rint(layers[2].factor / FACTOR_STEP)).any()
 
 
 def test_levels_too_fine_for_tanh_are_refused():
@@ -109,9 +130,9 @@ def test_integers_give_the_real_sums():
         steps = ((levels - zeros[:, None, None]) * layer.weight.astype(np.int64)).sum((1, 2, 3))
         real = layer.weight_scale.astype(np.float64) * steps + layer.bias
         output_scale = layer.output_scale if layer is not model.quantised[-1] else 1.0
-        np.testing.assert_allclose(
-            total * integers.factor.astype(np.float64) * output_scale, real, rtol=1e-5, atol=1e-5
-        )
+        given = total * integers.factor.astype(np.float64) * output_scale
+        rounding = np.abs(total) * output_scale * FACTOR_STEP / 2  # of the factor
+        assert (np.abs(given - real) <= 1e-5 * (1 + np.abs(real)) + rounding).all()
         zeros, scales = layer.output_zero.astype(np.float64), layer.output_scale
     assert scales.shape == (4,)
 

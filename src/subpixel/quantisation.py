@@ -45,9 +45,13 @@ MAX_TAPS = 2**31 // (255 * 128) - 1
 MAX_BIAS = 2**22
 """Of a channel in its own steps: below 2**24, which float32 holds exactly, even with the sum added."""
 
+MAGIC, MAGIC_BITS = 1.5 * 2**23, 0x4B400000
+"""A float32 near this has whole numbers for its last bits: adding it to a value rounds that half to even, and
+leaves it in the low bits. Read as integers such floats are in order, also those far beyond what fits."""
+
 FACTOR_STEP, LEAST_ROUNDED_FACTOR = 2.0**-22, 2.0**-12
 """Of the first, factors are multiples, down to the second: so that an engine may take a sum for the last bits
-of a float near 1.5 * 2**23, multiply that, and take off what is too much, all without rounding. It changes a
+of a float near `MAGIC`, multiply that, and take off what is too much, all without rounding. It changes a
 level by less than 1/16."""
 
 LEAST_TANH_SCALE = 8 * TANH_LIMIT / (2**15 - 1)

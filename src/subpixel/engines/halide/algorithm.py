@@ -15,8 +15,6 @@ import halide as hl
 from subpixel.engines.halide.plan import (
     BIAS,
     FACTOR,
-    MAGIC,
-    MAGIC_BITS,
     MAGIC_ZERO,
     NEGATIVE_FACTOR,
     STEPS,
@@ -25,7 +23,7 @@ from subpixel.engines.halide.plan import (
     Plan,
 )
 from subpixel.model import Convolution
-from subpixel.quantisation import MOST_TANH_ARGUMENT, TANH_COEFFICIENTS
+from subpixel.quantisation import MAGIC, MAGIC_BITS, MOST_TANH_ARGUMENT, TANH_COEFFICIENTS
 
 x, y, channel, of_group, group = (hl.Var(name) for name in ("x", "y", "channel", "of_group", "group"))
 

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from subpixel.engines.halide.plan import (
     BIAS,
     FACTOR,
-    MAGIC,
     MAGIC_ZERO,
     NEGATIVE_FACTOR,
     STEPS,
@@ -17,7 +16,7 @@ from subpixel.engines.halide.plan import (
     Plan,
 )
 from subpixel.model import Model
-from subpixel.quantisation import integer_layers
+from subpixel.quantisation import MAGIC, integer_layers
 
 
 @dataclass(frozen=True)

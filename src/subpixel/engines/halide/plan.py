@@ -24,12 +24,9 @@ BIAS, ZERO, STEPS = range(3)
 """Rows of a pipeline's parameter ``offsets``; see `subpixel.quantisation.IntegerLayer`."""
 
 FACTOR, NEGATIVE_FACTOR, MAGIC_ZERO = range(3)
-"""Rows of the parameter ``factors``; the last is ``ZERO`` with `MAGIC` added. In fp32 only the second is
+"""Rows of the parameter ``factors``; the last is ``ZERO`` with
+`quantisation.MAGIC` added. In fp32 only the second is
 read, as PReLU's slope."""
-
-MAGIC, MAGIC_BITS = 1.5 * 2**23, 0x4B400000
-"""A float32 near this has whole numbers for its last bits: adding it to a value rounds that half to even, and
-leaves it in the low bits. Read as integers such floats are in order, also those far beyond what fits."""
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from subpixel.engines.halide.plan import MAGIC, MAGIC_BITS
 from subpixel.engines.matrices.layout import LINE, PAIR, SIDE, Layer, Layout
 from subpixel.model import Model
-from subpixel.quantisation import IntegerLayer, integer_layers
+from subpixel.quantisation import MAGIC, MAGIC_BITS, IntegerLayer, integer_layers
 
 Place = tuple[int, int] | None
 """Of a column of a layer's matrices: output channel, and which of its ``pixels``; None where nothing is."""

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from subpixel.engines.halide.plan import MAGIC_BITS
 from subpixel.engines.matrices.assembler import (
     BYTE,
     INT,
@@ -30,6 +29,7 @@ from subpixel.engines.matrices.assembler import (
 )
 from subpixel.engines.matrices.layout import LINE, MARGIN, PAIR, SIDE, SLACK, Layer, Layout
 from subpixel.engines.matrices.values import UNITS, Values
+from subpixel.quantisation import MAGIC_BITS
 
 PARAMETERS = {
     "lr": POINTER,  # the whole small picture's first sample
@@ -295,6 +295,7 @@ class Program:
         code = self.code
         values = Values(code, layer, self.given["parameters"])
         count = code.build.sdiv(code.add(width, layer.block_px - 1), code.number(layer.block_px))
+
         def results(row: int, block: Value) -> Results:
             out = code.times(block, layer.sums_bytes // (UNITS * LINE) * self._out_bytes(layer))
             return Results(

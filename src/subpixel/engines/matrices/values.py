@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from subpixel.engines.halide.plan import MAGIC, MAGIC_BITS
 from subpixel.engines.matrices.assembler import (
     BYTE,
     FLOAT,
@@ -13,7 +12,7 @@ from subpixel.engines.matrices.assembler import (
     vector,
 )
 from subpixel.engines.matrices.layout import LINE, SIDE, Layer
-from subpixel.quantisation import MOST_TANH_ARGUMENT, TANH_COEFFICIENTS
+from subpixel.quantisation import MAGIC, MAGIC_BITS, MOST_TANH_ARGUMENT, TANH_COEFFICIENTS
 
 UNITS = 4
 """Vectors of 16 sums that are made into one vector of 64 bytes."""
