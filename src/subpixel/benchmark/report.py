@@ -61,8 +61,12 @@ def draw(benchmark: Benchmark, path: Path) -> None:
         color=[OURS if timing.runner.startswith("subpixel") else OTHERS for timing in timings],
         error_kw={"elinewidth": 1, "ecolor": "#333333"},
     )
-    for bar, value in zip(bars, medians, strict=True):
-        axes.text(value / 50, bar.get_y() + bar.get_height() / 2, f"{value:.1f}", va="center", color="white")
+    longest = max(timing.max_ms for timing in timings)
+    for bar, timing in zip(bars, timings, strict=True):
+        roomy = timing.median_ms > longest / 10
+        place = longest / 100 + (0 if roomy else timing.max_ms)
+        middle, color = bar.get_y() + bar.get_height() / 2, "white" if roomy else "black"
+        axes.text(place, middle, f"{timing.median_ms:.1f}", va="center", color=color)
     axes.set_xlabel("ms for one frame: median, shortest and longest (less is better)")
     axes.set_title(
         f"{benchmark.model}, {benchmark.size} x{benchmark.scale}, {_threads(benchmark)}", fontsize=10

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from subpixel.engines.machine_code import MachineCode, target_machine
 from subpixel.engines.matrices.layout import LINE, Layout
+from subpixel.errors import EngineError
 
 FUNCTION = "enlarge"
 
@@ -42,7 +43,11 @@ class MatrixKernel:
     def __call__(
         self, lr: NDArray[Any], hr: NDArray[Any], columns: slice, rows: slice, margin_px: int = 0
     ) -> None:
-        """Enlarge a rectangle of a picture; see `subpixel.engines.halide.kernel.Kernel`."""
+        """Enlarge a rectangle of a picture; see `subpixel.engines.halide.kernel.Kernel`.
+
+        Raises:
+            EngineError: out of memory.
+        """
         scale = self._layout.description.scale
         working = _aligned(self._layout.working_bytes(columns.stop - columns.start))
         _, height, width = lr.shape
@@ -68,6 +73,9 @@ class MatrixKernel:
 
 def _aligned(size: int) -> NDArray[np.uint8]:
     """Memory that begins where a cache line does."""
-    memory = np.empty(size + LINE, np.uint8)
+    try:
+        memory = np.empty(size + LINE, np.uint8)
+    except MemoryError as error:
+        raise EngineError("the compiled network failed: out of memory") from error
     start = -memory.ctypes.data % LINE
     return memory[start : start + size]

@@ -184,12 +184,21 @@ class Layout:
                 total += -(-needed // layer.block_px) * layer.tiles * layer.blocks * layer.steps * layer.rows
         return total
 
+    @property
+    def margin(self) -> int:
+        """Columns before those that the picture needs: at least `MARGIN`.
+
+        So many that a 3x3 layer's first block, which begins a column to the left of the picture, begins at a
+        multiple of 4, and need not be moved for the sake of `Layer.aligned_px`.
+        """
+        return MARGIN + (1 - self.description.halo_px - MARGIN) % 4
+
     def columns(self, width: int) -> int:
         """Of working memory, for a result of ``width`` LR pixels.
 
         An odd multiple of 16: then rows, one after the other, do not meet at the same places of the cache.
         """
-        needed = width + 2 * self.description.halo_px + MARGIN + SLACK
+        needed = width + 2 * self.description.halo_px + self.margin + SLACK
         return (needed + 31) // 32 * 32 + 16
 
     def working_bytes(self, width: int) -> int:

@@ -27,7 +27,7 @@ from subpixel.engines.matrices.assembler import (
     integer,
     vector,
 )
-from subpixel.engines.matrices.layout import LINE, MARGIN, PAIR, SIDE, SLACK, Layer, Layout
+from subpixel.engines.matrices.layout import LINE, PAIR, SIDE, SLACK, Layer, Layout
 from subpixel.engines.matrices.values import UNITS, Values
 from subpixel.quantisation import MAGIC_BITS
 
@@ -99,7 +99,7 @@ class Program:
         """Rows kept of each layer's input, the picture's as floats, large rows, sums."""
         code, given = self.code, self.given
         width = code.minus(given["right"], given["left"])
-        needed = code.add(width, 2 * self.halo + MARGIN + SLACK + 31)
+        needed = code.add(width, 2 * self.halo + self.layout.margin + SLACK + 31)
         self._columns = code.add(code.build.and_(needed, code.number(-32)), 16)  # as `Layout.columns`
         per_column = 0
         self._inputs: list[Value] = []
@@ -116,7 +116,7 @@ class Program:
         self._large = place(self.layout.large_bytes)
         self._large_row = code.times(self._columns, self.scale)
         self._sums = place(0)
-        self._first_column = code.minus(given["left"], self.halo + MARGIN)
+        self._first_column = code.minus(given["left"], self.halo + self.layout.margin)
         code.clear(self._inputs[0], code.times(self._columns, self.layout.layers[0].pixel_bytes))
 
     # Rows and columns
