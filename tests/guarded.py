@@ -15,7 +15,7 @@ import numpy as np
 
 from subpixel.engines.halide import kernel as kernel_module
 from subpixel.engines.halide.kernel import Kernel, compile_object
-from subpixel.engines.halide.machine import machine
+from subpixel.engines.halide.machine import host_kind, machine
 from subpixel.engines.halide.pack import pack
 from subpixel.engines.halide.plan import make_plan
 from subpixel.engines.matrices import kernel as matrices
@@ -104,7 +104,8 @@ def halide_kernel(model, precision):
 
 
 def matrix_kernel(model):
-    """The same for the kernel by matrices."""
+    """The same for the kernel by matrices. Asking for the kind of processor asks for AMX's registers too."""
+    assert host_kind() == "amx"
     layout = make_layout(model.description)
     code, given = matrices.compile_object(layout), matrices_pack(model, layout)
 
