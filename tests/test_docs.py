@@ -245,7 +245,7 @@ def test_single_runs_of_training_are_the_measured_ones() -> None:
 
 
 def test_single_experiments_are_the_measured_ones() -> None:
-    memory, contrast, vectors, held, before, alone, beside = list(
+    memory, contrast, vectors, held, before, alone, beside, larger = list(
         json.loads((ROOT / "benchmarks" / "results" / "single_experiments.json").read_text()).values()
     )[1:]
     engine, changes, models = (
@@ -259,6 +259,13 @@ def test_single_experiments_are_the_measured_ones() -> None:
     seven, nine = (vectors[shape].values() for shape in ("7 x 32", "9 x 32"))
     assert f"needs {min(seven):.1f} to {max(seven):.1f} times ESPCN's time for seven layers" in models
     assert f"{min(nine):.1f} to {max(nine):.1f} times for nine" in models
+    espcn_ms = larger["espcn-t91"]
+    shares = {
+        name: [f"{larger[name][scale] / espcn_ms[scale]:.2f}" for scale in espcn_ms]
+        for name in ("default", "fast")
+    }
+    default_share, fast_share = (f"{min(of)} to {max(of)}" for of in shares.values())
+    assert f"`default` takes {default_share} of ESPCN's time, `fast` {fast_share}" in models
     small, wide = memory.values()
     espcn, default, best = before.values()
     assert (
