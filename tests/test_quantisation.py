@@ -240,7 +240,7 @@ def test_packaged_models_have_8_bit_layers(name):
     model = packaged.find(name)
     assert all(isinstance(layer, QuantisedLayer) for layer in model.quantised)
     assert len(model.quantised) == len(model.description.layers)
-    assert model.facts.calibration.startswith("T91")
+    assert model.facts.calibration.startswith(("T91, 91 pictures", "BSDS500/train, 200 pictures"))
 
 
 @pytest.mark.parametrize("name", packaged.names())
@@ -309,12 +309,14 @@ class TestCommand:
         assert again.exit_code == 1
         assert "exists already" in again.stderr
 
-    def test_half(self, folder):
+    def test_half_and_a_part_of_a_dataset(self, folder):
         output, model = folder / "out.safetensors", random_model(espcn(2))
         model.save(folder / "in.safetensors")
-        result = self.run(folder / "in.safetensors", folder / "pictures", "-o", output, "--half")
+        (folder / "pictures").rename(folder / "train")
+        result = self.run(folder / "in.safetensors", folder / "train", "-o", output, "--half")
         assert result.exit_code == 0, result.output
         calibrated = load_model(output)
+        assert calibrated.facts.calibration.startswith(f"{folder.name}/train, 2 pictures")
         halved = model.in_half_precision()
         assert all(np.array_equal(calibrated.weights[key], halved.weights[key]) for key in model.weights)
         assert output.stat().st_size < (folder / "in.safetensors").stat().st_size

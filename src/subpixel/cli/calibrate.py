@@ -62,7 +62,7 @@ def calibrate(
         ]
         task = bar.add_task("fitting", total=1)
         source = (
-            f"{pictures.resolve().name}, {len(planes)} pictures, seed {seed}, contrast {contrast_share:g}"
+            f"{_dataset(pictures)}, {len(planes)} pictures, seed {seed}, contrast {contrast_share:g}"
         )
         try:
             result = fit(
@@ -77,3 +77,9 @@ def calibrate(
             raise DatasetError(f"{pictures}: {error}") from error
         result.save(output, overwrite=overwrite)
     people.print(f"{output}: {result.name} with 8-bit layers, calibrated on {source}")
+
+
+def _dataset(folder: Path) -> str:
+    """What people call a folder of pictures: a dataset, or a part of one, such as BSDS500/train."""
+    *_, parent, name = ("", *folder.resolve().parts)
+    return f"{parent}/{name}" if name in ("train", "val", "test") else name
