@@ -61,9 +61,7 @@ def calibrate(
             for file in bar.track(protocol.pictures(pictures), description="reading")
         ]
         task = bar.add_task("fitting", total=1)
-        source = (
-            f"{_dataset(pictures)}, {len(planes)} pictures, seed {seed}, contrast {contrast_share:g}"
-        )
+        source = f"{_dataset(pictures)}, {len(planes)} pictures, seed {seed}, contrast {contrast_share:g}"
         try:
             result = fit(
                 chosen,
