@@ -184,6 +184,9 @@ def main() -> None:
         "ratio": round(seconds["subpixel"] / seconds["ffmpeg bicubic"], 2),
         "ratio of default": round(seconds["default"] / seconds["ffmpeg bicubic"], 2),
         **parts,
+        "chroma_and_conversion_share_of_job": round(
+            (parts["frame_ms"] - parts["network_ms"]) / 1000 * options.frames / seconds["subpixel"], 3
+        ),
         "memory_over_time": {
             "frames": 4 * options.frames,
             "peak_mb_by_quarter": [
