@@ -113,7 +113,7 @@ def matrix_kernel(model):
         kept_place = guarded(size, at_end=row_buffers_at_end, alignment=64)
         return np.frombuffer((ctypes.c_uint8 * size).from_address(kept_place), np.uint8)
 
-    matrices._aligned = working
+    matrices.aligned = working
     return lambda at_end: matrices.MatrixKernel(code, layout, copy(given, at_end=at_end, alignment=64))
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from subpixel.engines.halide.machine import machine
 from subpixel.engines.halide.plan import GROUP
+from subpixel.engines.machine_code import target_machine
 
 STEPS = 4_000_000
 """Turns of the loop for one measurement: about 10 ms, beside which starting threads is nothing."""
@@ -81,17 +82,9 @@ done:
   ret void
 }}
 """
-    binding.initialize_native_target()
-    binding.initialize_native_asmprinter()
+    native = target_machine(binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten())
     binding.initialize_native_asmparser()
-    module = binding.parse_assembly(assembly)
-    native = binding.Target.from_default_triple().create_target_machine(
-        cpu=binding.get_host_cpu_name(),
-        features=binding.get_host_cpu_features().flatten(),
-        codemodel="jitdefault",
-        jit=True,
-    )
-    loader = binding.create_mcjit_compiler(module, native)
+    loader = binding.create_mcjit_compiler(binding.parse_assembly(assembly), native)
     loader.finalize_object()
     function = ctypes.CFUNCTYPE(None, ctypes.c_int64)(loader.get_function_address("peak"))
     multiply_adds = STEPS * threads * sums * of.lanes * GROUP[products]

@@ -148,7 +148,8 @@ class HalideEngine(Engine):
 
     def _strip_count(self, width: int, samples: str) -> int:
         if (samples, width) not in self._strips:
-            plan = self._layout(samples) or self._plan
+            matrices = self._matrices_for(samples)
+            plan = matrices[0] if matrices else self._plan
             least = -(-width * plan.bytes_per_column() // self._plan.machine.cache_bytes)
             most = max(1, width // LEAST_COLUMNS)
             counts = range(min(least, most), min(2 * least, least + 8, most) + 1)
@@ -156,9 +157,9 @@ class HalideEngine(Engine):
             self._strips[samples, width] = best
         return self._strips[samples, width]
 
-    def _layout(self, samples: str) -> Layout | None:
-        """For matrices, where they are used: for samples of 8 bits alone."""
-        return self._matrices[0] if self._matrices and samples == "uint8" else None
+    def _matrices_for(self, samples: str) -> tuple[Layout, NDArray[np.uint8]] | None:
+        """The network for AMX, where that is used: for samples of 8 bits alone."""
+        return self._matrices if samples == "uint8" else None
 
     def _kernel(self, samples: str) -> Kernel | MatrixKernel:
         with self._lock:
@@ -167,9 +168,9 @@ class HalideEngine(Engine):
             return self._kernels[samples]
 
     def _make_kernel(self, samples: str) -> Kernel | MatrixKernel:
-        plan = self._plan
-        if self._matrices and samples == "uint8":
-            layout, parameters = self._matrices
+        plan, matrices = self._plan, self._matrices_for(samples)
+        if matrices:
+            layout, parameters = matrices
             code = cache.kept(plan, BY_MATRICES, lambda: compile_matrices(layout))
             return MatrixKernel(code, layout, parameters)
         code = cache.kept(plan, samples, lambda: compile_object(plan, samples))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from subpixel.engines.machine_code import MachineCode, target_machine
-from subpixel.engines.matrices.layout import LINE, Layout
+from subpixel.engines.matrices.layout import Layout, aligned
 from subpixel.errors import EngineError
 
 FUNCTION = "enlarge"
@@ -37,7 +37,7 @@ class MatrixKernel:
         self._layout, self._parameters = layout, parameters
         pointer, number = ctypes.c_void_p, ctypes.c_int64
         self._call: Callable[..., None] = ctypes.CFUNCTYPE(
-            None, pointer, *[number] * 3, *[pointer] * 3, *[number] * 5
+            None, pointer, *[number] * 3, *[pointer] * 2, number, pointer, *[number] * 5
         )(self._code.address)
 
     def __call__(
@@ -49,7 +49,11 @@ class MatrixKernel:
             EngineError: out of memory.
         """
         scale = self._layout.description.scale
-        working = _aligned(self._layout.working_bytes(columns.stop - columns.start))
+        result_px = columns.stop - columns.start
+        try:
+            working = aligned(self._layout.working_bytes(result_px))
+        except MemoryError as error:
+            raise EngineError("the compiled network failed: out of memory") from error
         _, height, width = lr.shape
         target = hr[0, rows.start * scale :, columns.start * scale :]
         left, right, top, bottom = (
@@ -62,6 +66,7 @@ class MatrixKernel:
             height,
             self._parameters.ctypes.data,
             working.ctypes.data,
+            self._layout.columns(result_px),
             target.ctypes.data,
             hr.strides[1],
             left,
@@ -69,13 +74,3 @@ class MatrixKernel:
             top,
             bottom,
         )
-
-
-def _aligned(size: int) -> NDArray[np.uint8]:
-    """Memory that begins where a cache line does."""
-    try:
-        memory = np.empty(size + LINE, np.uint8)
-    except MemoryError as error:
-        raise EngineError("the compiled network failed: out of memory") from error
-    start = -memory.ctypes.data % LINE
-    return memory[start : start + size]

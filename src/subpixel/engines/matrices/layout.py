@@ -11,6 +11,9 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from subpixel.model import Activation, Convolution, Description
 
 SIDE = 16
@@ -34,6 +37,13 @@ least 4, so that what is so many bytes for each of `Layout.columns` is whole cac
 
 MOST_CHANNELS = 128
 """Of a hidden layer; with more the code would become too long to be worth it."""
+
+
+def aligned(size: int) -> NDArray[np.uint8]:
+    """Memory that begins where a cache line does; what is in it is left to chance."""
+    memory = np.empty(size + LINE, np.uint8)
+    start = -memory.ctypes.data % LINE
+    return memory[start : start + size]
 
 
 def suits(description: Description) -> bool:

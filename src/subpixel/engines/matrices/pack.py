@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from subpixel.engines.matrices.layout import LINE, PAIR, SIDE, Layer, Layout
+from subpixel.engines.matrices.layout import PAIR, SIDE, Layer, Layout, aligned
 from subpixel.model import Model
 from subpixel.quantisation import MAGIC, MAGIC_BITS, IntegerLayer, integer_layers
 
@@ -28,9 +28,8 @@ def pack(model: Model, layout: Layout) -> NDArray[np.uint8] | None:
     Raises:
         EngineError: the model has no 8-bit layers.
     """
-    memory = np.zeros(layout.parameter_bytes + LINE, np.uint8)
-    start = -memory.ctypes.data % LINE
-    memory = memory[start : start + layout.parameter_bytes]
+    memory = aligned(layout.parameter_bytes)
+    memory[:] = 0
     mirrored = np.zeros(1, bool)
     for layer, integers in zip(layout.layers, integer_layers(model), strict=True):
         weight, bias = _of_mirrored(integers, mirrored)

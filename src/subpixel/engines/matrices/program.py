@@ -27,7 +27,7 @@ from subpixel.engines.matrices.assembler import (
     integer,
     vector,
 )
-from subpixel.engines.matrices.layout import LINE, PAIR, SIDE, SLACK, Layer, Layout
+from subpixel.engines.matrices.layout import LINE, PAIR, SIDE, Layer, Layout
 from subpixel.engines.matrices.values import UNITS, Values
 from subpixel.quantisation import MAGIC_BITS
 
@@ -38,6 +38,7 @@ PARAMETERS = {
     "height": LONG,
     "parameters": POINTER,  # as `pack` lays them out
     "working": POINTER,  # `Layout.working_bytes`, at a cache line
+    "columns": LONG,  # of it: `Layout.columns`
     "hr": POINTER,  # the first sample of the result
     "hr_stride": LONG,
     "left": LONG,  # the rectangle, in LR pixels
@@ -98,9 +99,7 @@ class Program:
     def _place_working_memory(self) -> None:
         """Rows kept of each layer's input, the picture's as floats, large rows, sums."""
         code, given = self.code, self.given
-        width = code.minus(given["right"], given["left"])
-        needed = code.add(width, 2 * self.halo + self.layout.margin + SLACK + 31)
-        self._columns = code.add(code.build.and_(needed, code.number(-32)), 16)  # as `Layout.columns`
+        self._columns = given["columns"]
         per_column = 0
         self._inputs: list[Value] = []
 
