@@ -244,7 +244,7 @@ def test_single_runs_of_training_are_the_measured_ones() -> None:
 
 
 def test_single_experiments_are_the_measured_ones() -> None:
-    memory, contrast, vectors, held, before, alone, beside, larger = list(
+    memory, contrast, vectors, held, before, alone, beside, larger, mixed, lost, compiled = list(
         json.loads((ROOT / "benchmarks" / "results" / "single_experiments.json").read_text()).values()
     )[1:]
     engine, changes, models = (
@@ -258,6 +258,16 @@ def test_single_experiments_are_the_measured_ones() -> None:
     seven, nine = (vectors[shape].values() for shape in ("7 x 32", "9 x 32"))
     assert f"needs {min(seven):.1f} to {max(seven):.1f} times ESPCN's time for seven layers" in models
     assert f"{min(nine):.1f} to {max(nine):.1f} times for nine" in models
+    assert all(now < earlier / 2 for earlier, now in before.values())
+    longer = [unmixed / ours for unmixed, ours in mixed.values()]
+    share = f"take {min(longer):.1f} to {max(longer):.1f} times as long"
+    assert f"unmixed the three networks above {share}" in engine
+    (at_once, later), (two, one) = lost
+    assert f"`default-x3` took {at_once / later - 1:.0%} longer" in engine
+    assert round(two / one, 1) == 1.5
+    assert "`best-x3` took half as long again" in engine
+    *others, by_amx = compiled.values()
+    assert all(seconds >= 2 * by_amx for seconds in others)
     espcn_ms = larger["espcn-t91"]
     shares = {
         name: [f"{larger[name][scale] / espcn_ms[scale]:.2f}" for scale in espcn_ms]
