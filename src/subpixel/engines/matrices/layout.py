@@ -9,7 +9,7 @@ channels come out side by side, as the next layer takes them.
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,8 +151,8 @@ class Layer:
         return {name: size + -size % LINE for name, size in parts.items()}
 
     def at(self, part: str) -> int:
-        """Where a part of its parameters begins."""
-        place = self.start
+        """Where a part of its parameters begins, from ``start`` on."""
+        place = 0
         for name, size in self.sizes().items():
             if name == part:
                 return place
@@ -166,6 +166,21 @@ class Layout:
 
     description: Description
     layers: tuple[Layer, ...]
+
+    def alike(self) -> list[tuple[int, int]]:
+        """Layers one after the other that differ in nothing but their parameters: the first, and how many."""
+        runs: list[tuple[int, int]] = []
+        kernels = [layer.kernel for layer in self.layers[1:]] + [0]  # of the layer behind: rows it keeps
+        kinds = [
+            (replace(layer, start=0), kernel) for layer, kernel in zip(self.layers, kernels, strict=True)
+        ]
+        for index, kind in enumerate(kinds):
+            if index and kind == kinds[index - 1]:
+                first, count = runs.pop()
+                runs.append((first, count + 1))
+            else:
+                runs.append((index, 1))
+        return runs
 
     @property
     def parameter_bytes(self) -> int:

@@ -45,7 +45,7 @@ def pack(model: Model, layout: Layout) -> NDArray[np.uint8] | None:
         parts |= _for_each_channel(layer, constants, layout.description.scale)
         for name, values in parts.items():
             content = np.ascontiguousarray(values).view(np.uint8).ravel()
-            memory[layer.at(name) : layer.at(name) + content.size] = content
+            memory[layer.start + layer.at(name) :][: content.size] = content
     return memory
 
 

@@ -8,9 +8,10 @@ Within a pair of rows a layer goes from block to block. Matrices go on while vec
 of the sums of the block before: the two are emitted mixed, since a processor looks only some hundred
 instructions ahead. For the same reason the second row's sums, still being added to when the block ends, are
 stored only in the next one.
+
+Layers that are computed alike share their code, in a loop over them: so it is soon compiled.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -28,6 +29,7 @@ from subpixel.engines.matrices.assembler import (
     vector,
 )
 from subpixel.engines.matrices.layout import LINE, PAIR, SIDE, Layer, Layout
+from subpixel.engines.matrices.products import Products, configuration
 from subpixel.engines.matrices.values import UNITS, Values
 from subpixel.quantisation import MAGIC_BITS
 
@@ -47,8 +49,20 @@ PARAMETERS = {
     "bottom": LONG,
 }
 
-FIRST_SUMS, SECOND_SUMS, WEIGHTS, PIXELS = (0, 1), (2, 3), (4, 5), 6
-"""Registers: of a pair's first row, of its second, of two matrices of weights, and of pixels."""
+
+@dataclass(frozen=True)
+class Stage:
+    """A layer in its turn, or one of several alike."""
+
+    layer: Layer
+    following: Layer | None
+    input: Value
+    """A pointer to the rows kept of its input."""
+    output: Value | None
+    """The same of its result, which is the next layer's input."""
+    parameters: Value
+    halo: Value
+    """Columns and rows beside the result's for which it is computed."""
 
 
 @dataclass(frozen=True)
@@ -61,14 +75,6 @@ class Results:
     """The small picture's samples as floats, where the last layer adds them."""
 
 
-@dataclass(frozen=True)
-class Group:
-    """A matrix of pixels, and up to two of weights that it is multiplied with, in each step."""
-
-    tile: int
-    columns: range
-
-
 class Program:
     """Emits the function for a layout; ``module`` is the result."""
 
@@ -79,19 +85,19 @@ class Program:
         self.code = code = Assembler(name, PARAMETERS)
         self.given = code.given
         self._place_working_memory()
-        self._wide = code.constant("wide", _configuration(LINE))
-        self._narrow = code.constant("narrow", _configuration(layout.layers[0].row_bytes))
+        self._wide = code.constant("wide", configuration(LINE))
+        self._narrow = code.constant("narrow", configuration(layout.layers[0].row_bytes))
         code.call("llvm.x86.ldtilecfg", NOTHING, self._wide)
         top, bottom = self.given["top"], self.given["bottom"]
         with code.loop(code.minus(top, self.halo), code.add(bottom, self.halo), PAIR) as newest:
             self._take_in(newest)
-            halo = self.halo
-            for index, layer in enumerate(layout.layers):
-                halo -= layer.reach
-                row = code.minus(newest, self.halo - halo)
-                wanted = code.build.icmp_signed(">", row, code.minus(top, halo + PAIR))
-                with code.build.if_then(wanted):
-                    self._rows(index, row, halo)
+            for first, count in layout.alike():
+                with code.loop(code.number(0), code.number(count)) as number:
+                    stage = self._stage(first, number)
+                    row = code.minus(newest, code.minus(code.number(self.halo), stage.halo))
+                    wanted = code.build.icmp_signed(">", row, code.minus(top, code.add(stage.halo, PAIR)))
+                    with code.build.if_then(wanted):
+                        self._rows(stage, row)
         code.call("llvm.x86.tilerelease", NOTHING)
         code.build.ret_void()
         self.module = code.module
@@ -118,9 +124,31 @@ class Program:
         self._first_column = code.minus(given["left"], self.halo + self.layout.margin)
         code.clear(self._inputs[0], code.times(self._columns, self.layout.layers[0].pixel_bytes))
 
+    def _stage(self, first: int, number: Value) -> Stage:
+        """Layer ``number`` of those that are like the one with index ``first``."""
+        code, layers = self.code, self.layout.layers
+        layer, following = layers[first], layers[first + 1] if first + 1 < len(layers) else None
+
+        def input_of(index: int) -> Value:
+            size = code.times(self._columns, layers[index].pixel_bytes * layers[index].rows_kept)
+            return code.at(self._inputs[index], code.times(number, size))
+
+        size = sum(layer.sizes().values())
+        return Stage(
+            layer,
+            following,
+            input_of(first),
+            None if following is None else input_of(first + 1),
+            code.at(self.given["parameters"], layer.start, code.times(number, size)),
+            code.minus(
+                code.number(sum(later.reach for later in layers[first + 1 :])),
+                code.times(number, layer.reach),
+            ),
+        )
+
     # Rows and columns
 
-    def _span(self, halo: int) -> tuple[Value, Value]:
+    def _span(self, halo: Value) -> tuple[Value, Value]:
         """Columns within ``halo`` of the result's that lie in the picture: the first, and the end."""
         code = self.code
         first = code.most(code.minus(self.given["left"], halo), code.number(0))
@@ -134,11 +162,11 @@ class Program:
         """Whether a row lies in the picture."""
         return self.code.build.icmp_unsigned("<", row, self.given["height"])
 
-    def _input_row(self, index: int, row: Value) -> Value:
-        """A pointer to a row of a layer's input."""
-        code, layer = self.code, self.layout.layers[index]
+    def _row_of(self, pointer: Value, layer: Layer, row: Value) -> Value:
+        """A pointer to a row of a layer's input, of which ``pointer`` is to the rows kept."""
+        code = self.code
         kept = code.build.and_(row, code.number(layer.rows_kept - 1))
-        return code.at(self._inputs[index], code.times(code.times(kept, self._columns), layer.pixel_bytes))
+        return code.at(pointer, code.times(code.times(kept, self._columns), layer.pixel_bytes))
 
     def _picture_row(self, row: Value) -> Value:
         """A pointer to a row of the small picture, or to another if there is none."""
@@ -153,7 +181,7 @@ class Program:
     def _take_in(self, newest: Value) -> None:
         """Shift two rows of the picture into the columns of the first layer's input; zeros beyond it."""
         code, layer = self.code, self.layout.layers[0]
-        first, end = self._span(self.halo)
+        first, end = self._span(code.number(self.halo))
         rows = [code.add(newest, number) for number in range(PAIR)]
         sources = [self._picture_row(row) for row in rows]
         ends = [code.build.select(self._inside(row), end, first) for row in rows]
@@ -177,9 +205,10 @@ class Program:
                 )
             code.store(columns, pointer)
 
-    def _as_floats(self, row: Value, shift: Value) -> list[Value]:
+    def _as_floats(self, row: Value, shift: Value) -> list[Value | None]:
         """Pointers to two rows of the picture as floats with `MAGIC` in them, from ``shift`` pixels on."""
-        code, places = self.code, []
+        code = self.code
+        places: list[Value | None] = []
         left, width = self.given["left"], code.minus(self.given["right"], self.given["left"])
         for number in range(PAIR):
             source = code.at(self._picture_row(code.add(row, number)), left)
@@ -195,75 +224,76 @@ class Program:
 
     # Layers
 
-    def _rows(self, index: int, row: Value, halo: int) -> None:
-        """A layer's next two rows, for the columns within ``halo`` of the result's."""
-        code, layer = self.code, self.layout.layers[index]
-        if layer.last:
-            self._computed(index, row, halo)
+    def _rows(self, stage: Stage, row: Value) -> None:
+        """A layer's next two rows."""
+        code = self.code
+        if stage.following is None:
+            self._computed(stage, row)
             return
         inside = [self._inside(code.add(row, number)) for number in range(PAIR)]
         with code.build.if_then(code.build.or_(*inside)):
-            self._computed(index, row, halo)
+            self._computed(stage, row)
         for number in range(PAIR):
             with code.build.if_then(code.build.not_(inside[number])):
-                first, end = (self._place(column) for column in self._span(halo))
-                self._zeros(index, code.add(row, number), first, end, beside=True)
+                first, end = (self._place(column) for column in self._span(stage.halo))
+                self._zeros(stage, code.add(row, number), first, end, beside=True)
 
-    def _zeros(self, index: int, row: Value, first: Value, end: Value, *, beside: bool = False) -> None:
+    def _zeros(self, stage: Stage, row: Value, first: Value, end: Value, *, beside: bool = False) -> None:
         """Fill places of a row of a layer's result with what means zero."""
-        code, layer, reach = self.code, self.layout.layers[index], self.layout.layers[index + 1].reach
-        pointer = self._input_row(index + 1, row)
+        code, layer, following = self.code, stage.layer, stage.following
+        assert following is not None
+        pointer = self._row_of(stage.output, following, row)
         kind = vector(BYTE, layer.result_bytes)
-        levels = code.load(code.at(self.given["parameters"], layer.at("levels")), kind, LINE)
+        levels = code.load(code.at(stage.parameters, layer.at("levels")), kind, LINE)
         if beside:
-            first, end = code.minus(first, reach), code.add(end, reach)
+            first, end = code.minus(first, following.reach), code.add(end, following.reach)
         with code.loop(first, end) as place:
             code.store(levels, code.at(pointer, code.times(place, layer.result_bytes)))
 
-    def _computed(self, index: int, row: Value, halo: int) -> None:
+    def _computed(self, stage: Stage, row: Value) -> None:
         """Two rows of a layer, and what lies beside them where the picture ends."""
-        code, layer = self.code, self.layout.layers[index]
-        first, end = self._span(halo)
+        code, layer = self.code, stage.layer
+        first, end = self._span(stage.halo)
         before = code.minus(self._place(first), layer.reach)
         shift = code.build.and_(before, code.number(layer.aligned_px - 1))
         start = code.minus(before, shift)
         offset = code.times(start, layer.pixel_bytes)
         if layer.stacked:
-            sources = [code.at(self._inputs[0], offset)]
+            sources = [code.at(stage.input, offset)]
         else:
             rows = [code.add(row, number - layer.reach) for number in range(layer.rows)]
-            sources = [code.at(self._input_row(index, of), offset) for of in rows]
-        outs, floats = self._destinations(index, row, code.add(start, layer.reach), shift)
+            sources = [code.at(self._row_of(stage.input, layer, of), offset) for of in rows]
+        outs, floats = self._destinations(stage, row, code.add(start, layer.reach), shift)
         width = code.minus(end, code.minus(first, shift))
         if layer.stacked:
             code.call("llvm.x86.ldtilecfg", NOTHING, self._narrow)
-        self._blocks(layer, width, sources, outs, floats)
+        self._blocks(stage, width, sources, outs, floats)
         if layer.stacked:
             code.call("llvm.x86.ldtilecfg", NOTHING, self._wide)
-        if layer.last:
+        if stage.following is None:
             self._give_out(row, shift)
             return
-        reach = self.layout.layers[index + 1].reach
+        reach = stage.following.reach
         for number in range(PAIR if reach else 0):
             this = code.add(row, number)
             with code.build.if_then(code.build.icmp_signed("==", first, code.number(0))):
                 edge = self._place(first)
-                self._zeros(index, this, code.minus(edge, reach), edge)
+                self._zeros(stage, this, code.minus(edge, reach), edge)
             with code.build.if_then(code.build.icmp_signed("==", end, self.given["width"])):
                 edge = self._place(end)
-                self._zeros(index, this, edge, code.add(edge, reach))
+                self._zeros(stage, this, edge, code.add(edge, reach))
 
     def _destinations(
-        self, index: int, row: Value, place: Value, shift: Value
-    ) -> tuple[list[Value], list[Value]]:
+        self, stage: Stage, row: Value, place: Value, shift: Value
+    ) -> tuple[list[Value], list[Value | None]]:
         """Pointers to where the first results of two rows go, and to the picture as floats."""
-        code, layer = self.code, self.layout.layers[index]
-        if not layer.last:
-            rows = [self._input_row(index + 1, code.add(row, number)) for number in range(PAIR)]
-            return [code.at(of, code.times(place, layer.result_bytes)) for of in rows], []
+        code, following = self.code, stage.following
+        if following is not None:
+            rows = [self._row_of(stage.output, following, code.add(row, number)) for number in range(PAIR)]
+            return [code.at(of, code.times(place, stage.layer.result_bytes)) for of in rows], [None] * PAIR
         large = [code.at(self._large, code.times(self._large_row, self.scale * of)) for of in range(PAIR)]
         residual = self.layout.description.residual == "nearest"
-        return large, self._as_floats(row, shift) if residual else []
+        return large, self._as_floats(row, shift) if residual else [None] * PAIR
 
     def _give_out(self, row: Value, shift: Value) -> None:
         """Copy large rows to the result, those that belong to it."""
@@ -288,141 +318,36 @@ class Program:
     # Blocks
 
     def _blocks(
-        self, layer: Layer, width: Value, sources: list[Value], outs: list[Value], floats: list[Value]
+        self, stage: Stage, width: Value, sources: list[Value], outs: list[Value], floats: list[Value | None]
     ) -> None:
         """Compute two rows block by block."""
-        code = self.code
-        values = Values(code, layer, self.given["parameters"])
+        code, layer = self.code, stage.layer
+        values = Values(code, layer, stage.parameters)
+        products = Products(code, layer, stage.parameters, self._sums)
         count = code.build.sdiv(code.add(width, layer.block_px - 1), code.number(layer.block_px))
 
         def results(row: int, block: Value) -> Results:
             out = code.times(block, layer.sums_bytes // (UNITS * LINE) * self._out_bytes(layer))
+            given = floats[row]
             return Results(
-                self._sums_of(layer, row, block),
+                products.sums_of(row, block),
                 code.at(outs[row], out),
-                code.at(floats[row], code.times(block, layer.block_px * 4)) if floats else None,
+                None if given is None else code.at(given, code.times(block, layer.block_px * 4)),
             )
 
-        head, rest = self._products(layer, sources, code.number(0))
+        head, rest = products.block(sources, code.number(0), first=True)
         emit([*head, *rest])
         with code.loop(code.number(1), count) as block:
             one, two = code.minus(block, 1), code.most(code.minus(block, 2), code.number(0))
-            head, rest = self._products(layer, sources, block, one)
-            # In the first turn the second row is that of the first block, as it is in the next one.
-            second, first = results(1, two), results(0, one)
+            head, rest = products.block(sources, block)
+            # In the first turn the late row is that of the first block, as it is in the next one.
+            done = results(1, two), results(0, one)
             emit(head)
-            emit(rest, [*self._results(layer, values, second), *self._results(layer, values, first)])
+            emit(rest, [step for of in done for step in self._results(layer, values, of)])
         one, two = code.minus(count, 1), code.most(code.minus(count, 2), code.number(0))
-        emit(self._stores(layer, one, self._groups(layer)[-1], 1))
+        emit(products.finish(one))
         for last in (results(1, two), results(0, one), results(1, one)):
             self._last_results(layer, values, last)
-
-    # Products
-
-    def _groups(self, layer: Layer) -> list[Group]:
-        """What is summed up at once."""
-        return [
-            Group(tile, range(column, min(column + 2, layer.blocks)))
-            for tile in range(layer.tiles)
-            for column in range(0, layer.blocks, 2)
-        ]
-
-    def _products(
-        self, layer: Layer, sources: Sequence[Value], block: Value, before: Value | None = None
-    ) -> tuple[list[Step], list[Step]]:
-        """Steps that leave a block's sums in memory, but for the last of the second row.
-
-        The first of the two lists ends when those of the block ``before`` are there.
-        """
-        code, groups = self.code, self._groups(layer)
-        offset = code.times(block, layer.block_px * layer.pixel_bytes)
-        pointers = [code.at(source, offset) for source in sources]
-        pending = [] if before is None else self._stores(layer, before, groups[-1], 1)
-        steps: list[Step] = []
-        head = 0
-        for group in groups:
-            first, second = self._of_rows(layer, pointers, group)
-            steps += [*first, *pending]
-            head = head or len(steps)
-            steps += [*second, *self._stores(layer, block, group, 0)]
-            pending = self._stores(layer, block, group, 1)
-        return steps[:head], steps[head:]
-
-    def _of_rows(
-        self, layer: Layer, pointers: Sequence[Value], group: Group
-    ) -> tuple[list[Step], list[Step]]:
-        """Steps that sum up a group: those before the second row's registers are needed, and the others.
-
-        A row of the kernel is used twice, for one row of a pair and, a row of pixels later, for the other:
-        its weights stay in their registers for that.
-        """
-        weights = self._weights
-
-        def products(registers: Sequence[int], weight_set: int | None, step: int) -> list[Step]:
-            steps: list[Step] = []
-            for register, weight, column in zip(registers, WEIGHTS, group.columns, strict=False):
-                if weight_set is not None:
-                    steps.append(partial(weights, layer, weight, weight_set, step, column))
-                steps.append(partial(self.code.tile_products, register, PIXELS, weight))
-            return steps
-
-        begin, rest = self._biases(layer, FIRST_SUMS, group), self._biases(layer, SECOND_SUMS, group)
-        for step in range(layer.steps):
-            for row in range(layer.rows):
-                load = partial(self._pixels, layer, pointers[row], step, group.tile)
-                if layer.stacked:
-                    first, second = products(FIRST_SUMS, 0, step), products(SECOND_SUMS, 1, step)
-                else:
-                    second = products(SECOND_SUMS, None, step) if row > 0 else []
-                    first = products(FIRST_SUMS, row, step) if row < layer.kernel else []
-                if step == row == 0:
-                    begin += [load, *first]
-                    rest += second
-                else:
-                    rest += [load, *_zipped(second, first)]
-        return begin, rest
-
-    def _pixels(self, layer: Layer, pointer: Value, step: int, tile: int) -> None:
-        """Load a matrix of pixels."""
-        stride = layer.pixel_bytes * layer.pixels
-        place = step * layer.row_bytes + tile * SIDE * stride
-        self.code.tile_load(PIXELS, self.code.at(pointer, place), stride)
-
-    def _weights(self, layer: Layer, register: int, weight_set: int, step: int, column: int) -> None:
-        """Load a matrix of weights."""
-        place = ((weight_set * layer.steps + step) * layer.blocks + column) * layer.weight_bytes
-        pointer = self.code.at(self.given["parameters"], layer.at("weights") + place)
-        self.code.tile_load(register, pointer, LINE)
-
-    def _biases(self, layer: Layer, registers: Sequence[int], group: Group) -> list[Step]:
-        """Steps that begin sums: the same row of biases sixteen times."""
-
-        def begin(register: int, column: int) -> None:
-            place = layer.at("bias") + column % layer.channel_blocks * LINE
-            self.code.tile_load(register, self.code.at(self.given["parameters"], place), 0)
-
-        return [partial(begin, *place) for place in zip(registers, group.columns, strict=False)]
-
-    def _sums_of(self, layer: Layer, row: int, block: Value) -> Value:
-        """Where the sums of one row of a block are kept.
-
-        Results are made of the first row while the next block is summed up, and of the second while the one
-        after that is: so there is time for them to arrive. Hence two places, and three.
-        """
-        code = self.code
-        number = code.build.urem(block, code.number(2 + row))
-        return code.at(self._sums, code.times(code.add(number, 2 * row), layer.sums_bytes))
-
-    def _stores(self, layer: Layer, block: Value, group: Group, row: int) -> list[Step]:
-        """Steps that bring the sums of one row of a pair to memory."""
-        sums, stride = self._sums_of(layer, row, block), layer.blocks * LINE
-
-        def store(register: int, column: int) -> None:
-            place = group.tile * SIDE * stride + column * LINE
-            self.code.tile_store(register, self.code.at(sums, place), stride)
-
-        registers = SECOND_SUMS if row else FIRST_SUMS
-        return [partial(store, *place) for place in zip(registers, group.columns, strict=False)]
 
     # Results
 
@@ -458,23 +383,3 @@ class Program:
         step = UNITS * self._unit_px(layer) * 4
         given = None if of.given is None else code.at(of.given, code.times(place, step))
         values.samples(self.scale, sums, given, out, self._large_row)
-
-
-def _zipped(one: list[Step], other: list[Step]) -> list[Step]:
-    """For each register of weights: what needs its content, and what loads the next one and needs that."""
-    if not one or not other:
-        return [*one, *other]
-    per_register = len(other) // len(one)
-    pairs = [(step, other[n * per_register : (n + 1) * per_register]) for n, step in enumerate(one)]
-    return [step for first, following in pairs for step in (first, *following)]
-
-
-def _configuration(row_bytes: int) -> bytes:
-    """What ``ldtilecfg`` reads: shapes of the registers, with pixels and weights of so many bytes."""
-    columns, rows = [LINE] * 8, [SIDE] * 8
-    columns[PIXELS] = row_bytes
-    for register in WEIGHTS:
-        rows[register] = row_bytes // 4
-    head = bytes([1]).ljust(16, b"\0")
-    of_columns = b"".join(count.to_bytes(2, "little") for count in columns)
-    return (head + of_columns.ljust(32, b"\0") + bytes(rows)).ljust(LINE, b"\0")
