@@ -2,7 +2,7 @@
 
     python benchmarks/sweep.py --datasets ../shared/datasets [--threads 1]
 
-Each shape is trained as the first version of `default-x3` was (`FIRST_VERSION`), but for 6000 steps and
+Each shape is trained as `configs/default-x3-first.toml` says, but for 6000 steps and
 without rounding. It is judged, as fp32, on pictures that are neither trained nor tested on, and timed in int8
 on the engine `halide`, all in turn. Writes ``benchmarks/results/sweep.json`` after each shape, and goes on
 from it: shapes that it has, and whose weights lie in ``runs/sweep``, are not trained again. Draws
@@ -37,11 +37,6 @@ RESULTS = ROOT / "benchmarks" / "results" / "sweep.json"
 PAGE = ROOT / "docs" / "models.md"
 EPOCHS, SCALE = 12, 3
 
-FIRST_VERSION: dict[str, dict[str, Any]] = {
-    "data": {"shrink": (1.0,)},
-    "patches": {"side_px": 48},
-    "optimiser": {"loss": "mse", "basis_every": 10},
-}
 SHORT: dict[str, dict[str, Any]] = {
     "schedule": {"max_epochs": EPOCHS},
     "precision": {"fp32_epochs": 1},
@@ -69,8 +64,8 @@ SHAPES = {
     "SESR-M5": stack(*[16] * 6, kernels=(5, 3, 3, 3, 3, 3, 5)),
     "ECBSR-M4C8": stack(*[8] * 5),
     "ECBSR-M4C16": stack(*[16] * 5),
-    "8-16-16-16 (fast)": stack(8, 16, 16, 16),
-    "3 x 16": stack(*[16] * 3),
+    "8-16-16-16": stack(8, 16, 16, 16),
+    "3 x 16 (fast)": stack(*[16] * 3),
     "7 x 16 (default)": stack(*[16] * 7),
     "7 x 16, 5x5 first": stack(*[16] * 7, kernels=(5, *[3] * 7)),
     "7 x 16, relu": stack(*[16] * 7, activation="relu"),
@@ -84,7 +79,7 @@ SHAPES = {
 
 def short_run(name: str, network: NetworkConfig, base: TrainingConfig, datasets: Path) -> dict[str, Any]:
     """Train a shape; what is stored of it, its weights included as a file below ``runs/sweep``."""
-    config = with_changes(dataclasses.replace(base, network=network), FIRST_VERSION, SHORT)
+    config = with_changes(dataclasses.replace(base, network=network), SHORT)
     with tempfile.TemporaryDirectory() as folder:
         run = Run(config, datasets, Path(folder), torch.device("cpu"))
         run.train()
@@ -147,7 +142,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
-    base = load_config(ROOT / "configs" / "default-x3.toml")
+    base = load_config(ROOT / "configs" / "default-x3-first.toml")
     shapes: dict[str, dict[str, Any]] = {}
     if RESULTS.exists():
         shapes = json.loads(RESULTS.read_text())["shapes"]
