@@ -10,6 +10,7 @@ channels come out side by side, as the next layer takes them.
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -169,17 +170,15 @@ class Layout:
 
     def alike(self) -> list[tuple[int, int]]:
         """Layers one after the other that differ in nothing but their parameters: the first, and how many."""
-        runs: list[tuple[int, int]] = []
-        kernels = [layer.kernel for layer in self.layers[1:]] + [0]  # of the layer behind: rows it keeps
-        kinds = [
-            (replace(layer, start=0), kernel) for layer, kernel in zip(self.layers, kernels, strict=True)
-        ]
-        for index, kind in enumerate(kinds):
-            if index and kind == kinds[index - 1]:
-                first, count = runs.pop()
-                runs.append((first, count + 1))
-            else:
-                runs.append((index, 1))
+        # The kernel that follows decides how many rows of a result are kept, and how far beside the picture
+        # zeros go.
+        following = [*(layer.kernel for layer in self.layers[1:]), None]
+        kinds = zip((replace(layer, start=0) for layer in self.layers), following, strict=True)
+        runs, first = [], 0
+        for _, same in groupby(kinds):
+            count = len(list(same))
+            runs.append((first, count))
+            first += count
         return runs
 
     @property

@@ -9,7 +9,7 @@ of the sums of the block before: the two are emitted mixed, since a processor lo
 instructions ahead. For the same reason the second row's sums, still being added to when the block ends, are
 stored only in the next one.
 
-Layers that are computed alike share their code, in a loop over them: so it is soon compiled.
+Layers that are computed alike share their code, in a loop over them, so that it compiles quickly.
 """
 
 from dataclasses import dataclass
@@ -130,20 +130,19 @@ class Program:
         layer, following = layers[first], layers[first + 1] if first + 1 < len(layers) else None
 
         def input_of(index: int) -> Value:
+            """Inputs of layers that are alike have one size, and lie one after the other."""
             size = code.times(self._columns, layers[index].pixel_bytes * layers[index].rows_kept)
             return code.at(self._inputs[index], code.times(number, size))
 
-        size = sum(layer.sizes().values())
+        parameter_bytes = sum(layer.sizes().values())
+        reaches = sum(later.reach for later in layers[first + 1 :])
         return Stage(
-            layer,
-            following,
-            input_of(first),
-            None if following is None else input_of(first + 1),
-            code.at(self.given["parameters"], layer.start, code.times(number, size)),
-            code.minus(
-                code.number(sum(later.reach for later in layers[first + 1 :])),
-                code.times(number, layer.reach),
-            ),
+            layer=layer,
+            following=following,
+            input=input_of(first),
+            output=None if following is None else input_of(first + 1),
+            parameters=code.at(self.given["parameters"], layer.start, code.times(number, parameter_bytes)),
+            halo=code.minus(code.number(reaches), code.times(number, layer.reach)),
         )
 
     # Rows and columns
