@@ -233,12 +233,15 @@ def test_single_runs_of_training_are_the_measured_ones() -> None:
     )
     for attempt, words in attempts:
         assert words.format(" / ".join(f"{psnr_db:.2f}" for psnr_db in stored[attempt].values())) in paper
-    two, one, short, long = stored["Set5 in fp32, by steps"].values()
+    two, one, short, long, x2 = stored["Set5 in fp32, by steps"].values()
     assert f"`default-x3` had {two} dB on Set5 (fp32)" in models
     assert f"has {one} by its one" in models
     assert f"gained {long - short:.2f} dB there" in models
+    assert f"and {x2 - long:.2f} more by one stage of 140 000" in models
     both = stored["best-x2 in fp32, second stage of 12000 and 30000 steps"].values()
     assert f"gained {max(after - before for before, after in both):.2f} dB at most" in models
+    tenth = stored["best-x3 with a tenth layer, 45000 steps more, in fp32"].values()
+    assert f"gave `best-x3` nothing: {' / '.join(f'{psnr_db:.2f}' for psnr_db in tenth)} on" in models
     silenced = stored["srcnn-955-large-x3, fitted start at 0.003, 7500 steps"]
     assert f"had {silenced['silent']} of the {silenced['units of the second layer']} units" in training
 
@@ -293,15 +296,14 @@ def test_single_experiments_are_the_measured_ones() -> None:
     assert f"product and {others[2]} with a store" in engine
     assert f"32x32 takes {small[1]:.1f} ms instead of {small[0]:.0f}" in changes
     assert f"160x90 {wide[1]:.0f} instead of {wide[0]:.1f}" in changes
-    low, high = contrast["0.03"], contrast["0.3"]
-    x2 = low["default-x2"]
+    blocks, shapes = (list(lost.values()) for lost in contrast.values())
+    slide, set14, page, pictures = blocks
     assert (
-        f"with 0.03 x2 lost {x2['ppt3']} dB on the slide in Set14, and so {x2['Set14']:.2f} on the set"
-        in engine
+        f"lost {slide:.2f} dB on the slide in Set14, and so {set14:.3f} on the set, and {page:.2f}" in engine
     )
-    pictures = "8 pictures of scikit-image"
-    assert f"0.3 cost {high['default-x2'][pictures]} and {high['default-x3'][pictures]} dB" in engine
-    assert f"0.03 cost {low['default-x2'][pictures]} and {low['default-x3'][pictures]}." in engine
+    slide, set14, page, with_shapes = shapes
+    assert f"it loses {slide:.2f}, {set14:.3f} and {page:.2f};" in engine
+    assert f"{with_shapes} on the mean instead of {pictures}." in engine
 
 
 def test_the_table_of_what_is_trained_for_is_the_measured_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from recipes import CONFIGS
 from subpixel import Convolution, Description, Facts, Model, ModelError, load_model
 from subpixel.networks import espcn, packaged, srcnn
 
@@ -196,6 +197,7 @@ def test_packaged_models_are_whole(name: str) -> None:
     for fact in asdict(model.facts).values():
         assert fact
     assert len(model.facts.config_commit) == 40
+    assert (CONFIGS / model.facts.recipe).is_file()
 
 
 def test_the_packaged_models_are_small_together() -> None:

@@ -11,7 +11,7 @@ from skimage import data
 from typer.testing import CliRunner
 
 from random_models import odd_description, quantised_model, random_model
-from subpixel.calibration import CONTRAST_SHARE, calibrate
+from subpixel.calibration import CONTRAST_SHARE, _black_and_white, calibrate
 from subpixel.cli import app
 from subpixel.cli.calibrate import calibrate as calibrate_command
 from subpixel.color import luma_8bit
@@ -151,6 +151,19 @@ def test_eight_bits_come_close_on_any_network(seed):
     assert error < 0.05 * exact.run(lr).std()
 
 
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_what_stands_for_text_is_black_white_and_grey_at_edges(scale):
+    pieces = _black_and_white(1, scale, np.random.default_rng(0))
+    assert {piece.shape for piece in pieces} == {(1, 64, 64)}
+    kinds = [len(np.unique(piece)) for piece in pieces]
+    assert kinds[:8] == [2] * 8
+    assert min(kinds[8:]) > 20
+    for piece in pieces:
+        black, white = np.percentile(piece, [10, 90])
+        assert white - black > 150
+        assert 0 <= piece.min() <= piece.max() <= 255
+
+
 def test_calibration_beats_rounding_to_nearest():
     model = packaged.find("espcn-t91-x3")
     picture = data.astronaut()
@@ -240,7 +253,7 @@ def test_packaged_models_have_8_bit_layers(name):
     model = packaged.find(name)
     assert all(isinstance(layer, QuantisedLayer) for layer in model.quantised)
     assert len(model.quantised) == len(model.description.layers)
-    assert model.facts.calibration.startswith(("T91, 91 pictures", "BSDS500/train, 200 pictures"))
+    assert model.facts.calibration.startswith("T91, 91 pictures")
 
 
 @pytest.mark.parametrize("name", packaged.names())
@@ -303,11 +316,18 @@ class TestCommand:
         assert result.exit_code == 0, result.output
         assert result.stdout == ""
         model = load_model(output)
-        assert model.facts.calibration == "pictures, 2 pictures, seed 0, contrast 0.03"
+        assert model.facts.calibration == "pictures, 2 pictures, seed 0, contrast 0.01"
         assert len(model.quantised) == 3
         again = self.run(folder / "in.safetensors", folder / "pictures", "-o", output)
         assert again.exit_code == 1
         assert "exists already" in again.stderr
+
+    def test_hardly_any_contrast(self, folder):
+        """So little that not one pixel of some pieces is taken."""
+        output = folder / "out.safetensors"
+        random_model(espcn(2)).save(folder / "in.safetensors")
+        arguments = (folder / "in.safetensors", folder / "pictures", "-o", output, "--contrast-share", 0.0001)
+        assert self.run(*arguments).exit_code == 0
 
     def test_half_and_a_part_of_a_dataset(self, folder):
         output, model = folder / "out.safetensors", random_model(espcn(2))

@@ -14,6 +14,7 @@ Each output channel gets a scale and a zero level of its own: between layers, so
 range that it has; in the weights, the scale (of a few) at which rounding does least harm.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product
@@ -27,11 +28,12 @@ from subpixel.engines.numpy_engine import activated, bordered, convolve, integer
 from subpixel.errors import EngineError
 from subpixel.model import Convolution, Model, QuantisedLayer
 from subpixel.quantisation import MAX_BIAS, integer_layers
+from subpixel.resample import imresize
 
 Float = np.float64
 
-MAX_PIXELS = 100_000
-"""So many pixels decide a layer: far more than it has weights for each output."""
+MAX_PIXELS, CONTRAST_PIXELS = 300_000, 20_000
+"""So many pixels of pictures, and of black and white, decide a layer: far more than an output has weights."""
 
 CROP_SIDE_PX, MAX_CROPS = 96, 120
 """Planes are cut down to pieces of at most this side, and at most so many are used."""
@@ -39,17 +41,22 @@ CROP_SIDE_PX, MAX_CROPS = 96, 120
 RIDGE = 1e-6
 """Of the mean squared input: keeps weights of inputs that never vary where they are."""
 
-CONTRAST_SHARE = 0.03
-"""How much black and white in random blocks counts beside pictures. Text and drawings look like that, and
-pictures never do: layers whose levels end where those of pictures do made garbage of it, 255 levels off."""
+CONTRAST_SHARE = 0.01
+"""How much black and white, in random blocks and shapes, counts beside pictures. Text and drawings look like
+that, and pictures never do: layers whose levels end where those of pictures do made garbage of it, 255 levels
+off."""
 
 CONTRASTS = ((16, 235), (0, 255))
 """Black and white, in the range of video's luma and in the full one."""
 
-RANGES = (1.0, 0.85, 0.7, 0.55, 0.4, 0.3, 0.2)
+RANGES = np.geomspace(0.004, 1.0, 30)
 """Fractions of the way from zero to a channel's extremes that its 256 levels may span."""
 
-RANGE_PIXELS = 20_000
+MOST_ERROR = 10
+"""An error counts up to so many times a channel's usual value on pictures. On black and white some channels
+take values a hundred times as large: if those were kept, pictures would be rounded coarsely."""
+
+RANGE_PIXELS = 10_000
 """So many values of a channel decide its range."""
 
 LEAST_SCALE = 1e-3
@@ -76,8 +83,8 @@ def calibrate(
             test set. About 20 pictures of 100 x 100 pixels are enough for ESPCN.
         source: what the planes are, for the model's facts.
         seed: of the choice of crops and pixels.
-        contrast_share: how much black and white in random blocks counts beside the planes: more makes text
-            and drawings more exact, and pictures a little less. Above 0.
+        contrast_share: how much black and white, in random blocks and shapes, counts beside the planes: more
+            makes text and drawings more exact, and pictures a little less. Above 0.
         progress: called with the fraction done.
 
     Returns:
@@ -94,7 +101,7 @@ def calibrate(
     rng = np.random.default_rng(seed)
     levels = _crops(planes, model.description.channels, rng)
     pictures = len(levels)
-    levels += _black_and_white(model.description.channels, rng)
+    levels += _black_and_white(model.description.channels, model.scale, rng)
     exact = [piece / 255 for piece in levels]
     zeros = np.zeros(model.description.channels)
     scales = np.full(model.description.channels, 1 / 255)
@@ -103,9 +110,18 @@ def calibrate(
     for index, described in enumerate(layers):
         weight, bias = weights_of(model, index)
         sums = [convolve(piece, weight, bias) for piece in exact]
-        inputs, targets = _samples(levels, zeros, sums, described, pictures, contrast_share, rng)
         start = np.concatenate([(weight * scales[:, None, None]).reshape(len(weight), -1), bias[:, None]], 1)
-        rounded, step = _round(start.astype(np.float64), inputs, targets)
+        (moments, products, seen), (contrast_moments, contrast_products, _) = (
+            _moments(levels[part], zeros, sums[part], described, most, rng)
+            for part, most in ((slice(pictures), MAX_PIXELS), (slice(pictures, None), CONTRAST_PIXELS))
+        )
+        if seen <= weight[0].size:
+            raise ValueError(
+                f"only {seen} pixels to decide {weight[0].size} weights: give more or larger pictures"
+            )
+        moments += contrast_share * contrast_moments
+        products += contrast_share * contrast_products
+        rounded, step = _round(start.astype(np.float64), moments, products)
         exact = [activated(piece, described, model.weights.get(f"layers.{index}.slope")) for piece in sums]
         last = index == len(layers) - 1
         scales, zeros = (
@@ -143,13 +159,23 @@ def _crops(
     return pieces
 
 
-def _black_and_white(channels: int, rng: np.random.Generator) -> list[NDArray[Float]]:
-    """Random blocks of 1 to 5 pixels."""
+def _black_and_white(channels: int, scale: int, rng: np.random.Generator) -> list[NDArray[Float]]:
+    """Random blocks of 1 to 5 pixels, and shapes with smooth outlines, made small as pictures are."""
     pieces = []
     for (black, white), side in product(CONTRASTS, (1, 2, 3, 5)):
         white_here = np.stack([random_blocks(64, side, rng) for _ in range(channels)])
         pieces.append(np.where(white_here, white, black).astype(np.float64))
+    for (black, white), size in product(CONTRASTS, (1.5, 2.5, 4.0, 6.0)):
+        drawn = np.stack([_shapes(64 * scale, size * scale, rng) for _ in range(channels)], axis=-1)
+        small = imresize(np.where(drawn, white, black).astype(np.uint8), 1 / scale)
+        pieces.append(small.transpose(2, 0, 1).astype(np.float64))
     return pieces
+
+
+def _shapes(side_px: int, size_px: float, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """A square in which noise, smooth over about so many pixels, is above a level, or is not."""
+    smooth = imresize(rng.standard_normal((math.ceil(side_px / size_px),) * 2), size_px)[:side_px, :side_px]
+    return np.asarray(smooth > np.quantile(smooth, rng.uniform(0.25, 0.75)))
 
 
 def random_blocks(side_px: int, block_px: int, rng: np.random.Generator) -> NDArray[np.bool_]:
@@ -158,49 +184,44 @@ def random_blocks(side_px: int, block_px: int, rng: np.random.Generator) -> NDAr
     return np.asarray(blocks.repeat(block_px, axis=0).repeat(block_px, axis=1)[:side_px, :side_px] == 1)
 
 
-def _samples(
+def _moments(
     levels: list[NDArray[Float]],
     zeros: NDArray[Float],
     sums: list[NDArray[Float]],
     described: Convolution,
-    pictures: int,
-    contrast_share: float,
+    most_pixels: int,
     rng: np.random.Generator,
-) -> tuple[NDArray[Float], NDArray[Float]]:
-    """Pixels: the inputs that each sees (in steps from zero, and a 1 for the bias), and its targets.
+) -> tuple[NDArray[Float], NDArray[Float], int]:
+    """Means, over pixels, of what each sees times what it sees, and times its targets; and their number.
 
-    Those at the pieces' borders are not left out: what the network does with its padding is quite unlike
-    anything inside a picture, and left to chance it costs 0.5 dB.
+    Seen are inputs, in steps from zero, and a 1 for the bias. Pixels at the pieces' borders are not left out:
+    what the network does with its padding is quite unlike anything inside a picture, and left to chance it
+    costs 0.5 dB.
     """
-    sizes = [piece[0].size for piece in sums]
-    shares = [1 / sum(sizes[:pictures])] * pictures if pictures else []
-    shares += [contrast_share / sum(sizes[pictures:])] * (len(sizes) - pictures)
-    inputs, targets = [], []
-    for piece, target, share in zip(levels, sums, shares, strict=True):
+    size = described.inputs * described.kernel**2
+    moments, products = np.zeros((size + 1, size + 1)), np.zeros((size + 1, described.outputs))
+    share, count = most_pixels / max(1, sum(piece[0].size for piece in sums)), 0
+    for piece, target in zip(levels, sums, strict=True):
         windows = sliding_window_view(
             bordered(piece, described.kernel // 2, zeros) - zeros[:, None, None],
             (described.kernel, described.kernel),
             axis=(1, 2),
         )
-        kept = rng.random(target.shape[1:]) < MAX_PIXELS * share
-        taken = windows[:, kept]
-        inputs.append(taken.transpose(1, 0, 2, 3).reshape(taken.shape[1], -1))
-        targets.append(target[:, kept].T)
-    seen, features = sum(map(len, inputs[:pictures])), np.concatenate(inputs)
-    if seen <= features.shape[1]:
-        raise ValueError(
-            f"only {seen} pixels to decide {features.shape[1]} weights: give more or larger pictures"
-        )
-    return np.hstack([features, np.ones((len(features), 1))]), np.concatenate(targets)
+        kept = rng.random(target.shape[1:]) < share
+        seen = np.ones((int(kept.sum()), size + 1))
+        seen[:, :-1] = windows[:, kept].transpose(1, 0, 2, 3).reshape(-1, size)
+        moments += seen.T @ seen
+        products += seen.T @ target[:, kept].T
+        count += len(seen)
+    return moments / max(1, count), products / max(1, count), count
 
 
 def _round(
-    start: NDArray[Float], inputs: NDArray[Float], targets: NDArray[Float]
+    start: NDArray[Float], moments: NDArray[Float], products: NDArray[Float]
 ) -> tuple[NDArray[Float], NDArray[Float]]:
     """Steps 2 and 3: rows of weights, the bias last, that are whole multiples of each row's step."""
-    moments = inputs.T @ inputs / len(inputs)
-    moments += RIDGE * max(moments.diagonal()[:-1].mean(), 1.0) * np.eye(len(moments))
-    errors = inputs.T @ (targets - inputs @ start.T) / len(inputs)
+    errors = products - moments @ start.T
+    moments = moments + RIDGE * max(moments.diagonal()[:-1].mean(), 1.0) * np.eye(len(moments))
     solved = start + np.linalg.solve(moments, errors).T
     # Row j of this factor says how the columns after j make up for an error in column j.
     factor = np.linalg.cholesky(np.linalg.inv(moments)).T
@@ -233,7 +254,7 @@ def _round_columns(rows: NDArray[Float], factor: NDArray[Float], step: NDArray[F
 def _ranges(
     pieces: list[NDArray[Float]], pictures: int, contrast_share: float, rng: np.random.Generator
 ) -> tuple[NDArray[Float], NDArray[Float]]:
-    """Each channel's scale and zero level: those, of a few, at which the values that it took lose least.
+    """Each channel's scale and zero level: those, of some, at which the values that it took lose least.
 
     A few extreme values are better clipped than all others rounded more coarsely. Zero always has a level.
     """
@@ -243,18 +264,27 @@ def _ranges(
     for part, share in ((pieces[:pictures], 1.0), (pieces[pictures:], contrast_share)):
         values = np.concatenate([piece.reshape(len(piece), -1) for piece in part], axis=1)
         samples.append((values[:, rng.permutation(values.shape[1])[:RANGE_PIXELS]], share))
-    best_cost = np.full(len(lowest), np.inf)
-    best_scale, best_zero = np.ones(len(lowest)), np.zeros(len(lowest))
-    for below, above in product(RANGES, RANGES):
+    usual = np.mean(samples[0][0] ** 2, axis=1)[:, None]
+
+    def span(below: NDArray[Float], above: NDArray[Float]) -> tuple[NDArray[Float], NDArray[Float]]:
         scale = np.maximum((highest * above - lowest * below) / 255, LEAST_SCALE).astype(np.float32)
-        zero = np.clip(np.rint(-lowest * below / scale), 0, 255)
-        cost = np.zeros(len(lowest))
+        return scale, np.clip(np.rint(-lowest * below / scale), 0, 255)
+
+    def cost(below: NDArray[Float], above: NDArray[Float]) -> NDArray[Float]:
+        scale, zero = (of[:, None] for of in span(below, above))
+        total = np.zeros(len(lowest))
         for sample, share in samples:
-            levels = np.clip(np.rint(sample / scale[:, None] + zero[:, None]), 0, 255)
-            cost += share * np.mean(((levels - zero[:, None]) * scale[:, None] - sample) ** 2, axis=1)
-        better = cost < best_cost
-        best_cost[better], best_scale[better], best_zero[better] = cost[better], scale[better], zero[better]
-    return best_scale, best_zero
+            levels = np.clip(np.rint(sample / scale + zero), 0, 255)
+            error = ((levels - zero) * scale - sample) ** 2
+            total += share * np.mean(np.minimum(error, MOST_ERROR**2 * usual), axis=1)
+        return total
+
+    one = np.ones(len(lowest))
+    below = above = one
+    for _ in range(2):
+        above = RANGES[np.argmin([cost(below, fraction * one) for fraction in RANGES], axis=0)]
+        below = RANGES[np.argmin([cost(fraction * one, above) for fraction in RANGES], axis=0)]
+    return span(below, above)
 
 
 def _through(

@@ -24,7 +24,7 @@ def calibrate(
         typer.Option(
             min=0.0001, max=1, help="How much black and white counts: more for text, less for pictures."
         ),
-    ] = 0.03,
+    ] = 0.01,
     half: Annotated[
         bool, typer.Option("--half", help="Round the float32 weights to 16 bits first, for a smaller file.")
     ] = False,
