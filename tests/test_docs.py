@@ -247,7 +247,7 @@ def test_single_runs_of_training_are_the_measured_ones() -> None:
 
 
 def test_single_experiments_are_the_measured_ones() -> None:
-    memory, contrast, vectors, held, before, alone, beside, larger, mixed, lost, compiled = list(
+    memory, contrast, vectors, held, before, alone, beside, larger, mixed, lost, compiled, shared = list(
         json.loads((ROOT / "benchmarks" / "results" / "single_experiments.json").read_text()).values()
     )[1:]
     engine, changes, models = (
@@ -271,6 +271,8 @@ def test_single_experiments_are_the_measured_ones() -> None:
     assert "`best-x3` took half as long again" in engine
     *others, by_amx = compiled.values()
     assert all(seconds >= 2 * by_amx for seconds in others)
+    assert all(now < earlier / 2 for earlier, now in shared.values())
+    assert "as `default` and `best`, compile in less than half of the time" in changes
     espcn_ms = larger["espcn-t91"]
     shares = {
         name: [f"{larger[name][scale] / espcn_ms[scale]:.2f}" for scale in espcn_ms]

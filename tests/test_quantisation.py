@@ -323,7 +323,7 @@ class TestCommand:
         assert "exists already" in again.stderr
 
     def test_hardly_any_contrast(self, folder):
-        """So little that not one pixel of some pieces is taken."""
+        """So little that once not one pixel of some pieces was taken, which was an error."""
         output = folder / "out.safetensors"
         random_model(espcn(2)).save(folder / "in.safetensors")
         arguments = (folder / "in.safetensors", folder / "pictures", "-o", output, "--contrast-share", 0.0001)

@@ -107,6 +107,11 @@ class Layer:
         return 1 << (self.rows - 1).bit_length()
 
     @property
+    def input_bytes(self) -> int:
+        """Of the rows kept, for each of `Layout.columns`."""
+        return self.pixel_bytes * self.rows_kept
+
+    @property
     def weight_sets(self) -> int:
         """Of matrices: one for each row of the kernel, or, stacked, for each row of a pair."""
         return PAIR if self.stacked else self.kernel
@@ -151,6 +156,11 @@ class Layer:
         parts |= dict.fromkeys(("tanh_steps", "tanh_zero"), pairs)
         return {name: size + -size % LINE for name, size in parts.items()}
 
+    @property
+    def parameter_bytes(self) -> int:
+        """Of all parts."""
+        return sum(self.sizes().values())
+
     def at(self, part: str) -> int:
         """Where a part of its parameters begins, from ``start`` on."""
         place = 0
@@ -184,11 +194,11 @@ class Layout:
     @property
     def parameter_bytes(self) -> int:
         """Of all layers."""
-        return self.layers[-1].start + sum(self.layers[-1].sizes().values())
+        return self.layers[-1].start + self.layers[-1].parameter_bytes
 
     def bytes_per_column(self) -> int:
         """Of working memory: rows kept of each layer's input, and one pair of rows on its way out."""
-        kept = sum(layer.pixel_bytes * layer.rows_kept for layer in self.layers)
+        kept = sum(layer.input_bytes for layer in self.layers)
         return kept + PAIR * 4 + self.large_bytes
 
     @property
@@ -241,7 +251,7 @@ def make_layout(description: Description) -> Layout:
             convolution, pixel_bytes, start, stacked=index == 0, last=last, scale=description.scale
         )
         layers.append(layer)
-        pixel_bytes, start = layer.result_bytes, start + sum(layer.sizes().values())
+        pixel_bytes, start = layer.result_bytes, start + layer.parameter_bytes
     return Layout(description, tuple(layers))
 
 

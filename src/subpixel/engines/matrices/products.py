@@ -1,4 +1,4 @@
-"""Sums of a block: what AMX's registers hold, in which order it is multiplied, and where the sums go."""
+"""Sums of a block: what AMX's registers hold, in which order they are multiplied, and where sums go."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

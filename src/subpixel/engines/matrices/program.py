@@ -116,7 +116,7 @@ class Program:
             return pointer
 
         for layer in self.layout.layers:
-            self._inputs.append(place(layer.pixel_bytes * layer.rows_kept))
+            self._inputs.append(place(layer.input_bytes))
         self._floats = place(PAIR * 4)
         self._large = place(self.layout.large_bytes)
         self._large_row = code.times(self._columns, self.scale)
@@ -131,17 +131,18 @@ class Program:
 
         def input_of(index: int) -> Value:
             """Inputs of layers that are alike have one size, and lie one after the other."""
-            size = code.times(self._columns, layers[index].pixel_bytes * layers[index].rows_kept)
+            size = code.times(self._columns, layers[index].input_bytes)
             return code.at(self._inputs[index], code.times(number, size))
 
-        parameter_bytes = sum(layer.sizes().values())
         reaches = sum(later.reach for later in layers[first + 1 :])
         return Stage(
             layer=layer,
             following=following,
             input=input_of(first),
             output=None if following is None else input_of(first + 1),
-            parameters=code.at(self.given["parameters"], layer.start, code.times(number, parameter_bytes)),
+            parameters=code.at(
+                self.given["parameters"], layer.start, code.times(number, layer.parameter_bytes)
+            ),
             halo=code.minus(code.number(reaches), code.times(number, layer.reach)),
         )
 
