@@ -25,14 +25,19 @@ from subpixel.training.compression import MARGIN_PX, compressed
 from subpixel.training.config import PatchConfig
 
 
+IJG_LUMA_SUM = 3688
+"""Of the luma table in annex K of the JPEG standard (ITU-T T.81), which the IJG's quality 50 has as it is."""
+
+
 @dataclass(frozen=True)
 class Pair:
-    """A picture's luma in [0, 1]: small, and large but unshuffled."""
+    """A picture's luma: small, and large but unshuffled."""
 
     lr: NDArray[np.float32]
-    """``(H, W)``"""
-    phases: NDArray[np.float32]
-    """``(scale**2, H, W)``: phase ``i*scale + j`` has every ``scale``-th HR row from i, column from j."""
+    """``(H, W)``, in [0, 1]."""
+    phases: NDArray[np.uint8]
+    """``(scale**2, H, W)``: phase ``i*scale + j`` has every ``scale``-th HR row from i, column from j. In 255ths,
+    which is all that there is of it and a quarter of the memory."""
 
 
 def make_pair(
@@ -51,8 +56,8 @@ def make_pair(
         lr = degradation(hr, scale)
     else:
         lr = _compressed(hr, scale, degradation, compression) / 255
-    large = luma_8bit(hr).astype(np.float32) / 255
-    return Pair(lr.astype(np.float32), np.ascontiguousarray(pixel_unshuffle(large[None], scale)))
+    phases = pixel_unshuffle(luma_8bit(hr)[None], scale).astype(np.uint8)
+    return Pair(lr.astype(np.float32), np.ascontiguousarray(phases))
 
 
 def _compressed(
@@ -76,18 +81,19 @@ def load_pairs(
     degradation: Degradation,
     shrink: Sequence[float] = (1.0,),
     *,
-    halved: bool = False,
+    halved_below_quality: float = 0,
     compressed_copies: float = 0,
 ) -> list[Pair]:
-    """Read pictures, halved first if that is wanted, and degrade them, each at every size of ``shrink``.
+    """Read pictures and degrade them, each at every size of ``shrink``.
 
-    Sizes are fractions of the picture's own, or of its half. ``compressed_copies`` more of each have their
-    small picture compressed; what becomes of each depends on its file's name alone.
+    Those whose `jpeg_quality` is lower than ``halved_below_quality`` are halved first; sizes are fractions of
+    the picture's own, or of its half. ``compressed_copies`` more of each have their small picture compressed;
+    what becomes of each depends on its file's name alone.
     """
     pairs = []
     for path in paths:
         picture = read_picture(path)
-        if halved:
+        if halved_below_quality and jpeg_quality(path) < halved_below_quality:
             picture = imresize(picture, 0.5)
         for size in shrink:
             shrunk = picture if size == 1 else imresize(picture, size)
@@ -97,6 +103,21 @@ def load_pairs(
                     rng = np.random.default_rng([zlib.crc32(path.name.encode()), copy])
                     pairs.append(make_pair(shrunk, scale, degradation, rng))
     return pairs
+
+
+def jpeg_quality(path: Path) -> float:
+    """How little a JPEG was compressed, on the scale up to 100 that encoders have from the IJG's library.
+
+    From its quantisation table for luma, by the scale's formula at the table's mean; 100 for what is no JPEG.
+    """
+    from PIL import Image
+    from PIL.JpegImagePlugin import JpegImageFile
+
+    with Image.open(path) as picture:
+        if not isinstance(picture, JpegImageFile):
+            return 100
+        percent = 100 * sum(picture.quantization[0]) / IJG_LUMA_SUM
+    return 100 - percent / 2 if percent <= 100 else 5000 / percent
 
 
 def copies_of(name: str, wanted: float) -> int:
@@ -213,7 +234,8 @@ class Patches:
         if self.config.border == "exclude":
             rows, columns = self._seen_whole(row, height), self._seen_whole(column, width)
             weight = rows[:, None, :, None] * columns[:, None, None, :]
-        return Batch(self.lr[index][:, None], self.phases[index].permute(0, 3, 1, 2), weight)
+        target = self.phases[index].permute(0, 3, 1, 2).float() / 255
+        return Batch(self.lr[index][:, None], target, weight)
 
     def _seen_whole(self, origin: Tensor, length: Tensor) -> Tensor:
         """1 where, along one axis, the network sees what it would see in the whole picture: ``(N, P)``."""

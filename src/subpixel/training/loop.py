@@ -99,8 +99,8 @@ class Run:
     ) -> None:
         """Read the pictures below ``datasets``, and build network, optimiser and schedule.
 
-        ``compiled`` fuses the network's kernels by `torch.compile` for the passes in bf16; those in fp32 are
-        too few for a second compilation to pay.
+        ``compiled`` fuses kernels by `torch.compile`: the network's for the passes in bf16 (those in fp32 are
+        too few for a second compilation to pay), SOAP's and the average's.
         """
         self.config, self.datasets, self.folder, self.device = config, datasets, folder, device
         # What SOAP remembers of a unit that relu has silenced decays into numbers that a CPU is slow at.
@@ -114,12 +114,13 @@ class Run:
             self.network = self._make_network(describe(config.network), generator)
         self.validation = self._load_validation()
         self.average = self.network.without_expansion()
-        self.optimiser = self._make_optimiser()
         if compiled and config.precision.passes != "bf16":
             raise ConfigError('--compile fuses passes in bf16: it needs precision.passes = "bf16"')
         self.compiled = compiled
+        self.optimiser = self._make_optimiser()
         self._replay = Replay(device)
         self._fused: Callable[[Tensor], Tensor] = torch.compile(self.network) if compiled else self.network
+        self._averaged = torch.compile(follow) if compiled else follow
         self._decay, self._cost = torch.zeros(2, device=device)
         self.schedule = make_schedule(config.schedule)
         self.next_epoch = 0
@@ -179,7 +180,7 @@ class Run:
                 self.config.network.scale,
                 self._degradation(),
                 data.shrink,
-                halved=name in data.halved,
+                halved_below_quality=data.halved_below_quality if name in data.halved else 0,
                 compressed_copies=data.compressed_copies,
             )
         ]
@@ -219,7 +220,7 @@ class Run:
             return torch.optim.SGD(groups, lr=rate, momentum=config.momentum, fused=on_gpu)
         if config.name == "adam":
             return torch.optim.Adam(groups, lr=rate, capturable=on_gpu)
-        return SOAP(groups, lr=rate)
+        return SOAP(groups, lr=rate, compiled=self.compiled)
 
     def resume(self) -> bool:
         """Go on from the folder's checkpoint; False when there is none."""
@@ -338,9 +339,7 @@ class Run:
 
         Averages of the factors that they are products of would not be factors of their averages.
         """
-        merged = self.network.merged()
-        for name, mean in self.average.named_parameters():
-            mean.lerp_(merged[name], 1 - self._decay)
+        self._averaged(self.network, self.average, self._decay)
 
     @torch.no_grad()
     def validate(self) -> float:
@@ -348,7 +347,7 @@ class Run:
         values = []
         for pair in self.validation:
             lr = torch.from_numpy(pair.lr)[None, None].to(self.device)
-            error = self.average(lr)[0].clamp(0, 1).cpu() - torch.from_numpy(pair.phases)
+            error = self.average(lr)[0].clamp(0, 1).cpu() - torch.from_numpy(pair.phases) / 255
             # Shaving `scale` HR pixels is shaving one LR pixel from every phase.
             values.append(-10 * math.log10(float(error[:, 1:-1, 1:-1].square().mean())))
         return sum(values) / len(values)
@@ -356,6 +355,13 @@ class Run:
     def model(self, facts: Facts) -> Model | TnrdModel:
         """The model as it stands: the averaged weights."""
         return self.average.to_model(self.config.name, facts)
+
+
+def follow(network: Trainable, average: Trainable, decay: Tensor) -> None:
+    """Move an average's parameters by ``1 - decay`` of the way to those of the network, merged."""
+    merged = network.merged()
+    for name, mean in average.named_parameters():
+        mean.lerp_(merged[name], 1 - decay)
 
 
 def mean_loss(phases: Tensor, target: Tensor, weight: Tensor | None, loss: Loss = "mse") -> Tensor:

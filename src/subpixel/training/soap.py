@@ -6,7 +6,7 @@ itself; here a convolution is what it is, a matrix of ``outputs`` x ``inputs * k
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ class SOAP(torch.optim.Optimizer):
         lr: learning rate; ``group["lr"]`` may be a tensor of no axes, on the parameters' device.
         betas: decay of the first moment, and of the second moment and the covariances.
         eps: added to the root of the second moment.
+        compiled: fuse a step's kernels by `torch.compile`.
     """
 
     def __init__(
@@ -32,9 +33,12 @@ class SOAP(torch.optim.Optimizer):
         lr: float | Tensor,
         betas: tuple[float, float] = (0.95, 0.95),
         eps: float = 1e-8,
+        *,
+        compiled: bool = False,
     ) -> None:
         """Keep the settings; state is made at the first step."""
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
+        self._updates = torch.compile(_updates, dynamic=False) if compiled else _updates
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -45,9 +49,19 @@ class SOAP(torch.optim.Optimizer):
         """Move every parameter; each must have a gradient. ``closure`` is not supported."""
         if closure is not None:
             raise ValueError("SOAP takes no closure")
+        moving: list[list[Tensor]] = []
+        matrices: list[_Matrices] = []
         for group in self.param_groups:
             for parameters in _by_shape(group["params"]):
-                self._update(parameters, group)
+                gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+                state = self.state[parameters[0]]  # of all of them
+                if not state:
+                    _begin(state, _stacked(gradients), turned=parameters[0].ndim > 1)
+                moving.append(parameters)
+                matrices.append(_Matrices(gradients, state, group["lr"], group["betas"], group["eps"]))
+        for parameters, update in zip(moving, self._updates(matrices), strict=True):
+            changes = [change.view_as(one) for one, change in zip(parameters, update, strict=True)]
+            torch._foreach_sub_(parameters, changes)
         return None
 
     @torch.no_grad()
@@ -61,44 +75,66 @@ class SOAP(torch.optim.Optimizer):
                 if basis in state:
                     state[basis].copy_(torch.linalg.qr(state[covariance] @ state[basis])[0])
 
-    def _update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
-        beta1, beta2 = group["betas"]
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        # A vector is left as a column without bases: plain Adam.
-        turned = parameters[0].ndim > 1
-        # Contiguous, like the bases below, because a checkpoint gives contiguous tensors back, and a matrix
-        # product rounds differently with its operands' layout.
-        gradient = torch.stack([g.flatten(1) if turned else g[:, None] for g in gradients]).contiguous()
-        state = self.state[parameters[0]]  # of all of them
-        if not state:
-            state["step"] = torch.zeros((), device=gradient.device)
-            state["mean"] = torch.zeros_like(gradient)
-            state["square"] = torch.zeros_like(gradient)
-            if turned:
-                state["rows"] = gradient @ gradient.mT
-                state["columns"] = gradient.mT @ gradient
-                state["row_basis"] = torch.linalg.eigh(state["rows"])[1].contiguous()
-                state["column_basis"] = torch.linalg.eigh(state["columns"])[1].contiguous()
-        state["step"] += 1
-        state["mean"].lerp_(gradient, 1 - beta1)
-        mean = state["mean"]
-        if turned:
-            left, right = state["row_basis"], state["column_basis"]
-            seen = left.mT @ gradient @ right
-            mean = left.mT @ mean @ right
-        else:
-            seen = gradient
-        state["square"].mul_(beta2).addcmul_(seen, seen, value=1 - beta2)
-        update = mean / (state["square"].sqrt() + group["eps"])
-        if turned:
-            update = left @ update @ right.mT
-        correction = (1 - beta2 ** state["step"]) ** 0.5 / (1 - beta1 ** state["step"])
-        update = update * (group["lr"] * correction)
-        for parameter, change in zip(parameters, update, strict=True):
-            parameter.sub_(change.view_as(parameter))
-        if turned:
-            state["rows"].lerp_(gradient @ gradient.mT, 1 - beta2)
-            state["columns"].lerp_(gradient.mT @ gradient, 1 - beta2)
+
+class _Matrices(NamedTuple):
+    """Parameters of one shape, and how they are moved."""
+
+    gradients: list[Tensor]
+    state: dict[str, Tensor]
+    rate: float | Tensor
+    betas: tuple[float, float]
+    eps: float
+
+
+def _stacked(gradients: list[Tensor]) -> Tensor:
+    """A matrix for each, one upon the other; a vector is a column."""
+    # Contiguous, like the bases, because a checkpoint gives contiguous tensors back, and a matrix product
+    # rounds differently with its operands' layout.
+    return torch.stack([g.flatten(1) if g.ndim > 1 else g[:, None] for g in gradients]).contiguous()
+
+
+def _begin(state: dict[str, Tensor], gradient: Tensor, *, turned: bool) -> None:
+    """Moments of nothing, and the first gradient's bases; vectors have none: they get plain Adam."""
+    state["step"] = torch.zeros((), device=gradient.device)
+    state["mean"] = torch.zeros_like(gradient)
+    state["square"] = torch.zeros_like(gradient)
+    if turned:
+        state["rows"] = gradient @ gradient.mT
+        state["columns"] = gradient.mT @ gradient
+        state["row_basis"] = torch.linalg.eigh(state["rows"])[1].contiguous()
+        state["column_basis"] = torch.linalg.eigh(state["columns"])[1].contiguous()
+
+
+def _updates(matrices: list[_Matrices]) -> list[Tensor]:
+    """What is to be taken off parameters, like `_stacked` gradients; their states follow those."""
+    return [_update(*one) for one in matrices]
+
+
+def _update(
+    gradients: list[Tensor],
+    state: dict[str, Tensor],
+    rate: float | Tensor,
+    betas: tuple[float, float],
+    eps: float,
+) -> Tensor:
+    gradient = _stacked(gradients)
+    beta1, beta2 = betas
+    state["step"] += 1
+    state["mean"].lerp_(gradient, 1 - beta1)
+    mean, seen = state["mean"], gradient
+    turned = "rows" in state
+    if turned:
+        left, right = state["row_basis"], state["column_basis"]
+        seen = left.mT @ gradient @ right
+        mean = left.mT @ mean @ right
+    state["square"].mul_(beta2).addcmul_(seen, seen, value=1 - beta2)
+    update = mean / (state["square"].sqrt() + eps)
+    if turned:
+        update = left @ update @ right.mT
+        state["rows"].lerp_(gradient @ gradient.mT, 1 - beta2)
+        state["columns"].lerp_(gradient.mT @ gradient, 1 - beta2)
+    correction = (1 - beta2 ** state["step"]) ** 0.5 / (1 - beta1 ** state["step"])
+    return update * (rate * correction)
 
 
 def _by_shape(parameters: Iterable[Tensor]) -> list[list[Tensor]]:
