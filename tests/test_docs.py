@@ -217,6 +217,31 @@ def test_single_runs_of_training_are_the_measured_ones() -> None:
         " ".join((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8").split())
         for page in ("models", "paper", "training")
     )
+    known = stored[
+        "mean luma PSNR on 60 pictures of BSDS500/train that are trained on, and on the 40 that are not"
+    ]
+    for row, scale, best in (
+        ("x2", 2, "best-x2"),
+        ("x3, version 3", 3, "best-x3 (version 3)"),
+        ("x3", 3, "best-x3"),
+        ("x4, version 3", 4, "best-x4 (version 3)"),
+        ("x4", 4, "best-x4"),
+    ):
+        gains = (
+            f"{ours - usual:.2f}" for ours, usual in zip(known[best], known[f"default-x{scale}"], strict=True)
+        )
+        assert f"| {row} | {' | '.join(gains)} |" in models
+    on_gpu = stored[
+        "one stage on an NVIDIA H200, six networks side by side, 500 steps of 32 patches an epoch, in fp32"
+    ]
+    for name in ("best-x3", "best-x4"):
+        facts = packaged.find(name.partition("-")[0], scale=int(name[-1])).facts
+        assert facts.psnr_db == {key: on_gpu[name][key] for key in facts.psnr_db}
+    left = [f"{on_gpu[name]['Set5']:.2f}" for name in ("best-x2", "default-x2")]
+    assert f"what ships ({' and '.join(left)} dB on Set5 in fp32)" in models
+    paces = [1000 * run["seconds"] / run["epochs"] / 500 for run in on_gpu.values()]
+    assert f"{min(paces[:3]):.1f} to {max(paces[:3]):.1f} ms a step for the three `best`" in training
+    assert f"{min(paces[3:]):.1f} to {max(paces[3:]):.1f} for the three `default`" in training
     seconds = stored["second stages for the mean of PSNR, seconds"].values()
     assert f"took {round(min(seconds) / 60)} to {round(max(seconds) / 60)} minutes of one core" in models
     attempts = (

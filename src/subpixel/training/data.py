@@ -24,7 +24,6 @@ from subpixel.shuffle import pixel_unshuffle
 from subpixel.training.compression import MARGIN_PX, compressed
 from subpixel.training.config import PatchConfig
 
-
 IJG_LUMA_SUM = 3688
 """Of the luma table in annex K of the JPEG standard (ITU-T T.81), which the IJG's quality 50 has as it is."""
 
@@ -36,8 +35,8 @@ class Pair:
     lr: NDArray[np.float32]
     """``(H, W)``, in [0, 1]."""
     phases: NDArray[np.uint8]
-    """``(scale**2, H, W)``: phase ``i*scale + j`` has every ``scale``-th HR row from i, column from j. In 255ths,
-    which is all that there is of it and a quarter of the memory."""
+    """``(scale**2, H, W)``: phase ``i*scale + j`` has every ``scale``-th HR row from i, column from j.
+    In 255ths, which is all that there is of it and a quarter of the memory."""
 
 
 def make_pair(
