@@ -231,6 +231,13 @@ def test_single_runs_of_training_are_the_measured_ones() -> None:
             f"{ours - usual:.2f}" for ours, usual in zip(known[best], known[f"default-x{scale}"], strict=True)
         )
         assert f"| {row} | {' | '.join(gains)} |" in models
+    over_fast = [usual - fast for usual, fast in zip(known["default-x3"], known["fast-x3"], strict=True)]
+    assert abs(over_fast[0] - over_fast[1]) < 0.01, "as much on the one as on the other"
+    strong, share = stored[
+        "JPEGs of ImageNet1000 whose quality is below 90, and the others' share of all pixels"
+    ]
+    assert f"only the {strong} pictures are halved whose JPEG quality is below 90" in models
+    assert round(share, 2) == 0.74 and "Three quarters of ImageNet's pixels" in models
     on_gpu = stored[
         "one stage on an NVIDIA H200, six networks side by side, 500 steps of 32 patches an epoch, in fp32"
     ]

@@ -55,7 +55,7 @@ def make_pair(
         lr = degradation(hr, scale)
     else:
         lr = _compressed(hr, scale, degradation, compression) / 255
-    phases = pixel_unshuffle(luma_8bit(hr)[None], scale).astype(np.uint8)
+    phases = pixel_unshuffle(luma_8bit(hr)[None], scale)
     return Pair(lr.astype(np.float32), np.ascontiguousarray(phases))
 
 

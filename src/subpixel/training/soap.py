@@ -107,18 +107,12 @@ def _begin(state: dict[str, Tensor], gradient: Tensor, *, turned: bool) -> None:
 
 def _updates(matrices: list[_Matrices]) -> list[Tensor]:
     """What is to be taken off parameters, like `_stacked` gradients; their states follow those."""
-    return [_update(*one) for one in matrices]
+    return [_update(one) for one in matrices]
 
 
-def _update(
-    gradients: list[Tensor],
-    state: dict[str, Tensor],
-    rate: float | Tensor,
-    betas: tuple[float, float],
-    eps: float,
-) -> Tensor:
+def _update(one: _Matrices) -> Tensor:
+    gradients, state, rate, (beta1, beta2), eps = one
     gradient = _stacked(gradients)
-    beta1, beta2 = betas
     state["step"] += 1
     state["mean"].lerp_(gradient, 1 - beta1)
     mean, seen = state["mean"], gradient
