@@ -197,15 +197,17 @@ class Layout:
         return self.layers[-1].start + self.layers[-1].parameter_bytes
 
     def bytes_per_column(self) -> int:
-        """Of working memory: rows kept of each layer's input, and one pair of rows on its way out."""
-        kept = sum(layer.input_bytes for layer in self.layers)
-        return kept + PAIR * 4 + self.large_bytes
+        """Of working memory: rows kept of each layer's input, and two of the picture as floats."""
+        return sum(layer.input_bytes for layer in self.layers) + PAIR * 4
 
     @property
-    def large_bytes(self) -> int:
-        """Of large rows for a column: padded so that what comes after them begins at a cache line."""
-        needed = PAIR * self.description.scale**2
-        return needed + -needed % 4
+    def edge_bytes(self) -> int:
+        """Of the first and the last block of the result's rows, of a pair.
+
+        Blocks may begin before the result and end after it. What they give is then not the result's memory
+        to take in: it goes here first.
+        """
+        return PAIR * 2 * self.layers[-1].block_px * self.description.scale**2
 
     def work(self, width: int, strips: Iterable[slice]) -> int:
         """Products of matrices for a pair of rows in strips, counting what strips share and whole blocks."""
@@ -236,9 +238,9 @@ class Layout:
         return (needed + 31) // 32 * 32 + 16
 
     def working_bytes(self, width: int) -> int:
-        """Of working memory: columns, and sums."""
+        """Of working memory: columns, edges, and sums."""
         sums = 5 * max(layer.sums_bytes for layer in self.layers)
-        return self.columns(width) * self.bytes_per_column() + sums
+        return self.columns(width) * self.bytes_per_column() + self.edge_bytes + sums
 
 
 def make_layout(description: Description) -> Layout:

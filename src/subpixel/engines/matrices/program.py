@@ -66,11 +66,25 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Target:
+    """Where a row of a layer's results goes."""
+
+    first: Value
+    """A pointer to what the first block gives."""
+    whole: tuple[Value, Value] | None = None
+    """Of the last layer: blocks, the first and the end, that lie within the result."""
+    edge: Value | None = None
+    """A pointer to where the others go, of which some or all is not wanted: see `Layout.edge_bytes`."""
+
+
+@dataclass(frozen=True)
 class Results:
     """Pointers for one row of a block."""
 
     sums: Value
     out: Value
+    row_bytes: Value | None
+    """From row to row of ``out``, where the last layer fills several."""
     given: Value | None
     """The small picture's samples as floats, where the last layer adds them."""
 
@@ -103,7 +117,7 @@ class Program:
         self.module = code.module
 
     def _place_working_memory(self) -> None:
-        """Rows kept of each layer's input, the picture's as floats, large rows, sums."""
+        """Rows kept of each layer's input, the picture's as floats, the result's edges, sums."""
         code, given = self.code, self.given
         self._columns = given["columns"]
         per_column = 0
@@ -118,9 +132,8 @@ class Program:
         for layer in self.layout.layers:
             self._inputs.append(place(layer.input_bytes))
         self._floats = place(PAIR * 4)
-        self._large = place(self.layout.large_bytes)
-        self._large_row = code.times(self._columns, self.scale)
-        self._sums = place(0)
+        self._edges = place(0)
+        self._sums = code.at(self._edges, self.layout.edge_bytes)
         self._first_column = code.minus(given["left"], self.halo + self.layout.margin)
         code.clear(self._inputs[0], code.times(self._columns, self.layout.layers[0].pixel_bytes))
 
@@ -206,8 +219,13 @@ class Program:
             code.store(columns, pointer)
 
     def _as_floats(self, row: Value, shift: Value) -> list[Value | None]:
-        """Pointers to two rows of the picture as floats with `MAGIC` in them, from ``shift`` pixels on."""
+        """Pointers to two rows of the picture as floats with `MAGIC` in them, from ``shift`` pixels on.
+
+        None where they are not added to the result.
+        """
         code = self.code
+        if self.layout.description.residual != "nearest":
+            return [None] * PAIR
         places: list[Value | None] = []
         left, width = self.given["left"], code.minus(self.given["right"], self.given["left"])
         for number in range(PAIR):
@@ -263,15 +281,19 @@ class Program:
         else:
             rows = [code.add(row, number - layer.reach) for number in range(layer.rows)]
             sources = [code.at(self._row_of(stage.input, layer, of), offset) for of in rows]
-        outs, floats = self._destinations(stage, row, code.add(start, layer.reach), shift)
         width = code.minus(end, code.minus(first, shift))
+        if stage.following is None:
+            targets, floats = self._large_rows(stage, row, width, shift), self._as_floats(row, shift)
+        else:
+            targets = self._rows_of_result(stage, row, code.add(start, layer.reach))
+            floats = [None] * PAIR
         if layer.stacked:
             code.call("llvm.x86.ldtilecfg", NOTHING, self._narrow)
-        self._blocks(stage, width, sources, outs, floats)
+        self._blocks(stage, self._block_count(layer, width), sources, targets, floats)
         if layer.stacked:
             code.call("llvm.x86.ldtilecfg", NOTHING, self._wide)
         if stage.following is None:
-            self._give_out(row, shift)
+            self._give_edges(stage, row, width, shift, targets)
             return
         reach = stage.following.reach
         for number in range(PAIR if reach else 0):
@@ -283,55 +305,95 @@ class Program:
                 edge = self._place(end)
                 self._zeros(stage, this, edge, code.add(edge, reach))
 
-    def _destinations(
-        self, stage: Stage, row: Value, place: Value, shift: Value
-    ) -> tuple[list[Value], list[Value | None]]:
-        """Pointers to where the first results of two rows go, and to the picture as floats."""
+    def _rows_of_result(self, stage: Stage, row: Value, place: Value) -> list[Target]:
+        """Where the results of two rows go, the first to a place in working memory."""
         code, following = self.code, stage.following
-        if following is not None:
-            rows = [self._row_of(stage.output, following, code.add(row, number)) for number in range(PAIR)]
-            return [code.at(of, code.times(place, stage.layer.result_bytes)) for of in rows], [None] * PAIR
-        large = [code.at(self._large, code.times(self._large_row, self.scale * of)) for of in range(PAIR)]
-        residual = self.layout.description.residual == "nearest"
-        return large, self._as_floats(row, shift) if residual else [None] * PAIR
+        assert following is not None
+        rows = [self._row_of(stage.output, following, code.add(row, number)) for number in range(PAIR)]
+        return [Target(code.at(of, code.times(place, stage.layer.result_bytes))) for of in rows]
 
-    def _give_out(self, row: Value, shift: Value) -> None:
-        """Copy large rows to the result, those that belong to it."""
-        code, given = self.code, self.given
-        size = code.times(code.minus(given["right"], given["left"]), self.scale)
+    def _large_rows(self, stage: Stage, row: Value, width: Value, shift: Value) -> list[Target]:
+        """The same for the last layer, whose blocks begin ``shift`` pixels before the result does."""
+        code, given, layer = self.code, self.given, stage.layer
+        begin = code.build.select(
+            code.build.icmp_signed(">", shift, code.number(0)), code.number(1), code.number(0)
+        )
+        end = code.build.sdiv(width, code.number(layer.block_px))
+        targets = []
         for number in range(PAIR):
-            this = code.add(row, number)
-            after_top = code.build.icmp_signed(">=", this, given["top"])
-            before_bottom = code.build.icmp_signed("<", this, given["bottom"])
-            with code.build.if_then(code.build.and_(after_top, before_bottom)):
-                down = code.times(code.minus(this, given["top"]), self.scale)
-                target = code.at(given["hr"], code.times(down, given["hr_stride"]))
-                source = code.at(
-                    self._large,
-                    code.times(self._large_row, self.scale * number),
-                    code.times(shift, self.scale),
-                )
-                for _ in range(self.scale):
-                    code.copy(target, source, size)
-                    target, source = code.at(target, given["hr_stride"]), code.at(source, self._large_row)
+            down = code.times(code.minus(code.add(row, number), given["top"]), self.scale)
+            first = code.minus(code.times(down, given["hr_stride"]), code.times(shift, self.scale))
+            wanted = code.build.select(self._wanted(code.add(row, number)), end, code.number(0))
+            edge = code.at(self._edges, number * self.layout.edge_bytes // PAIR)
+            targets.append(Target(code.at(given["hr"], first), (begin, wanted), edge))
+        return targets
+
+    def _wanted(self, row: Value) -> Value:
+        """Whether a row belongs to the result."""
+        build, given = self.code.build, self.given
+        after_top = build.icmp_signed(">=", row, given["top"])
+        return build.and_(after_top, build.icmp_signed("<", row, given["bottom"]))
+
+    def _give_edges(
+        self, stage: Stage, row: Value, width: Value, shift: Value, targets: list[Target]
+    ) -> None:
+        """Copy what is wanted of blocks that were not given out whole: the first and the last, if any."""
+        code, layer = self.code, stage.layer
+        none, one = code.number(0), code.number(1)
+        last = code.minus(self._block_count(layer, width), 1)
+        for number, target in enumerate(targets):
+            assert target.whole is not None
+            begin, end = target.whole
+            wanted = self._wanted(code.add(row, number))
+            first_is_not = code.build.or_(
+                code.build.icmp_signed(">", begin, none), code.build.icmp_signed("<", end, one)
+            )
+            last_is_not = code.build.and_(
+                code.build.icmp_signed(">", last, none), code.build.icmp_signed("<=", end, last)
+            )
+            with code.build.if_then(code.build.and_(wanted, first_is_not)):
+                self._give_edge(layer, target, none, shift, code.least(width, code.number(layer.block_px)))
+            with code.build.if_then(code.build.and_(wanted, last_is_not)):
+                self._give_edge(layer, target, last, code.times(last, layer.block_px), width)
+
+    def _give_edge(self, layer: Layer, target: Target, block: Value, start: Value, stop: Value) -> None:
+        """Copy some pixels of a block, counted from where the first one begins."""
+        code = self.code
+        source, row_bytes = self._edge_of(layer, target, block)
+        source = code.at(source, code.times(code.minus(start, code.times(block, layer.block_px)), self.scale))
+        out = code.at(target.first, code.times(start, self.scale))
+        for _ in range(self.scale):
+            code.copy(out, source, code.times(code.minus(stop, start), self.scale))
+            source, out = code.at(source, row_bytes), code.at(out, self.given["hr_stride"])
+
+    def _edge_of(self, layer: Layer, target: Target, block: Value) -> tuple[Value, int]:
+        """A pointer to where a block's results go that is not given out whole, and bytes from row to row."""
+        code = self.code
+        row_bytes = layer.block_px * self.scale
+        is_first = code.build.icmp_signed("==", block, code.number(0))
+        place = code.build.select(is_first, code.number(0), code.number(row_bytes * self.scale))
+        return code.at(target.edge, place), row_bytes
 
     # Blocks
 
     def _blocks(
-        self, stage: Stage, width: Value, sources: list[Value], outs: list[Value], floats: list[Value | None]
+        self,
+        stage: Stage,
+        count: Value,
+        sources: list[Value],
+        targets: list[Target],
+        floats: list[Value | None],
     ) -> None:
         """Compute two rows block by block."""
         code, layer = self.code, stage.layer
         values = Values(code, layer, stage.parameters)
         products = Products(code, layer, stage.parameters, self._sums)
-        count = code.build.sdiv(code.add(width, layer.block_px - 1), code.number(layer.block_px))
 
         def results(row: int, block: Value) -> Results:
-            out = code.times(block, layer.sums_bytes // (UNITS * LINE) * self._out_bytes(layer))
             given = floats[row]
             return Results(
                 products.sums_of(row, block),
-                code.at(outs[row], out),
+                *self._out(layer, targets[row], block),
                 None if given is None else code.at(given, code.times(block, layer.block_px * 4)),
             )
 
@@ -349,7 +411,25 @@ class Program:
         for last in (results(1, two), results(0, one), results(1, one)):
             self._last_results(layer, values, last)
 
+    def _block_count(self, layer: Layer, width: Value) -> Value:
+        """Blocks for so many pixels; the last one may reach beyond them."""
+        code = self.code
+        return code.build.sdiv(code.add(width, layer.block_px - 1), code.number(layer.block_px))
+
     # Results
+
+    def _out(self, layer: Layer, target: Target, block: Value) -> tuple[Value, Value | None]:
+        """A pointer to where a block's results go; and in the last layer bytes from row to row."""
+        code, build = self.code, self.code.build
+        size = layer.sums_bytes // (UNITS * LINE) * self._out_bytes(layer)
+        pointer = code.at(target.first, code.times(block, size))
+        if target.whole is None:
+            return pointer, None
+        begin, end = target.whole
+        inside = build.and_(build.icmp_signed(">=", block, begin), build.icmp_signed("<", block, end))
+        edge, row_bytes = self._edge_of(layer, target, block)
+        stride = build.select(inside, self.given["hr_stride"], code.number(row_bytes))
+        return build.select(inside, pointer, edge), stride
 
     def _out_bytes(self, layer: Layer) -> int:
         """Of a row of results: what four vectors of sums make."""
@@ -362,7 +442,12 @@ class Program:
     def _results(self, layer: Layer, values: Values, of: Results) -> list[Step]:
         """Steps that make results of a row of a block."""
         groups = range(layer.sums_bytes // (UNITS * LINE))
-        return [partial(self._result, layer, values, of, group, self.code.number(group)) for group in groups]
+        return [
+            partial(
+                self._result, layer, values, of, group, self.code.number(group), exact=group == groups[-1]
+            )
+            for group in groups
+        ]
 
     def _last_results(self, layer: Layer, values: Values, of: Results) -> None:
         """The same as a loop: short, for there is nothing to mix it with."""
@@ -370,10 +455,15 @@ class Program:
         groups = code.number(layer.sums_bytes // (UNITS * LINE))
         with code.loop(code.number(0), groups, period) as first:
             for number in range(period):
-                self._result(layer, values, of, number, code.add(first, number))
+                self._result(layer, values, of, number, code.add(first, number), exact=True)
 
-    def _result(self, layer: Layer, values: Values, of: Results, group: int, place: Value) -> None:
-        """Four vectors of sums, number ``place`` of a row; ``group`` says which channels they are of."""
+    def _result(
+        self, layer: Layer, values: Values, of: Results, group: int, place: Value, *, exact: bool
+    ) -> None:
+        """Four vectors of sums, number ``place`` of a row; ``group`` says which channels they are of.
+
+        If ``exact``, nothing beyond what they give is written, not even for a moment.
+        """
         code = self.code
         sums = code.at(of.sums, code.times(place, UNITS * LINE))
         out = code.at(of.out, code.times(place, self._out_bytes(layer)))
@@ -382,4 +472,4 @@ class Program:
             return
         step = UNITS * self._unit_px(layer) * 4
         given = None if of.given is None else code.at(of.given, code.times(place, step))
-        values.samples(self.scale, sums, given, out, self._large_row)
+        values.samples(self.scale, sums, given, out, of.row_bytes, exact=exact)

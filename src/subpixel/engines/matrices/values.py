@@ -59,10 +59,13 @@ class Values:
         together = code.pick(by_fours, [of_unit * 4 + part for part in range(4) for of_unit in range(4)])
         code.store(code.build.bitcast(together, BYTES), out)
 
-    def samples(self, scale: int, sums: Value, given: Value | None, out: Value, row_bytes: Value) -> None:
+    def samples(
+        self, scale: int, sums: Value, given: Value | None, out: Value, row_bytes: Value, *, exact: bool
+    ) -> None:
         """Make the sums at a pointer into samples of ``scale`` rows of the large picture.
 
-        ``given`` points to the small one's samples as floats, where they are added.
+        ``given`` points to the small one's samples as floats, where they are added. For x3 a store writes 16
+        bytes, of which 12 are samples, unless it has to be ``exact``.
         """
         code = self.code
         whole = [self._sample(sums, place, self._given(scale, given, place)) for place in range(UNITS)]
@@ -78,7 +81,8 @@ class Values:
                 samples = [n // 3 * 4 + n % 3 if n < 12 else 15 for n in range(16)]
                 rows = code.pick(rows, [down * 16 + n for down in range(4) for n in samples])
         for down in range(scale):
-            code.store(code.pick(rows, range(down * width, (down + 1) * width)), out)
+            used = 12 if scale == 3 and exact else width
+            code.store(code.pick(rows, range(down * width, down * width + used)), out)
             out = code.at(out, row_bytes)
 
     def _level(self, sums: Value, place: int, block: int) -> Value:
