@@ -21,6 +21,7 @@ from subpixel.engines.halide.plan import SAMPLES, Plan, make_plan
 from subpixel.engines.matrices.kernel import MatrixKernel
 from subpixel.engines.matrices.kernel import compile_object as compile_matrices
 from subpixel.engines.matrices.layout import Layout, make_layout, suits
+from subpixel.engines.matrices.pack import levels_fit_16_bits
 from subpixel.engines.matrices.pack import pack as pack_matrices
 from subpixel.errors import EngineError
 from subpixel.model import Model
@@ -28,8 +29,8 @@ from subpixel.model import Model
 MOST_SAMPLES = 2**31 - 1
 """Of an array that a kernel reads or writes: its indices have 32 bits."""
 
-BY_MATRICES = "uint8 by matrices"
-"""Beside `plan.SAMPLES`, for the cache."""
+BY_MATRICES = {False: "uint8 by matrices", True: "uint8 by matrices, levels of 16 bits"}
+"""Beside `plan.SAMPLES`, for the cache: by whether the layout is `short`."""
 
 LEAST_ROWS, LEAST_COLUMNS = 24, 64
 """Lower bands, and narrower strips, spend too much time on what they share with their neighbours."""
@@ -78,7 +79,7 @@ class HalideEngine(Engine):
         self._calls = 0
         """How many are in progress: who calls from several threads has them do what helpers would."""
         self._helpers = Helpers(threads - 1) if threads > 1 else None
-        if not any(cache.holds(self._plan, samples) for samples in (*SAMPLES, BY_MATRICES)):
+        if not any(cache.holds(self._plan, samples) for samples in (*SAMPLES, *BY_MATRICES.values())):
             import_halide()  # better now, when another engine can still be chosen, than at the first picture
 
     def run(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -196,7 +197,7 @@ class HalideEngine(Engine):
         plan, matrices = self._plan, self._matrices_for(samples)
         if matrices:
             layout, parameters = matrices
-            code = cache.kept(plan, BY_MATRICES, lambda: compile_matrices(layout))
+            code = cache.kept(plan, BY_MATRICES[layout.short], lambda: compile_matrices(layout))
             return MatrixKernel(code, layout, parameters)
         code = cache.kept(plan, samples, lambda: compile_object(plan, samples))
         return Kernel(code, pack(self.model, plan))
@@ -206,7 +207,7 @@ def _by_matrices(model: Model, plan: Plan) -> tuple[Layout, NDArray[np.uint8]] |
     """A network and its parameters for AMX; None where the processor or the network does not suit."""
     if plan.products != "quads" or not plan.machine.matrices or not suits(plan.description):
         return None
-    layout = make_layout(plan.description)
+    layout = make_layout(plan.description, short=levels_fit_16_bits(model))
     parameters = pack_matrices(model, layout)
     return None if parameters is None else (layout, parameters)
 

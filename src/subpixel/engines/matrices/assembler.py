@@ -92,6 +92,11 @@ class Assembler:
         """Write a value."""
         self.build.store(value, pointer, align=align)
 
+    def prepare_store(self, pointer: Value) -> None:
+        """Fetch the cache line that a pointer is to, for writing; it may be to anywhere."""
+        for_writing, near, data = (ir.Constant(INT, n) for n in (1, 3, 1))
+        self.call("llvm.prefetch.p0", NOTHING, pointer, for_writing, near, data)
+
     def load_some(self, pointer: Value, count: Value, lanes: int) -> Value:
         """The first ``count`` of so many bytes, zeros after them; nothing beyond is touched."""
         inside = self.build.icmp_signed("<", self.lanes(LONG, range(lanes)), self.all(count, lanes))
@@ -129,6 +134,12 @@ class Assembler:
     def pick(self, source: Value, lanes: Sequence[int]) -> Value:
         """The named lanes of a vector."""
         return self.build.shuffle_vector(source, source, self.lanes(INT, lanes))
+
+    def woven(self, even: Value, odd: Value) -> Value:
+        """The even lanes of one vector, with the odd ones of another between them."""
+        count = even.type.count
+        lanes = [place + count * (place % 2) for place in range(count)]
+        return self.build.shuffle_vector(even, odd, self.lanes(INT, lanes))
 
     def fused(self, one: Value, other: Value, addend: Value) -> Value:
         """One * other + addend, of 16 floats, rounded once."""

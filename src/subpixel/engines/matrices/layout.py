@@ -90,6 +90,8 @@ class Layer:
     tiles: int
     start: int
     """Of its part of the parameters, in bytes."""
+    short: bool
+    """Whether its levels, before they are clipped, are known to fit 16 bits."""
 
     @property
     def reach(self) -> int:
@@ -178,6 +180,11 @@ class Layout:
     description: Description
     layers: tuple[Layer, ...]
 
+    @property
+    def short(self) -> bool:
+        """Whether it was made for levels that fit 16 bits."""
+        return any(layer.short for layer in self.layers)
+
     def alike(self) -> list[tuple[int, int]]:
         """Layers one after the other that differ in nothing but their parameters: the first, and how many."""
         # The kernel that follows decides how many rows of a result are kept, and how far beside the picture
@@ -243,14 +250,20 @@ class Layout:
         return self.columns(width) * self.bytes_per_column() + self.edge_bytes + sums
 
 
-def make_layout(description: Description) -> Layout:
-    """Lay out a network that `suits`."""
+def make_layout(description: Description, *, short: bool = False) -> Layout:
+    """Lay out a network that `suits`; ``short`` if all levels fit 16 bits: see `pack.levels_fit_16_bits`."""
     layers: list[Layer] = []
     pixel_bytes, start = STACK[description.layers[0].kernel], 0
     for index, convolution in enumerate(description.layers):
         last = index == len(description.layers) - 1
         layer = _layer(
-            convolution, pixel_bytes, start, stacked=index == 0, last=last, scale=description.scale
+            convolution,
+            pixel_bytes,
+            start,
+            stacked=index == 0,
+            last=last,
+            scale=description.scale,
+            short=short,
         )
         layers.append(layer)
         pixel_bytes, start = layer.result_bytes, start + layer.parameter_bytes
@@ -258,7 +271,14 @@ def make_layout(description: Description) -> Layout:
 
 
 def _layer(
-    convolution: Convolution, pixel_bytes: int, start: int, *, stacked: bool, last: bool, scale: int
+    convolution: Convolution,
+    pixel_bytes: int,
+    start: int,
+    *,
+    stacked: bool,
+    last: bool,
+    scale: int,
+    short: bool,
 ) -> Layer:
     """Choose how many pixels a row of matrices yields: the number that takes fewest products for each.
 
@@ -297,4 +317,5 @@ def _layer(
         channel_blocks=channel_blocks,
         tiles=2 if pixels * blocks == 1 else 1,
         start=start,
+        short=short and not last and convolution.activation != "tanh",
     )

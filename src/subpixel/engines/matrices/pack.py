@@ -49,6 +49,22 @@ def pack(model: Model, layout: Layout) -> NDArray[np.uint8] | None:
     return memory
 
 
+def levels_fit_16_bits(model: Model) -> bool:
+    """Whether no level of a hidden layer can leave 16 bits before it is clipped, and none is mirrored.
+
+    Then only the lower half of what holds it need be looked at. After tanh, levels are made otherwise.
+    """
+    for described, integers in zip(model.description.layers[:-1], integer_layers(model), strict=False):
+        if described.activation == "tanh":
+            continue
+        steep = integers.negative_factor > integers.factor
+        factors = np.maximum(abs(integers.factor), abs(integers.negative_factor)).astype(np.float64)
+        sums = _largest_sums(integers.weight.astype(np.int64), integers.bias.astype(np.int64))
+        if steep.any() or (sums * factors).max() >= 2**15 - 2**8:
+            return False
+    return True
+
+
 def _of_mirrored(
     integers: IntegerLayer, mirrored: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -114,15 +130,21 @@ def _exact(
     layer: Layer, weight: NDArray[np.int64], bias: NDArray[np.int64], constants: dict[str, NDArray[Any]]
 ) -> bool:
     """Whether nothing is rounded on the way to a layer's levels but the level itself."""
-    most = 255 * np.maximum(weight, 0).sum((1, 2, 3)) + bias
-    least = 255 * np.minimum(weight, 0).sum((1, 2, 3)) + bias
-    sums = np.maximum(abs(most), abs(least))
+    sums = _largest_sums(weight, bias)
     factors = np.maximum(abs(constants["factor"]), abs(constants["negative_factor"]))
     bounded = sums.max() < MOST_SUM and (sums * factors).max() < MOST_SUM - 2**10
     floats = ("addend", "negative_addend") + (() if layer.last else ("factor", "negative_factor"))
     return bool(
         bounded and all((constants[name] == constants[name].astype(np.float32)).all() for name in floats)
     )
+
+
+def _largest_sums(weight: NDArray[np.int64], bias: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How far from 0 a layer's sums can be, whatever the levels that it is given: ``(outputs,)``."""
+    most = 255 * np.maximum(weight, 0).sum((1, 2, 3)) + bias
+    least = 255 * np.minimum(weight, 0).sum((1, 2, 3)) + bias
+    largest: NDArray[np.int64] = np.maximum(abs(most), abs(least))
+    return largest
 
 
 def _for_each_channel(

@@ -33,6 +33,9 @@ from subpixel.engines.matrices.products import Products, configuration
 from subpixel.engines.matrices.values import UNITS, Values
 from subpixel.quantisation import MAGIC_BITS
 
+AHEAD = 2
+"""So many blocks before it is written a line of the result is fetched: a store that waits holds up others."""
+
 PARAMETERS = {
     "lr": POINTER,  # the whole small picture's first sample
     "lr_stride": LONG,  # bytes from row to row
@@ -442,12 +445,23 @@ class Program:
     def _results(self, layer: Layer, values: Values, of: Results) -> list[Step]:
         """Steps that make results of a row of a block."""
         groups = range(layer.sums_bytes // (UNITS * LINE))
-        return [
+        steps: list[Step] = [
             partial(
                 self._result, layer, values, of, group, self.code.number(group), exact=group == groups[-1]
             )
             for group in groups
         ]
+        return [*self._announce(layer, of), *steps] if layer.last else steps
+
+    def _announce(self, layer: Layer, of: Results) -> list[Step]:
+        """Steps that tell the processor which lines of the result will be written in a later block."""
+        code, size = self.code, layer.block_px * self.scale
+
+        def announce(down: int, line: int) -> None:
+            row = code.at(of.out, code.times(of.row_bytes, down))
+            code.prepare_store(code.at(row, AHEAD * size + line))
+
+        return [partial(announce, down, line) for down in range(self.scale) for line in range(0, size, LINE)]
 
     def _last_results(self, layer: Layer, values: Values, of: Results) -> None:
         """The same as a loop: short, for there is nothing to mix it with."""

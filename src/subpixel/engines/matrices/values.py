@@ -31,15 +31,16 @@ class Values:
             place = layer.at(part)
             return [code.load(code.at(parameters, place + LINE * n), kind, LINE) for n in range(count)]
 
+        self._short = layer.short
         self._tanh = layer.activation == "tanh"
         self._prelu = layer.activation == "prelu"
         self._factor = load("factor", FLOATS, layer.channel_blocks)
         self._addend = load("addend", FLOATS, layer.channel_blocks)
         self._offset = [code.lanes(INT, [MAGIC_BITS] * SIDE)] * layer.channel_blocks
         if self._prelu:
+            self._offset = load("offset", INTS, layer.channel_blocks)
             self._negative_factor = load("negative_factor", FLOATS, layer.channel_blocks)
             self._negative_addend = load("negative_addend", FLOATS, layer.channel_blocks)
-            self._offset = load("offset", INTS, layer.channel_blocks)
         if self._tanh:
             pairs = layer.period // 2
             self._tanh_steps, self._tanh_zero = (
@@ -54,10 +55,16 @@ class Values:
         pairs = [self._packed(whole[:2]), self._packed(whole[2:])]
         if self._tanh:
             pairs = [self._tanh_levels(unit // 2 + n, pair) for n, pair in enumerate(pairs)]
-        by_fours = self._bytes(pairs)
         # Four channels of four pixels in turn, four times; a pixel's channels belong together.
-        together = code.pick(by_fours, [of_unit * 4 + part for part in range(4) for of_unit in range(4)])
-        code.store(code.build.bitcast(together, BYTES), out)
+        places = [self._place(of, channel) for of in range(UNITS) for channel in range(SIDE)]
+        code.store(code.pick(code.build.bitcast(self._bytes(pairs), BYTES), places), out)
+
+    def _place(self, unit: int, channel: int) -> int:
+        """Where `_bytes` leaves a channel of one of four units."""
+        four, of_four = divmod(channel, 4)
+        pair, of_pair = divmod(unit, 2)
+        within = of_four * 2 + of_pair if self._short else of_pair * 4 + of_four
+        return four * 16 + pair * 8 + within
 
     def samples(
         self, scale: int, sums: Value, given: Value | None, out: Value, row_bytes: Value, *, exact: bool
@@ -93,7 +100,8 @@ class Values:
         if self._prelu:
             negative = code.fused(total, self._negative_factor[block], self._negative_addend[block])
             value = build.select(build.fcmp_ordered(">", value, negative), value, negative)
-        return build.sub(build.bitcast(value, INTS), self._offset[block])
+        bits = build.bitcast(value, INTS)
+        return bits if self._short else build.sub(bits, self._offset[block])
 
     def _sample(self, sums: Value, place: int, given: Value) -> Value:
         """The same for the last layer: ``given`` has `MAGIC` in it."""
@@ -129,8 +137,16 @@ class Values:
         return self.code.call("llvm.x86.avx512.pmul.hr.sw.512", SHORTS, one, other)
 
     def _packed(self, ints: Sequence[Value]) -> Value:
-        """Two vectors of ints as one of shorts, clipped: by fours in turn."""
-        return self.code.call("llvm.x86.avx512.packssdw.512", SHORTS, *ints)
+        """Two vectors of ints as one of shorts, clipped: by fours in turn.
+
+        Or, of levels that are `Layer.short`, one by one in turn, the upper halves left out.
+        """
+        code, build = self.code, self.code.build
+        if self._short:
+            even, odd = ints
+            odd = build.shl(odd, code.lanes(INT, [16] * SIDE))
+            return code.woven(build.bitcast(even, SHORTS), build.bitcast(odd, SHORTS))
+        return code.call("llvm.x86.avx512.packssdw.512", SHORTS, *ints)
 
     def _bytes(self, shorts: Sequence[Value]) -> Value:
         """Two vectors of shorts as bytes without a sign, clipped; seen as 16 ints."""
