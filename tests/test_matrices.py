@@ -14,7 +14,7 @@ from subpixel.engines.halide.machine import host_kind, machine
 from subpixel.engines.machine_code import target_machine
 from subpixel.engines.matrices.kernel import CPU, MatrixKernel, compile_object
 from subpixel.engines.matrices.layout import LINE, SIDE, make_layout, suits
-from subpixel.engines.matrices.pack import MOST_SUM, pack
+from subpixel.engines.matrices.pack import MOST_SUM, levels_fit_16_bits, pack
 from subpixel.engines.matrices.program import Program
 from subpixel.engines.numpy_engine import NumpyEngine, integer_outputs
 from subpixel.model import Convolution, Description
@@ -112,10 +112,11 @@ def test_levels_are_the_same_integers(name):
         layers = NETWORKS[name].layers[:depth]
         outputs = layers[-1].outputs
         description = Description(2, (*layers, Convolution(outputs, 4, 1)))
-        layout = make_layout(description)
-        code = compile_object(layout)
         calibrated = quantised_model(description)
-        for model in (calibrated, steeper(calibrated)):
+        assert levels_fit_16_bits(calibrated)
+        for model, short in ((calibrated, False), (steeper(calibrated), False), (calibrated, True)):
+            layout = make_layout(description, short=short)
+            code = compile_object(layout)
             expected = hidden_levels(model, lr)
             assert expected.std() > 1
             for first in range(0, outputs, 4):
@@ -124,6 +125,35 @@ def test_levels_are_the_same_integers(name):
                 kernel(lr[None], hr, slice(0, 39), slice(0, 21))
                 seen = [hr[0, down::2, across::2] for down in range(2) for across in range(2)]
                 np.testing.assert_array_equal(seen, expected[channels])
+
+
+@needs_amx
+def test_levels_are_the_same_where_they_hardly_fit_16_bits():
+    """As near to the bound as a whole factor brings it, and far beyond what a level has room for."""
+    description = Description(2, (Convolution(1, 16, 3, "relu"), Convolution(16, 4, 1)))
+    model = quantised_model(description)
+    first, last = model.quantised
+    lr = np.where(lr_plane((21, 39)) > 127, 255, 0).astype(np.uint8)
+    larger = max(
+        factor
+        for factor in range(1, 2000)
+        if levels_fit_16_bits(
+            replace(
+                model, quantised=(replace(first, weight_scale=first.weight_scale * np.float32(factor)), last)
+            )
+        )
+    )
+    scale = first.weight_scale * np.float32(larger)
+    model = replace(model, quantised=(replace(first, weight_scale=scale), last))
+    expected = hidden_levels(model, lr)
+    layout = make_layout(description, short=True)
+    code = compile_object(layout)
+    hr = np.empty((1, 42, 78), np.uint8)
+    for channels in np.arange(16).reshape(4, 4):
+        kernel = MatrixKernel(code, layout, pack(showing(model, channels), layout))
+        kernel(lr[None], hr, slice(0, 39), slice(0, 21))
+        seen = [hr[0, down::2, across::2] for down in range(2) for across in range(2)]
+        np.testing.assert_array_equal(seen, expected[channels])
 
 
 @needs_amx
@@ -164,12 +194,15 @@ def test_black_and_white_agree():
 
 
 @needs_amx
+@pytest.mark.parametrize("name", ["default-x2", "default-x3", "default-x4", "espcn-t91-x3"])
 @pytest.mark.parametrize("working_set", [1, 60_000, 10**9])
-def test_rectangles_equal_the_whole(monkeypatch, working_set):
-    """So do pictures with a margin, and what is written into a larger one."""
-    model = packaged.find("default-x3")
+def test_rectangles_equal_the_whole(monkeypatch, working_set, name):
+    """So do pictures with a margin, and what is written into a larger one, where nothing else is touched."""
+    model = packaged.find(name)
+    scale = model.scale
     lr = lr_plane((61, 175))
     whole = by_matrices(model)(lr)
+    rows, columns = slice(3, 3 + 61 * scale), slice(5, 5 + 175 * scale)
     small = replace(machine("amx"), cache_bytes=working_set)
     monkeypatch.setattr(engine_module, "host_machine", lambda *target: small)
     monkeypatch.setattr(engine_module, "LEAST_ROWS", 1)
@@ -177,14 +210,15 @@ def test_rectangles_equal_the_whole(monkeypatch, working_set):
     for threads in (1, 2, 4):
         engine = by_matrices(model, threads)
         np.testing.assert_array_equal(engine(lr), whole)
-        larger = np.full((400, 700), 7, np.uint8)
-        engine(lr, out=larger[3:186, 5:530])
-        np.testing.assert_array_equal(larger[3:186, 5:530], whole)
-        larger[3:186, 5:530] = 7
+        larger = np.full((61 * scale + 9, 175 * scale + 9), 7, np.uint8)
+        engine(lr, out=larger[rows, columns])
+        np.testing.assert_array_equal(larger[rows, columns], whole)
+        larger[rows, columns] = 7
         assert (larger == 7).all()
     halo = model.description.halo_px
     inner = by_matrices(model)(lr, margin_px=halo)
-    np.testing.assert_array_equal(inner, whole[3 * halo : -3 * halo, 3 * halo : -3 * halo])
+    edge = scale * halo
+    np.testing.assert_array_equal(inner, whole[edge:-edge, edge:-edge])
 
 
 def test_its_code_has_the_product():
@@ -246,6 +280,21 @@ def test_other_networks_go_by_vectors(description):
         shape = (20, 30) if description.channels == 1 else (description.channels, 20, 30)
         engine(lr_plane(shape))
         assert all(isinstance(kernel, Kernel) for kernel in engine._kernels.values())
+
+
+def test_levels_that_may_leave_16_bits_are_looked_at_whole():
+    model = quantised_model(stack(2, [16, 16]))
+    assert levels_fit_16_bits(model)
+    assert not levels_fit_16_bits(steeper(model))
+    first, second, last = model.quantised
+    for factor, fits in ((1, True), (1000, False)):
+        changed = replace(second, weight_scale=second.weight_scale * np.float32(factor))
+        assert levels_fit_16_bits(replace(model, quantised=(first, changed, last))) == fits
+    assert all(
+        levels_fit_16_bits(packaged.find(f"{name}-x{scale}"))
+        for name in ("fast", "default")
+        for scale in (2, 3, 4)
+    )
 
 
 @pytest.mark.parametrize("change", ["sum", "level", "factor"])

@@ -497,45 +497,19 @@ def test_hidden_layers_may_come_from_another_scale(
         Run(replace(small, network=wider), pictures, tmp_path / "fourth", CPU)
 
 
-@pytest.mark.parametrize("activation", ["prelu", "relu", "none"])
-@pytest.mark.parametrize("hidden", [4, 5, 8])
-def test_a_deepened_network_computes_the_same(
-    activation: str, hidden: int, small: TrainingConfig, pictures: Path, tmp_path: Path
-) -> None:
-    network = replace(
-        small.network, kind="stack", activation=activation, widths=(5, 5, 5), residual="nearest", expansion=2
-    )
-    first = trained(replace(small, network=network), pictures, tmp_path / "first").model(Facts())
-    first.save(tmp_path / "first.safetensors")
-    deeper = replace(network, widths=(5,) * hidden, start=str(tmp_path / "first.safetensors"))
-    run = Run(replace(small, network=deeper), pictures, tmp_path / "second", CPU)
-    model, plane = run.model(Facts()), np.random.default_rng(0).random((1, 17, 33), np.float32)
-    assert len(model.description.layers) == hidden + 1
-    np.testing.assert_allclose(NumpyEngine(model)(plane), NumpyEngine(first)(plane), atol=1e-5)
-    new = [index for index in range(1, hidden) if model.weights[f"layers.{index}.weight"][0, 0, 1, 1] == 1]
-    assert len(new) == hidden - 3 and hidden - 1 not in new, "they stand between the others"
-    before = run.validate()
-    run.train()
-    assert run.validate() > before - 1
-    for index in new:
-        assert np.count_nonzero(run.model(Facts()).weights[f"layers.{index}.weight"]) > 5, "it has learned"
-
-
-def test_where_no_layer_can_be_put(small: TrainingConfig, pictures: Path, tmp_path: Path) -> None:
-    network = replace(small.network, kind="stack", activation="tanh", widths=(5, 5))
-    trained(replace(small, network=network), pictures, tmp_path).model(Facts()).save(
-        tmp_path / "first.safetensors"
-    )
-    start = str(tmp_path / "first.safetensors")
-    for widths, activation, message in (
-        ((5, 5, 5), "tanh", "can't be made deeper behind tanh"),
-        ((5, 5, 6), "tanh", "can't be made deeper behind tanh"),
-        ((5, 6, 5), "prelu", "can't be made deeper behind tanh"),
-        ((5,), "tanh", r"first\.safetensors is another network"),
-    ):
-        other = replace(network, widths=widths, activation=activation, start=start)
-        with pytest.raises(ConfigError, match=message):
-            Run(replace(small, network=other), pictures, tmp_path / "second", CPU)
+def test_no_slope_of_a_model_is_above_1(small: TrainingConfig, pictures: Path, tmp_path: Path) -> None:
+    network = replace(small.network, kind="stack", activation="prelu", widths=(5, 4), expansion=2)
+    run = Run(replace(small, network=network), pictures, tmp_path, CPU)
+    with torch.no_grad():
+        for activation in run.average.activations[:-1]:
+            activation.weight.copy_(torch.linspace(-0.5, 3, len(activation.weight)))
+        lr = torch.rand(1, 1, 17, 33, generator=torch.Generator().manual_seed(0))
+        expected = torch.nn.functional.pixel_shuffle(run.average(lr), network.scale)[0].numpy()
+    model = run.model(Facts())
+    slopes = [values for name, values in model.weights.items() if name.endswith("slope")]
+    assert [len(values) for values in slopes] == [5, 4]
+    assert all(values.max() <= 1 for values in slopes)
+    np.testing.assert_allclose(NumpyEngine(model).run(lr[0].numpy()), expected, atol=1e-5)
 
 
 def test_pictures_for_validation_are_not_trained_on(

@@ -46,9 +46,8 @@ class NetworkConfig:
     scaled and shifted, so that on training patches each unit's sums have mean 0 and deviation 0.5.
     "gaussian-0.001": SRCNN's (arXiv 1501.00092)."""
     start: str = ""
-    """A model file to start from instead, as an earlier run left it: of the same network, for a second stage;
-    of the same network at another scale, whose last layer is then solved by least squares; or of a network
-    with fewer hidden layers, between which new ones are put that at first pass on what they are given."""
+    """A model file to start from instead, as an earlier run left it: of the same network, for a second stage,
+    or of the same network at another scale, whose last layer is then solved by least squares."""
 
 
 @dataclass(frozen=True)

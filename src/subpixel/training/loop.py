@@ -23,7 +23,6 @@ from subpixel.networks import espcn, srcnn, stack
 from subpixel.training.checkpoint import load_checkpoint, save_checkpoint
 from subpixel.training.config import NetworkConfig, TrainingConfig
 from subpixel.training.data import Pair, Patches, load_pairs
-from subpixel.training.deepening import deepened
 from subpixel.training.network import (
     DeconvolutionNetwork,
     Network,
@@ -156,8 +155,6 @@ class Run:
     def _start_from(self, model: Model, network: Network) -> bool:
         """Take over a model's weights; whether the last layer's are among them."""
         wanted = network.description
-        if 1 < len(model.description.layers) < len(wanted.layers):
-            model = deepened(model, len(wanted.layers))
         given = model.description
         if given == wanted:
             network.load_model(model)
