@@ -1,4 +1,4 @@
-"""Run kernels on arrays that touch forbidden pages: `python guarded.py fp32|int8|matrices [overrun]`.
+"""Run kernels on arrays that touch forbidden pages: `python guarded.py fp32|int8|matrices MODEL [overrun]`.
 
 Each array lies so that its end, or its beginning, is the border of a page without any access; so do the row
 buffers that kernels allocate (their ends to 64 bytes), for which this process puts its own allocator in
@@ -20,6 +20,7 @@ from subpixel.engines.halide.pack import pack
 from subpixel.engines.halide.plan import make_plan
 from subpixel.engines.matrices import kernel as matrices
 from subpixel.engines.matrices.layout import make_layout
+from subpixel.engines.matrices.pack import levels_fit_16_bits
 from subpixel.engines.matrices.pack import pack as matrices_pack
 from subpixel.networks import packaged
 
@@ -106,7 +107,7 @@ def halide_kernel(model, precision):
 def matrix_kernel(model):
     """The same for the kernel by matrices. Asking for the kind of processor asks for AMX's registers too."""
     assert host_kind() == "amx"
-    layout = make_layout(model.description)
+    layout = make_layout(model.description, short=levels_fit_16_bits(model))
     code, given = matrices.compile_object(layout), matrices_pack(model, layout)
 
     def working(size):
@@ -117,9 +118,9 @@ def matrix_kernel(model):
     return lambda at_end: matrices.MatrixKernel(code, layout, copy(given, at_end=at_end, alignment=64))
 
 
-def main(kind, overrun):
+def main(kind, name, overrun):
     global row_buffers_at_end
-    model = packaged.find("espcn-t91-x3")
+    model = packaged.find(name)
     dtype, done = np.float32 if kind == "fp32" else np.uint8, 0
     make = matrix_kernel(model) if kind == "matrices" else halide_kernel(model, kind)
     for at_end in (True, False):
@@ -130,7 +131,7 @@ def main(kind, overrun):
         for height, width in product(SIDES, SIDES):
             kept[parameters:] = []
             lr = array((1, height, width), dtype, at_end=at_end)
-            hr = array((1, 3 * height, 3 * width), dtype, at_end=at_end)
+            hr = array((1, model.scale * height, model.scale * width), dtype, at_end=at_end)
             lr[...] = 1
             if overrun:
                 hr.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))[hr.nbytes] = 1
@@ -139,4 +140,4 @@ def main(kind, overrun):
     print("done", done)
 
 
-main(sys.argv[1], "overrun" in sys.argv[2:])
+main(*sys.argv[1:3], "overrun" in sys.argv)

@@ -35,6 +35,7 @@ NETWORKS = {
     "odd kernels": stack(4, [20, 33, 64], kernels=[7, 5, 1, 3], activation="tanh"),
     "ones": stack(2, [5, 7], kernels=[1, 1, 1], activation="none"),
     "large kernels": stack(3, [8, 12], kernels=[5, 7, 9]),
+    "wider last kernel": stack(2, [16, 16], kernels=[3, 3, 5]),
     "alike": stack(3, [16, 16, 16, 32, 32, 32, 32], kernels=[3, 3, 3, 3, 3, 3, 1, 5]),
     "mixed": Description(
         2,
@@ -128,23 +129,28 @@ def test_levels_are_the_same_integers(name):
 
 
 @needs_amx
-def test_levels_are_the_same_where_they_hardly_fit_16_bits():
-    """As near to the bound as a whole factor brings it, and far beyond what a level has room for."""
-    description = Description(2, (Convolution(1, 16, 3, "relu"), Convolution(16, 4, 1)))
+@pytest.mark.parametrize("sign", [1, -1])
+def test_levels_are_the_same_where_they_hardly_fit_16_bits(sign):
+    """Sums that reach the bound, to either side, and the level for zero that adds to it most."""
+    description = Description(2, (Convolution(1, 16, 3, "none"), Convolution(16, 4, 1)))
     model = quantised_model(description)
     first, last = model.quantised
-    lr = np.where(lr_plane((21, 39)) > 127, 255, 0).astype(np.uint8)
-    larger = max(
-        factor
-        for factor in range(1, 2000)
-        if levels_fit_16_bits(
-            replace(
-                model, quantised=(replace(first, weight_scale=first.weight_scale * np.float32(factor)), last)
-            )
+
+    def scaled(factor):
+        """A model whose first layer's sums, all of one sign, are so many levels each."""
+        layer = replace(
+            first,
+            weight=np.abs(first.weight) * np.int8(sign),
+            bias=np.zeros_like(first.bias),
+            weight_scale=first.output_scale * np.float32(factor),
+            output_zero=np.full_like(first.output_zero, 255 if sign > 0 else 0),
         )
-    )
-    scale = first.weight_scale * np.float32(larger)
-    model = replace(model, quantised=(replace(first, weight_scale=scale), last))
+        return replace(model, quantised=(layer, last))
+
+    steps = [number / 2**10 for number in range(1, 2**12)]
+    model = scaled(max(factor for factor in steps if levels_fit_16_bits(scaled(factor))))
+    assert not levels_fit_16_bits(scaled(steps[-1]))
+    lr = np.where(lr_plane((21, 39)) > 20, 255, 0).astype(np.uint8)
     expected = hidden_levels(model, lr)
     layout = make_layout(description, short=True)
     code = compile_object(layout)
@@ -194,11 +200,13 @@ def test_black_and_white_agree():
 
 
 @needs_amx
-@pytest.mark.parametrize("name", ["default-x2", "default-x3", "default-x4", "espcn-t91-x3"])
+@pytest.mark.parametrize(
+    "name", ["default-x2", "default-x3", "default-x4", "espcn-t91-x3", "wider last kernel"]
+)
 @pytest.mark.parametrize("working_set", [1, 60_000, 10**9])
 def test_rectangles_equal_the_whole(monkeypatch, working_set, name):
     """So do pictures with a margin, and what is written into a larger one, where nothing else is touched."""
-    model = packaged.find(name)
+    model = quantised_model(NETWORKS[name]) if name in NETWORKS else packaged.find(name)
     scale = model.scale
     lr = lr_plane((61, 175))
     whole = by_matrices(model)(lr)

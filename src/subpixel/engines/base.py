@@ -85,7 +85,7 @@ def enlarged(span: slice, scale: int) -> slice:
 class Engine(ABC):
     """A model compiled for one device: call it on a small plane to get the large one.
 
-    Calls keep no state, so that several threads may share an engine.
+    Calls keep nothing of their planes, so that several threads may share an engine.
 
     Attributes:
         name: what the command line calls it.

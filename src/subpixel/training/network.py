@@ -181,7 +181,7 @@ class Network(Trainable):
             layer.bias.mul_(scale)
 
     def to_model(self, name: str, facts: Facts) -> Model:
-        """Copy the weights into a `Model`, with no slope of PReLU above 1: see `without_steep_slopes`."""
+        """Copy the weights into a `Model`, with no hidden slope above 1: see `without_steep_slopes`."""
         merged = self.merged()
         weights: dict[str, NDArray[np.float32]] = {}
         for index, (layer, activation) in enumerate(zip(self.convolutions, self.activations, strict=True)):

@@ -23,8 +23,15 @@ from subpixel.files import write_atomically
 FOLDER_VARIABLE = "SUBPIXEL_CACHE"
 """Environment variable that says where kernels are kept; "off" keeps none."""
 
-_SOURCES = ("algorithm.py", "schedule.py", "plan.py", "kernel.py", "../../quantisation.py")
-_MATRIX_SOURCES = ("layout.py", "program.py", "values.py", "assembler.py", "kernel.py")
+_SOURCES = (
+    "algorithm.py",
+    "schedule.py",
+    "plan.py",
+    "kernel.py",
+    "../machine_code.py",
+    "../../quantisation.py",
+)
+_MATRIX_SOURCES = ("layout.py", "program.py", "products.py", "values.py", "assembler.py", "kernel.py")
 _DIGEST_BYTES = 32
 
 log = logging.getLogger(__name__)

@@ -1,7 +1,8 @@
 """The engine: a picture cut into rectangles, each enlarged by one call of a kernel on one thread."""
 
 import threading
-from collections.abc import Generator, Iterator
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from itertools import pairwise
@@ -13,14 +14,14 @@ from numpy.typing import NDArray
 
 from subpixel.engines.base import Engine, enlarged_first, from_float, to_float
 from subpixel.engines.halide import cache
-from subpixel.engines.halide.helpers import Helpers
+from subpixel.engines.halide.helpers import Call, Helpers
 from subpixel.engines.halide.kernel import Kernel, compile_object, import_halide
 from subpixel.engines.halide.machine import host_machine
 from subpixel.engines.halide.pack import pack
 from subpixel.engines.halide.plan import SAMPLES, Plan, make_plan
 from subpixel.engines.matrices.kernel import MatrixKernel
 from subpixel.engines.matrices.kernel import compile_object as compile_matrices
-from subpixel.engines.matrices.layout import Layout, make_layout, suits
+from subpixel.engines.matrices.layout import CACHE_BYTES, Layout, make_layout, suits
 from subpixel.engines.matrices.pack import levels_fit_16_bits
 from subpixel.engines.matrices.pack import pack as pack_matrices
 from subpixel.errors import EngineError
@@ -113,39 +114,44 @@ class HalideEngine(Engine):
         place = result if _addressable(result) else np.empty_like(result, order="C")
         kernel = self._kernel(tensor.dtype.name)
         height, width = (side - 2 * margin_px for side in tensor.shape[1:])
-        todo = self._rectangles(height, width, self.threads, tensor.dtype.name)
-        lock = threading.Lock()
+        pieces = self._rectangles(height, width, self.threads, tensor.dtype.name)
+        todo = deque(pieces)
 
-        def work() -> None:
+        def work() -> int:
+            """Take pieces while there are any; how many it were."""
+            taken = 0
             while True:
-                with lock:
-                    rectangle = next(todo, None)
-                if rectangle is None:
-                    return
-                rows, columns = rectangle
-                began = perf_counter()
+                try:
+                    rows, columns = todo.popleft()
+                except IndexError:
+                    return taken
+                began, taken = perf_counter(), taken + 1
                 kernel(tensor, place, columns, rows, margin_px)
                 pixels = (rows.stop - rows.start) * (columns.stop - columns.start)
                 self._pace_s = (perf_counter() - began) / pixels
 
+        helpers: list[Call] = []
         with self._lock:
             self._calls += 1
             spare = self.threads - self._calls
-        helpers = self._helpers.submit(work, spare) if self._helpers else []
         try:
-            work()
-        finally:
+            if self._helpers:
+                helpers = self._helpers.submit(work, min(spare, len(pieces) - 1))
+            taken = work()
             done = perf_counter()
+        finally:
+            todo.clear()  # after a failure nobody begins another one
             with self._lock:
                 self._calls -= 1
-            with lock:
-                todo.close()  # after a failure nobody begins another one
-            for helper in helpers:
-                # One that has not begun is not needed: its thread may be busy with another picture, or be
-                # missing, in a process that was forked.
-                if not helper.withdraw():
-                    helper.result()
-                    self._learn(helper.done - done)
+            # One that has not begun is not needed: its thread may be busy with another picture.
+            begun = [helper for helper in helpers if not helper.withdraw()]
+            for helper in begun:
+                helper.wait()
+        for helper in begun:
+            helper.result()
+        one_strip = pieces[0][1] == pieces[-1][1]
+        if begun and one_strip and taken == 1 and len(pieces) == len(helpers) + 1:
+            self._learn(max(helper.done for helper in begun) - done)
         if place is not result:
             result[...] = place
 
@@ -154,9 +160,7 @@ class HalideEngine(Engine):
         late_s = min(max(late_s + AHEAD_S, -HEAD_START_S), HEAD_START_S)
         self._head_start_s = min(max(self._head_start_s + late_s / 8, 0), 4 * HEAD_START_S)
 
-    def _rectangles(
-        self, height: int, width: int, threads: int, samples: str
-    ) -> Generator[tuple[slice, slice]]:
+    def _rectangles(self, height: int, width: int, threads: int, samples: str) -> list[tuple[slice, slice]]:
         """Cut a picture into pieces, ``(rows, columns)``, for threads to take in turn.
 
         Columns are cut so that a kernel's rows stay in the second-level cache, into a number of strips at
@@ -168,15 +172,16 @@ class HalideEngine(Engine):
         more = 0
         if bands > 1 and strips == 1 and self._pace_s:
             more = min(int(self._head_start_s / (self._pace_s * width)), height // 4)
-        for columns in _cut(width, strips):
-            for rows in _cut(height, bands, more):
-                yield rows, columns
+        return [(rows, columns) for columns in _cut(width, strips) for rows in _cut(height, bands, more)]
 
     def _strip_count(self, width: int, samples: str) -> int:
         if (samples, width) not in self._strips:
             matrices = self._matrices_for(samples)
-            plan = matrices[0] if matrices else self._plan
-            least = -(-width * plan.bytes_per_column() // self._plan.machine.cache_bytes)
+            plan: Plan | Layout = matrices[0] if matrices else self._plan
+            cache_bytes = self._plan.machine.cache_bytes
+            if matrices:
+                cache_bytes = min(cache_bytes, CACHE_BYTES)
+            least = -(-width * plan.bytes_per_column() // cache_bytes)
             most = max(1, width // LEAST_COLUMNS)
             counts = range(min(least, most), min(2 * least, least + 8, most) + 1)
             best = min(counts, key=lambda count: plan.work(width, _cut(width, count)))

@@ -26,7 +26,7 @@ class Call:
         done: when it was done, by `time.perf_counter`.
     """
 
-    def __init__(self, work: Callable[[], None]) -> None:
+    def __init__(self, work: Callable[[], object]) -> None:
         """Nobody has begun yet."""
         self._work = work
         self._begun, self._running = threading.Lock(), threading.Lock()
@@ -49,10 +49,15 @@ class Call:
         """Whether nobody has begun, and nobody will."""
         return self._begun.acquire(blocking=False)
 
-    def result(self, timeout: float = -1) -> None:
-        """Wait until it is done, at most so many seconds; raise what it raised."""
+    def wait(self, timeout: float = -1) -> None:
+        """Return when it is done; `TimeoutError` when it is not after so many seconds."""
         if not self._running.acquire(timeout=timeout):
             raise TimeoutError
+        self._running.release()
+
+    def result(self, timeout: float = -1) -> None:
+        """The same, and raise what it raised."""
+        self.wait(timeout)
         if self._failure is not None:
             raise self._failure
 
@@ -61,31 +66,37 @@ class Helpers:
     """A number of threads, begun when they are first needed, which end with the object."""
 
     def __init__(self, count: int) -> None:
-        self._count, self._process = count, os.getpid()
+        self._count, self._process = count, 0
         self._threads: list[threading.Thread] = []
         self._calls: SimpleQueue[Call | None] = SimpleQueue()
+        self._beginning = threading.Lock()
 
-    def submit(self, work: Callable[[], None], count: int) -> list[Call]:
+    def submit(self, work: Callable[[], object], count: int) -> list[Call]:
         """Let so many threads, at most all, call ``work`` once each."""
         calls = [Call(work) for _ in range(min(count, self._count))]
-        if calls and self._process == os.getpid():  # after a fork the threads are the parent's
-            if not self._threads:
-                self._begin()
+        if calls:
+            if self._process != os.getpid():
+                with self._beginning:
+                    if self._process != os.getpid():
+                        self._begin()
             self._send_away()
             for call in calls:
                 self._calls.put(call)
         return calls
 
     def _begin(self) -> None:
+        """Start the threads: once, and once more in a process that was forked, where they are missing."""
         # Threads know the queue alone: they would keep the object alive. As daemons they do not keep the
-        # interpreter from ending while they wait, and while they work their caller waits.
+        # interpreter from ending while they wait; while they work their caller waits.
+        self._threads, self._calls = [], SimpleQueue()
+        weakref.finalize(self, self._calls.put, None).atexit = False
         for number in range(self._count):
             thread = threading.Thread(
                 target=_help, args=(self._calls,), name=f"subpixel_{number}", daemon=True
             )
             thread.start()
             self._threads.append(thread)
-        weakref.finalize(self, _dismiss, self._calls, self._count)
+        self._process = os.getpid()
 
     def _send_away(self) -> None:
         current = _current()
@@ -102,11 +113,7 @@ def _help(calls: "SimpleQueue[Call | None]") -> None:
     while (call := calls.get()) is not None:
         call.run()
         del call  # what it works on may go, while this thread waits
-
-
-def _dismiss(calls: "SimpleQueue[Call | None]", count: int) -> None:
-    for _ in range(count):
-        calls.put(None)
+    calls.put(None)  # for the others
 
 
 @cache

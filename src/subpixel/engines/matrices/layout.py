@@ -36,6 +36,9 @@ STACK = {1: 4, 3: 4, 5: 8, 7: 8}
 """By the first kernel's side: how many rows of the picture lie side by side in the first layer's input. At
 least 4, so that what is so many bytes for each of `Layout.columns` is whole cache lines."""
 
+CACHE_BYTES = 2 << 20
+"""The second-level cache of processors with AMX; what is kept of a picture's rows should fit."""
+
 MOST_CHANNELS = 128
 """Of a hidden layer; with more the code would become too long to be worth it."""
 

@@ -38,7 +38,8 @@ class Values:
         self._addend = load("addend", FLOATS, layer.channel_blocks)
         self._offset = [code.lanes(INT, [MAGIC_BITS] * SIDE)] * layer.channel_blocks
         if self._prelu:
-            self._offset = load("offset", INTS, layer.channel_blocks)
+            if not self._short:
+                self._offset = load("offset", INTS, layer.channel_blocks)
             self._negative_factor = load("negative_factor", FLOATS, layer.channel_blocks)
             self._negative_addend = load("negative_addend", FLOATS, layer.channel_blocks)
         if self._tanh:
@@ -93,7 +94,10 @@ class Values:
             out = code.at(out, row_bytes)
 
     def _level(self, sums: Value, place: int, block: int) -> Value:
-        """A vector of sums as whole numbers, not clipped yet: ints. `pack._constants` says how."""
+        """A vector of sums as whole numbers, not clipped yet: ints. `pack._constants` says how.
+
+        Of levels that are `Layer.short` only the lower 16 bits are right.
+        """
         code, build = self.code, self.code.build
         total = code.load(code.at(sums, place * LINE), FLOATS, LINE)
         value = code.fused(total, self._factor[block], self._addend[block])
