@@ -3,6 +3,7 @@
 import threading
 from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from importlib.util import find_spec
 from itertools import pairwise
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from subpixel.engines.base import Engine, enlarged_first, from_float, to_float
 from subpixel.engines.halide import cache
-from subpixel.engines.halide.helpers import Call, Helpers
+from subpixel.engines.halide.helpers import Helpers
 from subpixel.engines.halide.kernel import Kernel, compile_object, import_halide
 from subpixel.engines.halide.machine import host_machine
 from subpixel.engines.halide.pack import pack
@@ -117,41 +118,40 @@ class HalideEngine(Engine):
         pieces = self._rectangles(height, width, self.threads, tensor.dtype.name)
         todo = deque(pieces)
 
-        def work() -> int:
-            """Take pieces while there are any; how many it were."""
+        def work() -> tuple[int, float]:
+            """Take pieces while there are any; how many it were, and when there was none left."""
             taken = 0
             while True:
                 try:
                     rows, columns = todo.popleft()
                 except IndexError:
-                    return taken
+                    return taken, perf_counter()
                 began, taken = perf_counter(), taken + 1
                 kernel(tensor, place, columns, rows, margin_px)
                 pixels = (rows.stop - rows.start) * (columns.stop - columns.start)
                 self._pace_s = (perf_counter() - began) / pixels
 
-        helpers: list[Call] = []
+        helpers: list[Future[tuple[int, float]]] = []
         with self._lock:
             self._calls += 1
             spare = self.threads - self._calls
         try:
             if self._helpers:
                 helpers = self._helpers.submit(work, min(spare, len(pieces) - 1))
-            taken = work()
-            done = perf_counter()
+            taken, done = work()
         finally:
             todo.clear()  # after a failure nobody begins another one
             with self._lock:
                 self._calls -= 1
-            # One that has not begun is not needed: its thread may be busy with another picture.
-            begun = [helper for helper in helpers if not helper.withdraw()]
+            # One that has not begun is not needed: its thread may be busy with another picture, or be
+            # missing, in a process that was forked.
+            begun = [helper for helper in helpers if not helper.cancel()]
             for helper in begun:
-                helper.wait()
-        for helper in begun:
-            helper.result()
+                helper.exception()  # waits; it is raised below, if nothing else is
+        late_s = [helper.result()[1] - done for helper in begun]
         one_strip = pieces[0][1] == pieces[-1][1]
-        if begun and one_strip and taken == 1 and len(pieces) == len(helpers) + 1:
-            self._learn(max(helper.done for helper in begun) - done)
+        if late_s and one_strip and taken == 1 and len(pieces) == len(helpers) + 1:
+            self._learn(max(late_s))
         if place is not result:
             result[...] = place
 
