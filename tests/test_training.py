@@ -878,7 +878,7 @@ def test_pictures_that_are_halved_below_a_quality(tmp_path: Path) -> None:
 
 
 def test_compressed_copies_stand_beside_the_pictures_and_have_their_targets(tmp_path: Path) -> None:
-    for name in ("one", "two"):
+    for name in ("first", "second"):
         Image.fromarray(picture_of(95, 120)).save(tmp_path / f"{name}.png")
     paths = sorted(tmp_path.glob("*.png"))
     pairs = load_pairs(paths, 3, Degradation(), compressed_copies=6)

@@ -16,6 +16,10 @@ QUALITIES = range(30, 91)
 RATE_FACTORS = range(18, 33)
 """Of x264: its CRF."""
 
+FILM_SHARE = 2 / 3
+"""Of the compressed small pictures; the others are JPEGs. Films need the larger share: there is less to mend in
+them, and they are what such a network is used for most."""
+
 FRAMES = 4
 """Of a film."""
 
@@ -65,12 +69,12 @@ def through_h264(planes: list[Plane], crf: int) -> list[Plane]:
 
 
 def compressed(small_at: Callable[[int, int], Plane], rng: np.random.Generator) -> Plane:
-    """A small picture after JPEG or H.264, as likely the one as the other, of a quality drawn at random.
+    """A small picture after H.264, or, one in three, JPEG, of a quality drawn at random.
 
     ``small_at(y, x)`` makes it from the large one as a camera sees it that is so many HR pixels further down
     and to the right.
     """
-    if rng.integers(2):
+    if rng.random() >= FILM_SHARE:
         return through_jpeg(small_at(0, 0), int(rng.choice(QUALITIES)))
     wanted, moves = int(rng.integers(FRAMES)), rng.integers(-STEP_PX, STEP_PX + 1, 2)
     planes = [small_at(*((number - wanted) * moves)) for number in range(FRAMES)]
