@@ -1,7 +1,7 @@
 """Networks by AMX against the oracle: to the integer between layers, at awkward sizes, on odd networks."""
 
 from dataclasses import replace
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -12,8 +12,9 @@ from subpixel.engines.halide import engine as engine_module
 from subpixel.engines.halide.kernel import Kernel
 from subpixel.engines.halide.machine import host_kind, machine
 from subpixel.engines.machine_code import target_machine
+from subpixel.engines.matrices import kernel as kernel_module
 from subpixel.engines.matrices.kernel import CPU, MatrixKernel, compile_object
-from subpixel.engines.matrices.layout import LINE, SIDE, make_layout, suits
+from subpixel.engines.matrices.layout import LINE, SIDE, aligned, make_layout, suits
 from subpixel.engines.matrices.pack import MOST_SUM, levels_fit_16_bits, pack
 from subpixel.engines.matrices.program import Program
 from subpixel.engines.numpy_engine import NumpyEngine, integer_outputs
@@ -26,7 +27,7 @@ needs_amx = pytest.mark.skipif(
     not halide_runs() or host_kind() != "amx", reason="this processor has no AMX, or the system keeps it"
 )
 
-SIDES = (1, 2, 7, 15, 16, 17, 33, 97)
+SIDES = (1, 2, 7, 12, 15, 16, 17, 33, 97)
 
 NETWORKS = {
     "espcn": espcn(3),
@@ -227,6 +228,32 @@ def test_rectangles_equal_the_whole(monkeypatch, working_set, name):
     inner = by_matrices(model)(lr, margin_px=halo)
     edge = scale * halo
     np.testing.assert_array_equal(inner, whole[edge:-edge, edge:-edge])
+
+
+@needs_amx
+@pytest.mark.parametrize("name", ["default-x3", "espcn-t91-x2", "odd kernels"])
+def test_all_rows_of_low_pictures_equal_the_whole(monkeypatch, name):
+    """Wherever they begin and end among the pairs of rows, whatever was in working memory."""
+
+    def filled(size):
+        memory = aligned(size)
+        memory[:] = 255
+        return memory
+
+    model = quantised_model(NETWORKS[name]) if name in NETWORKS else packaged.find(name)
+    engine, oracle, scale = by_matrices(model), NumpyEngine(model, precision="int8"), model.scale
+    monkeypatch.setattr(kernel_module, "aligned", filled)
+    for height in range(1, 10):
+        lr = lr_plane((height, 33))
+        whole = engine(lr)
+        assert_within_a_level(whole, oracle(lr))
+        for top, bottom in combinations(range(height + 1), 2):
+            hr = np.full((1, height * scale, 33 * scale), 7, np.uint8)
+            engine._kernel("uint8")(lr[None], hr, slice(0, 33), slice(top, bottom))
+            rows = slice(top * scale, bottom * scale)
+            np.testing.assert_array_equal(hr[0, rows], whole[rows])
+            hr[0, rows] = 7
+            assert (hr == 7).all()
 
 
 def test_its_code_has_the_product():

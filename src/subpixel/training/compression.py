@@ -17,8 +17,8 @@ RATE_FACTORS = range(18, 33)
 """Of x264: its CRF."""
 
 FILM_SHARE = 2 / 3
-"""Of the compressed small pictures; the others are JPEGs. Films need the larger share: there is less to mend in
-them, and they are what such a network is used for most."""
+"""Of the compressed small pictures; the others are JPEGs. Films need the larger share: there is less to mend
+in them, and they are what such a network is used for most."""
 
 FRAMES = 4
 """Of a film."""
