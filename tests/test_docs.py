@@ -336,7 +336,7 @@ def test_single_experiments_are_the_measured_ones() -> None:
     }
     default_share, fast_share = (f"{min(of)} to {max(of)}" for of in shares.values())
     assert f"`default` takes {default_share} of ESPCN's time, `fast` {fast_share}" in models
-    head_start, fetched, short, strips, everything, copied, own_threads = changed.values()
+    head_start, fetched, short, strips, everything, copied, own_threads, turns = changed.values()
     gains = [1 - after / earlier for earlier, after in head_start.values()]
     assert f"takes {100 * min(gains):.0f} to {max(gains):.0%} less" in engine
     assert f"`fast-x3` {head_start['fast'][1]:.2f} ms instead of {head_start['fast'][0]:.2f}" in engine
@@ -349,6 +349,14 @@ def test_single_experiments_are_the_measured_ones() -> None:
     assert all(after < 0.97 * earlier for earlier, after in strips.values())
     gains = [1 - after / earlier for earlier, after in own_threads.values()]
     assert f"up to {max(gains):.0%} less for 640x360" in engine
+    *others, best = turns.values()
+    for size, words in (
+        ("320x180", "less for 320x180 by ESPCN"),
+        ("640x360", "for 640x360, none for 854x480"),
+    ):
+        gains = [1 - of[size][1] / of[size][0] for of in others]
+        assert f"{100 * min(gains):.0f} to {max(gains):.0%} {words}" in engine
+    assert f"`best` up to {max(after / earlier for earlier, after in best.values()) - 1:.0%} more" in engine
     with_copies, without = copied["fast"]
     assert 0.2 < 1 - without / with_copies < 0.3 and "took a quarter of the time of `fast-x4`" in engine
     gains = {name: [1 - after / earlier for earlier, after in of.values()] for name, of in everything.items()}
