@@ -260,6 +260,19 @@ def test_single_runs_of_training_are_the_measured_ones() -> None:
         best, usual = paces[:count], paces[count:]
         assert f"{min(best):.1f} to {max(best):.1f} ms a step for the {words} `best`" in training
         assert f"{min(usual):.1f} to {max(usual):.1f} for the {words} `default`" in training
+    alone = stored["default-x3 trained on for CRF 18 alone, in fp32, dB over default on 14 clips"]
+    assert f"12 000 steps, the same network gains {alone['CRF 18']} dB at x3" in models
+    first = stored["default-compressed after its first stage, in int8, dB over default on 14 clips"]
+    lost = {scale: -gains["clean"] for scale, gains in first.items()}
+    assert f"clean clips lost {lost['x2']:.2f} dB at x2 and {lost['x3']:.2f} at x3" in models
+    mixed = stored["default-compressed-x2, and nine parts of it with one of default-x2, in fp32"]
+    on_clips, on_pictures = mixed.values()
+    before, after = on_clips["clean"]
+    assert f"clean clips would lose {-after:.2f} dB instead of {-before:.2f}" in models
+    before, after = on_clips["CRF 18"]
+    assert f"gain {after:.2f} behind CRF 18 instead of {before:.2f}" in models
+    clean, compressed = (before - after for before, after in on_pictures.values())
+    assert f"40 pictures would lose {clean:.2f} dB clean and {compressed:.2f} compressed" in models
     seconds = stored["second stages for the mean of PSNR, seconds"].values()
     assert f"took {round(min(seconds) / 60)} to {round(max(seconds) / 60)} minutes of one core" in models
     attempts = (
