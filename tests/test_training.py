@@ -646,6 +646,19 @@ def test_a_second_stage_starts_from_a_model(small: TrainingConfig, pictures: Pat
     other = replace(second, network=replace(start, activation="relu"))
     with pytest.raises(ConfigError, match=r"first\.safetensors is another network"):
         Run(other, pictures, tmp_path / "other", CPU)
+    mixing = replace(start, mixed_with=start.start, mixed_share=0.25)
+    mixed = Run(replace(second, network=mixing), pictures, tmp_path / "mixed", CPU)
+    mixed.average.load_state_dict(run.average.state_dict())
+    for name, array in mixed.model(Facts()).weights.items():
+        own, others = run.model(Facts()).weights[name], first.model(Facts()).weights[name]
+        assert np.abs(own - others).max() > 1e-4
+        np.testing.assert_allclose(array, 0.75 * own + 0.25 * others, atol=1e-6)
+    unlike = replace(second, network=replace(mixing, activation="relu", start=""))
+    with pytest.raises(ConfigError, match=r"mixed_with: .*first\.safetensors is another network"):
+        Run(unlike, pictures, tmp_path / "unlike", CPU)
+    for wrong in ({"mixed_share": 0.0}, {"mixed_with": ""}, {"mixed_share": 1.0}, {"kind": "tnrd"}):
+        with pytest.raises(ConfigError, match="mixed"):
+            replace(second, network=replace(mixing, **wrong))
 
 
 def test_soap_beats_plain_steps_on_a_badly_conditioned_problem() -> None:

@@ -48,6 +48,12 @@ class NetworkConfig:
     start: str = ""
     """A model file to start from instead, as an earlier run left it: of the same network, for a second stage,
     or of the same network at another scale, whose last layer is then solved by least squares."""
+    mixed_with: str = ""
+    """A model file of the same network that this one descends from. What comes out is, weight by weight, so
+    much of it and for the rest what was trained: it keeps more of what the other is good at (Wortsman et al.,
+    arXiv 2109.01903)."""
+    mixed_share: float = 0.0
+    """Of the model in ``mixed_with``."""
 
 
 @dataclass(frozen=True)
@@ -235,6 +241,14 @@ class TrainingConfig:
             raise ConfigError('network.widths goes with network.kind = "stack", which needs it')
         if self.network.kernels and len(self.network.kernels) != len(self.network.widths) + 1:
             raise ConfigError("network.kernels needs one side more than network.widths: the last layer's")
+        if not 0 <= self.network.mixed_share < 1:
+            raise ConfigError(
+                f"network.mixed_share must be at least 0 and below 1, not {self.network.mixed_share}"
+            )
+        if bool(self.network.mixed_with) != (self.network.mixed_share > 0):
+            raise ConfigError("network.mixed_with and network.mixed_share go together")
+        if self.network.mixed_with and self.network.kind in ("tnrd", "espcn-deconvolution"):
+            raise ConfigError(f'network.kind = "{self.network.kind}" can\'t be mixed with another model')
         random_and_padded = self.patches.sampling == "random" and self.patches.border == "pad"
         if self.network.kind == "tnrd" and not (random_and_padded and not self.network.start):
             raise ConfigError('network.kind = "tnrd" goes with random, padded patches, and starts anew')

@@ -113,6 +113,7 @@ class Run:
             self.network = self._make_network(describe(config.network), generator)
         self.validation = self._load_validation()
         self.average = self.network.without_expansion()
+        self._mixed_with = self._other_network()
         if compiled and config.precision.passes != "bf16":
             raise ConfigError('--compile fuses passes in bf16: it needs precision.passes = "bf16"')
         self.compiled = compiled
@@ -350,8 +351,28 @@ class Run:
         return sum(values) / len(values)
 
     def model(self, facts: Facts) -> Model | TnrdModel:
-        """The model as it stands: the averaged weights."""
-        return self.average.to_model(self.config.name, facts)
+        """The model as it stands: the averaged weights, mixed with another model's if it should be."""
+        if self._mixed_with is None:
+            return self.average.to_model(self.config.name, facts)
+        mixed = self.average.without_expansion()
+        with torch.no_grad():
+            for weight, other in zip(mixed.parameters(), self._mixed_with.parameters(), strict=True):
+                weight.lerp_(other, self.config.network.mixed_share)
+        return mixed.to_model(self.config.name, facts)
+
+    def _other_network(self) -> Network | None:
+        """The network that the result is to be mixed with."""
+        if not self.config.network.mixed_with:
+            return None
+        model = load_model(self.config.network.mixed_with)
+        if model.description != describe(self.config.network):
+            raise ConfigError(
+                f"network.mixed_with: {self.config.network.mixed_with} is another network than the "
+                "configuration describes"
+            )
+        other = Network(model.description).to(self.device)
+        other.load_model(model)
+        return other
 
 
 def follow(network: Trainable, average: Trainable, decay: Tensor) -> None:
