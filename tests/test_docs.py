@@ -268,11 +268,11 @@ def test_single_runs_of_training_are_the_measured_ones() -> None:
     mixed = stored["default-compressed-x2, and nine parts of it with one of default-x2, in fp32"]
     on_clips, on_pictures = mixed.values()
     before, after = on_clips["clean"]
-    assert f"clean clips would lose {-after:.2f} dB instead of {-before:.2f}" in models
+    assert f"clean clips then lose {-after:.2f} dB instead of {-before:.2f}" in models
     before, after = on_clips["CRF 18"]
     assert f"gain {after:.2f} behind CRF 18 instead of {before:.2f}" in models
     clean, compressed = (before - after for before, after in on_pictures.values())
-    assert f"40 pictures would lose {clean:.2f} dB clean and {compressed:.2f} compressed" in models
+    assert f"40 pictures lose {clean:.2f} dB clean and {compressed:.2f} compressed" in models
     seconds = stored["second stages for the mean of PSNR, seconds"].values()
     assert f"took {round(min(seconds) / 60)} to {round(max(seconds) / 60)} minutes of one core" in models
     attempts = (
