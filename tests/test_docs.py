@@ -265,7 +265,7 @@ def test_single_runs_of_training_are_the_measured_ones() -> None:
     first = stored["default-compressed after its first stage, in int8, dB over default on 14 clips"]
     lost = {scale: -gains["clean"] for scale, gains in first.items()}
     assert f"clean clips lost {lost['x2']:.2f} dB at x2 and {lost['x3']:.2f} at x3" in models
-    mixed = stored["default-compressed-x2, and nine parts of it with one of default-x2, in fp32"]
+    mixed = stored["default-compressed-x2, and 19 parts of it with one of default-x2, in fp32"]
     on_clips, on_pictures = mixed.values()
     before, after = on_clips["clean"]
     assert f"clean clips then lose {-after:.2f} dB instead of {-before:.2f}" in models
