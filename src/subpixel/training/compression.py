@@ -69,7 +69,7 @@ def through_h264(planes: list[Plane], crf: int) -> list[Plane]:
 
 
 def compressed(small_at: Callable[[int, int], Plane], rng: np.random.Generator) -> Plane:
-    """A small picture after H.264, or, one in three, JPEG, of a quality drawn at random.
+    """A small picture after H.264 (see `FILM_SHARE`) or JPEG, of a quality drawn at random.
 
     ``small_at(y, x)`` makes it from the large one as a camera sees it that is so many HR pixels further down
     and to the right.

@@ -104,6 +104,7 @@ class Run:
         self.config, self.datasets, self.folder, self.device = config, datasets, folder, device
         # What SOAP remembers of a unit that relu has silenced decays into numbers that a CPU is slow at.
         torch.set_flush_denormal(True)
+        self._mixed_with = self._other_network()
         generator = torch.Generator().manual_seed(config.seed)
         self.network: Trainable
         if config.network.kind == "tnrd":
@@ -113,7 +114,6 @@ class Run:
             self.network = self._make_network(describe(config.network), generator)
         self.validation = self._load_validation()
         self.average = self.network.without_expansion()
-        self._mixed_with = self._other_network()
         if compiled and config.precision.passes != "bf16":
             raise ConfigError('--compile fuses passes in bf16: it needs precision.passes = "bf16"')
         self.compiled = compiled
@@ -355,9 +355,9 @@ class Run:
         if self._mixed_with is None:
             return self.average.to_model(self.config.name, facts)
         mixed = self.average.without_expansion()
+        own_share = torch.tensor(1 - self.config.network.mixed_share, device=self.device)
         with torch.no_grad():
-            for weight, other in zip(mixed.parameters(), self._mixed_with.parameters(), strict=True):
-                weight.lerp_(other, self.config.network.mixed_share)
+            follow(self._mixed_with, mixed, own_share)
         return mixed.to_model(self.config.name, facts)
 
     def _other_network(self) -> Network | None:
