@@ -1,9 +1,15 @@
-"""Compiled functions as object files: loaded by LLVM, by way of llvmlite, without a linker."""
+"""Compiled functions: loaded from object files by LLVM, by way of llvmlite, without a linker; and called."""
 
+import ctypes
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from subpixel.errors import EngineError
+
+MOST_WORDS = 13
+"""That a compiled function is given."""
+
+_FAILURES = {1: "out of memory", 2: "a buffer does not fit"}
 
 
 class MachineCode:
@@ -31,13 +37,40 @@ class MachineCode:
             raise EngineError("a compiled network cannot be loaded (it has no function)")
 
 
-def target_machine(cpu: str = "", features: str = "") -> Any:
+class Call(NamedTuple):
+    """A call of a compiled function, prepared: any thread may make it, once."""
+
+    address: int
+    """Of the function, which returns an int: 0 if all is well."""
+    words: tuple[int, ...]
+    """Whole numbers and addresses, at most `MOST_WORDS`. The calling conventions of x86-64 give each 64 bits,
+    and let a function be given more than it has parameters for."""
+    lent: tuple[Any, ...] = ()
+    """What the addresses lead to, to be kept until the call is made."""
+
+    def __call__(self) -> None:
+        """Make it on this thread; raises `EngineError` where the function fails."""
+        words = self.words + (0,) * (MOST_WORDS - len(self.words))
+        check(_PROTOTYPE(self.address)(*words))
+
+
+_PROTOTYPE = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_int64] * MOST_WORDS)
+
+
+def check(code: int) -> None:
+    """Raise `EngineError` for what a compiled function returned, unless it was 0."""
+    if code:
+        raise EngineError(f"the compiled network failed: {_FAILURES.get(code, f'code {code}')}")
+
+
+def target_machine(cpu: str = "", features: str = "", *, optimised: bool = True) -> Any:
     """LLVM's compiler for a processor; of any that there is, unless said otherwise."""
     from llvmlite import binding
 
     _initialise()
     target = binding.Target.from_default_triple()
-    return target.create_target_machine(cpu=cpu, features=features, opt=3, codemodel="jitdefault", jit=True)
+    opt = 3 if optimised else 0
+    return target.create_target_machine(cpu=cpu, features=features, opt=opt, codemodel="jitdefault", jit=True)
 
 
 @cache

@@ -1,13 +1,10 @@
 """The engine: a picture cut into rectangles, each enlarged by one call of a kernel on one thread."""
 
 import threading
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future
 from dataclasses import replace
 from importlib.util import find_spec
 from itertools import pairwise
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -15,7 +12,7 @@ from numpy.typing import NDArray
 
 from subpixel.engines.base import Engine, enlarged_first, from_float, to_float
 from subpixel.engines.halide import cache
-from subpixel.engines.halide.helpers import Helpers
+from subpixel.engines.halide.helpers import Span, helpers
 from subpixel.engines.halide.kernel import Kernel, compile_object, import_halide
 from subpixel.engines.halide.machine import host_machine
 from subpixel.engines.halide.pack import pack
@@ -37,11 +34,14 @@ BY_MATRICES = {False: "uint8 by matrices", True: "uint8 by matrices, levels of 1
 LEAST_ROWS, LEAST_COLUMNS = 24, 64
 """Lower bands, and narrower strips, spend too much time on what they share with their neighbours."""
 
-HEAD_START_S = 1e-4
-"""How much longer the caller's band should take than a helper's, which begins later: at first."""
+HEAD_START_S, MOST_HEAD_START_S = 3e-5, 4e-4
+"""How much longer the caller's band should take than a helper's, which begins later: at first, and ever."""
 
-AHEAD_S = 2e-5
-"""How much earlier than the caller helpers should be done, so that it need not go to sleep for them."""
+LATE_S = 2e-5
+"""Helpers that were late or early by more than this had something else to do: it counts as so much."""
+
+PIECES_A_THREAD = 4
+"""So many are prepared at once, each with working memory of its own."""
 
 
 class HalideEngine(Engine):
@@ -78,9 +78,9 @@ class HalideEngine(Engine):
         self._lock = threading.Lock()
         self._pace_s, self._head_start_s = 0.0, HEAD_START_S
         """What a pixel took last, on one thread; and the head start that has turned out to be right."""
-        self._calls = 0
-        """How many are in progress: who calls from several threads has them do what helpers would."""
-        self._helpers = Helpers(threads - 1) if threads > 1 else None
+        self._callers = 0
+        """At the moment: who calls from several threads has them do what helpers would."""
+        self._helpers = helpers(threads - 1)
         if not any(cache.holds(self._plan, samples) for samples in (*SAMPLES, *BY_MATRICES.values())):
             import_halide()  # better now, when another engine can still be chosen, than at the first picture
 
@@ -116,49 +116,31 @@ class HalideEngine(Engine):
         kernel = self._kernel(tensor.dtype.name)
         height, width = (side - 2 * margin_px for side in tensor.shape[1:])
         pieces = self._rectangles(height, width, self.threads, tensor.dtype.name)
-        todo = deque(pieces)
-
-        def work() -> tuple[int, float]:
-            """Take pieces while there are any; how many it were, and when there was none left."""
-            taken = 0
-            while True:
-                try:
-                    rows, columns = todo.popleft()
-                except IndexError:
-                    return taken, perf_counter()
-                began, taken = perf_counter(), taken + 1
-                kernel(tensor, place, columns, rows, margin_px)
-                pixels = (rows.stop - rows.start) * (columns.stop - columns.start)
-                self._pace_s = (perf_counter() - began) / pixels
-
-        helpers: list[Future[tuple[int, float]]] = []
         with self._lock:
-            self._calls += 1
-            spare = self.threads - self._calls
+            self._callers += 1
+            spare = self.threads - self._callers
+        spans: list[Span] = []
         try:
-            if self._helpers:
-                helpers = self._helpers.submit(work, min(spare, len(pieces) - 1))
-            taken, done = work()
+            at_once = PIECES_A_THREAD * self.threads
+            for start in range(0, len(pieces), at_once):
+                calls = kernel.calls(tensor, place, pieces[start : start + at_once], margin_px)
+                spans += self._helpers.make(calls, spare)
         finally:
-            todo.clear()  # after a failure nobody begins another one
             with self._lock:
-                self._calls -= 1
-            # One that has not begun is not needed: its thread may be busy with another picture, or be
-            # missing, in a process that was forked.
-            begun = [helper for helper in helpers if not helper.cancel()]
-            for helper in begun:
-                helper.exception()  # waits; it is raised below, if nothing else is
-        late_s = [helper.result()[1] - done for helper in begun]
-        one_strip = pieces[0][1] == pieces[-1][1]
-        if late_s and one_strip and taken == 1 and len(pieces) == len(helpers) + 1:
-            self._learn(max(late_s))
+                self._callers -= 1
+        self._learn(pieces, spans)
         if place is not result:
             result[...] = place
 
-    def _learn(self, late_s: float) -> None:
-        """Change the head start by some of what a helper was late; others may have kept it from working."""
-        late_s = min(max(late_s + AHEAD_S, -HEAD_START_S), HEAD_START_S)
-        self._head_start_s = min(max(self._head_start_s + late_s / 8, 0), 4 * HEAD_START_S)
+    def _learn(self, pieces: list[tuple[slice, slice]], spans: list[Span]) -> None:
+        """Change the head start by some of what helpers were late."""
+        (rows, columns), (began_s, ended_s) = pieces[0], spans[0]
+        self._pace_s = (ended_s - began_s) / ((rows.stop - rows.start) * (columns.stop - columns.start))
+        together = max(span.began_s for span in spans) < min(span.ended_s for span in spans)
+        if together and len(pieces) > 1 and columns == pieces[-1][1]:
+            late_s = max(span.ended_s for span in spans[1:]) - ended_s
+            late_s = min(max(late_s, -LATE_S), LATE_S)
+            self._head_start_s = min(max(self._head_start_s + late_s / 8, 0), MOST_HEAD_START_S)
 
     def _rectangles(self, height: int, width: int, threads: int, samples: str) -> list[tuple[slice, slice]]:
         """Cut a picture into pieces, ``(rows, columns)``, for threads to take in turn.
@@ -219,12 +201,10 @@ def _by_matrices(model: Model, plan: Plan) -> tuple[Layout, NDArray[np.uint8]] |
 
 def _addressable(tensor: NDArray[Any]) -> bool:
     """Whether a kernel can use an array where it lies: a row's samples side by side, indices of 32 bits."""
-    steps = [stride // tensor.itemsize for stride in tensor.strides]
-    return (
-        steps[2] == 1
-        and all(stride % tensor.itemsize == 0 for stride in tensor.strides)
-        and all(abs(step) * length <= MOST_SAMPLES for step, length in zip(steps, tensor.shape, strict=True))
-    )
+    for stride, length in zip(tensor.strides, tensor.shape, strict=True):
+        if stride % tensor.itemsize or abs(stride) // tensor.itemsize * length > MOST_SAMPLES:
+            return False
+    return tensor.strides[2] == tensor.itemsize
 
 
 def _cut(length: int, count: int, more: int = 0) -> Iterator[slice]:

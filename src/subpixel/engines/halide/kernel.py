@@ -8,6 +8,7 @@ call it at once.
 import ctypes
 import sys
 import tempfile
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from subpixel.engines.halide.pack import Parameters
 from subpixel.engines.halide.plan import Plan
-from subpixel.engines.machine_code import MachineCode
+from subpixel.engines.machine_code import Call, MachineCode
 from subpixel.errors import EngineError
 
 FUNCTION = "enlarge"
@@ -67,9 +68,6 @@ class Kernel:
         """Load what `compile_object` gave; raises `EngineError` where LLVM refuses it."""
         self._code = MachineCode(code, FUNCTION, _support())
         self._parameters = (parameters.weights, parameters.offsets, parameters.factors)
-        buffers, whole = [ctypes.POINTER(_Buffer)] * 4, [ctypes.c_int32] * 2
-        signature = ctypes.CFUNCTYPE(ctypes.c_int, *buffers, *whole, ctypes.POINTER(_Buffer))
-        self._call = signature(self._code.address)
 
     def __call__(
         self,
@@ -91,18 +89,26 @@ class Kernel:
         Raises:
             EngineError: the kernel reports a failure; out of memory is the only one to be expected.
         """
+        for call in self.calls(lr, hr, [(rows, columns)], margin_px):
+            call()
+
+    def calls(
+        self, lr: NDArray[Any], hr: NDArray[Any], pieces: Sequence[tuple[slice, slice]], margin_px: int = 0
+    ) -> list[Call]:
+        """The same for rectangles, ``(rows, columns)``, to be made by any threads."""
+        result = []
         scale = hr.shape[2] // (lr.shape[2] - 2 * margin_px)
-        target = hr[:, rows.start * scale : rows.stop * scale, columns.start * scale : columns.stop * scale]
-        output = _buffer(target)
-        left, right = columns.start + margin_px, columns.stop + margin_px
-        output.dim[0].min, output.dim[1].min = left * scale, (rows.start + margin_px) * scale
         inputs = [_buffer(array) for array in (lr, *self._parameters)]
-        code = self._call(*(ctypes.byref(buffer) for buffer in inputs), left, right, ctypes.byref(output))
-        if code:
-            raise EngineError(f"the compiled network failed: {_FAILURES.get(code, f'code {code}')}")
-
-
-_FAILURES = {1: "out of memory", 2: "a buffer does not fit"}
+        for rows, columns in pieces:
+            output = _buffer(
+                hr[:, rows.start * scale : rows.stop * scale, columns.start * scale : columns.stop * scale]
+            )
+            left, right = columns.start + margin_px, columns.stop + margin_px
+            output.dim[0].min, output.dim[1].min = left * scale, (rows.start + margin_px) * scale
+            places = [ctypes.addressof(buffer) for buffer in inputs]
+            words = (*places, left, right, ctypes.addressof(output))
+            result.append(Call(self._code.address, words, (lr, hr, inputs, output, self)))
+        return result
 
 
 class _Dimension(ctypes.Structure):

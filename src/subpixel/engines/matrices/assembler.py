@@ -30,13 +30,17 @@ class Assembler:
     """Emits instructions into one function. Pointers are to bytes, sizes and places are LONG."""
 
     def __init__(self, name: str, parameters: dict[str, Value]) -> None:
-        """Begin the module and its function, which returns nothing."""
+        """Begin the module and its function, which returns an int."""
         self.module = ir.Module()
         self.module.triple = binding.get_default_triple()
         self._intrinsics: dict[str, Value] = {}
-        function = ir.Function(self.module, ir.FunctionType(NOTHING, list(parameters.values())), name)
+        function = ir.Function(self.module, ir.FunctionType(INT, list(parameters.values())), name)
         self.given = dict(zip(parameters, function.args, strict=True))
         self.build = ir.IRBuilder(function.append_basic_block())
+
+    def succeed(self) -> None:
+        """Return 0."""
+        self.build.ret(ir.Constant(INT, 0))
 
     def call(self, name: str, result: Value, *arguments: Value) -> Value:
         """Call an intrinsic of LLVM."""

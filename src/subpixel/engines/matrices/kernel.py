@@ -1,13 +1,13 @@
 """A layout as machine code, and what calls it."""
 
-import ctypes
-from collections.abc import Callable
+from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from subpixel.engines.machine_code import MachineCode, target_machine
+from subpixel.engines.machine_code import Call, MachineCode, target_machine
 from subpixel.engines.matrices.layout import Layout, aligned
 from subpixel.errors import EngineError
 
@@ -35,10 +35,7 @@ class MatrixKernel:
         """Load what `compile_object` gave; ``parameters`` as `pack` lays them out."""
         self._code = MachineCode(code, FUNCTION)
         self._layout, self._parameters = layout, parameters
-        pointer, number = ctypes.c_void_p, ctypes.c_int64
-        self._call: Callable[..., None] = ctypes.CFUNCTYPE(
-            None, pointer, *[number] * 3, *[pointer] * 2, number, pointer, *[number] * 5
-        )(self._code.address)
+        self._sizes = cache(lambda result_px: (layout.working_bytes(result_px), layout.columns(result_px)))
 
     def __call__(
         self, lr: NDArray[Any], hr: NDArray[Any], columns: slice, rows: slice, margin_px: int = 0
@@ -48,29 +45,42 @@ class MatrixKernel:
         Raises:
             EngineError: out of memory.
         """
+        for call in self.calls(lr, hr, [(rows, columns)], margin_px):
+            call()
+
+    def calls(
+        self, lr: NDArray[Any], hr: NDArray[Any], pieces: Sequence[tuple[slice, slice]], margin_px: int = 0
+    ) -> list[Call]:
+        """The same for rectangles, ``(rows, columns)``, each with working memory of its own."""
         scale = self._layout.description.scale
-        result_px = columns.stop - columns.start
+        sizes = [self._sizes(columns.stop - columns.start) for _, columns in pieces]
         try:
-            working = aligned(self._layout.working_bytes(result_px))
+            # In one piece: freed one by one, they would be given back to the system, and asked for again.
+            working = aligned(sum(size for size, _ in sizes))
         except MemoryError as error:
             raise EngineError("the compiled network failed: out of memory") from error
         _, height, width = lr.shape
-        target = hr[0, rows.start * scale :, columns.start * scale :]
-        left, right, top, bottom = (
-            side + margin_px for side in (columns.start, columns.stop, rows.start, rows.stop)
+        lr_at, hr_at, parameters_at, working_at = (
+            array.ctypes.data for array in (lr, hr, self._parameters, working)
         )
-        self._call(
-            lr.ctypes.data,
-            lr.strides[1],
-            width,
-            height,
-            self._parameters.ctypes.data,
-            working.ctypes.data,
-            self._layout.columns(result_px),
-            target.ctypes.data,
-            hr.strides[1],
-            left,
-            right,
-            top,
-            bottom,
-        )
+        lr_step, hr_step = lr.strides[1], hr.strides[1]
+        result = []
+        for (rows, columns), (working_bytes, working_columns) in zip(pieces, sizes, strict=True):
+            words = (
+                lr_at,
+                lr_step,
+                width,
+                height,
+                parameters_at,
+                working_at,
+                working_columns,
+                hr_at + rows.start * scale * hr_step + columns.start * scale,
+                hr_step,
+                columns.start + margin_px,
+                columns.stop + margin_px,
+                rows.start + margin_px,
+                rows.stop + margin_px,
+            )
+            result.append(Call(self._code.address, words, (lr, hr, working, self)))
+            working_at += working_bytes
+        return result

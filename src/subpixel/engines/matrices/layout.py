@@ -248,9 +248,10 @@ class Layout:
         return (needed + 31) // 32 * 32 + 16
 
     def working_bytes(self, width: int) -> int:
-        """Of working memory: columns, edges, and sums."""
+        """Of working memory, in whole lines: columns, edges, and sums."""
         sums = 5 * max(layer.sums_bytes for layer in self.layers)
-        return self.columns(width) * self.bytes_per_column() + self.edge_bytes + sums
+        size = self.columns(width) * self.bytes_per_column() + self.edge_bytes + sums
+        return -(-size // LINE) * LINE
 
 
 def make_layout(description: Description, *, short: bool = False) -> Layout:

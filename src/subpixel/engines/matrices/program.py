@@ -116,7 +116,7 @@ class Program:
                     with code.build.if_then(wanted):
                         self._rows(stage, row)
         code.call("llvm.x86.tilerelease", NOTHING)
-        code.build.ret_void()
+        code.succeed()
         self.module = code.module
 
     def _place_working_memory(self) -> None:

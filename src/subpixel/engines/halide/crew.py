@@ -1,0 +1,223 @@
+"""Compiled code in which threads wait for work, do it, and tell that it is done, without Python.
+
+A *place* is where one helper waits: two semaphores, one to wake it and one that says that it is done, and the
+job. A *job* is a number of calls; whoever has time takes the next one.
+"""
+
+import ctypes
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
+
+from subpixel.engines.machine_code import MOST_WORDS, target_machine
+
+PLACE_WORDS, DONE_AT, JOB_AT = 24, 8, 16
+"""Of a place, in words of 64 bits, which are whole cache lines: the semaphore to wake it comes first."""
+
+COUNT, JOB_WORDS = 1, 2
+"""A job begins with the number of calls taken and the number of all, which are followed by the calls."""
+
+RESULT, BEGAN, ENDED, CALL_WORDS = (1 + MOST_WORDS + more for more in (0, 1, 3, 5))
+"""A call: the function and its words, what it returned, and when it began and ended, both in seconds and
+nanoseconds."""
+
+PATIENCE = 2000
+"""So often a caller looks whether a helper is done before it goes to sleep: some ten microseconds."""
+
+_MONOTONIC = 1
+"""The clock."""
+
+
+class Code(NamedTuple):
+    """The functions; addresses are of places and jobs. None needs the interpreter's lock."""
+
+    prepare: Callable[[int], None]
+    """Make a place."""
+    serve: Callable[[int], None]
+    """Do all jobs that come to a place, until it is dismissed."""
+    dismiss: Callable[[int], None]
+    """Let the helper of an idle place end."""
+    lead: Callable[[Any, Any, int], None]
+    """Do a job: make the first call, and take others, until all are done. Given are the job, the addresses of
+    idle places, both as arrays of ctypes, and the places' number. They are idle again afterwards."""
+
+
+@cache
+def code() -> Code:
+    """Compile it, once for a process."""
+    from llvmlite import binding
+
+    module = binding.parse_assembly(_assembly())
+    module.verify()
+    # Quickly compiled, for it does next to nothing itself.
+    loader = binding.create_mcjit_compiler(module, target_machine(optimised=False))
+    loader.finalize_object()
+    pointer, number = ctypes.c_void_p, ctypes.c_int64
+    words = ctypes.POINTER(number)
+
+    def function(name: str, *kinds: Any) -> Any:
+        return ctypes.CFUNCTYPE(None, *kinds)(loader.get_function_address(name))
+
+    code = Code(
+        prepare=function("prepare", pointer),
+        serve=function("serve", pointer),
+        dismiss=function("dismiss", pointer),
+        lead=function("lead", words, words, number),
+    )
+    loader.detach()  # as long as the process lives there may be threads in it
+    return code
+
+
+def _assembly() -> str:
+    words = range(MOST_WORDS)
+    loads = "\n".join(
+        f"  %at{n} = getelementptr i64, ptr %call, i64 {1 + n}\n  %word{n} = load i64, ptr %at{n}"
+        for n in words
+    )
+    return f"""
+declare i32 @sem_init(ptr, i32, i32)
+declare i32 @sem_post(ptr)
+declare i32 @sem_wait(ptr)
+declare i32 @sem_trywait(ptr)
+declare i32 @clock_gettime(i32, ptr)
+declare void @llvm.x86.sse2.pause()
+
+define void @prepare(ptr %place) {{
+  %done = getelementptr i64, ptr %place, i64 {DONE_AT}
+  call i32 @sem_init(ptr %place, i32 0, i32 0)
+  call i32 @sem_init(ptr %done, i32 0, i32 0)
+  ret void
+}}
+
+define internal void @give(ptr %place, ptr %job) {{
+  %at = getelementptr i64, ptr %place, i64 {JOB_AT}
+  store ptr %job, ptr %at
+  call i32 @sem_post(ptr %place)
+  ret void
+}}
+
+define void @dismiss(ptr %place) {{
+  call void @give(ptr %place, ptr null)
+  ret void
+}}
+
+; A signal may end it early.
+define internal void @wait(ptr %semaphore) {{
+entry:
+  br label %again
+again:
+  %failed = call i32 @sem_wait(ptr %semaphore)
+  %early = icmp ne i32 %failed, 0
+  br i1 %early, label %again, label %end
+end:
+  ret void
+}}
+
+define internal void @make(ptr %call) {{
+  %began = getelementptr i64, ptr %call, i64 {BEGAN}
+  call i32 @clock_gettime(i32 {_MONOTONIC}, ptr %began)
+  %function = load ptr, ptr %call
+{loads}
+  %code = call i32 %function({", ".join(f"i64 %word{n}" for n in words)})
+  %result = zext i32 %code to i64
+  %place = getelementptr i64, ptr %call, i64 {RESULT}
+  store i64 %result, ptr %place
+  %ended = getelementptr i64, ptr %call, i64 {ENDED}
+  call i32 @clock_gettime(i32 {_MONOTONIC}, ptr %ended)
+  ret void
+}}
+
+define internal void @make_others(ptr %job) {{
+entry:
+  %count_at = getelementptr i64, ptr %job, i64 {COUNT}
+  %count = load i64, ptr %count_at
+  %calls = getelementptr i64, ptr %job, i64 {JOB_WORDS}
+  br label %next
+next:
+  %number = atomicrmw add ptr %job, i64 1 seq_cst
+  %more = icmp slt i64 %number, %count
+  br i1 %more, label %one, label %end
+one:
+  %offset = mul i64 %number, {CALL_WORDS}
+  %call = getelementptr i64, ptr %calls, i64 %offset
+  call void @make(ptr %call)
+  br label %next
+end:
+  ret void
+}}
+
+define void @serve(ptr %place) {{
+entry:
+  %done = getelementptr i64, ptr %place, i64 {DONE_AT}
+  %at = getelementptr i64, ptr %place, i64 {JOB_AT}
+  br label %next
+next:
+  call void @wait(ptr %place)
+  %job = load ptr, ptr %at
+  %dismissed = icmp eq ptr %job, null
+  br i1 %dismissed, label %end, label %work
+work:
+  call void @make_others(ptr %job)
+  call i32 @sem_post(ptr %done)
+  br label %next
+end:
+  ret void
+}}
+
+; A helper that has not begun is not waited for: its thread may be missing, in a process that was forked.
+define internal void @finish(ptr %place) {{
+entry:
+  %not_begun = call i32 @sem_trywait(ptr %place)
+  %taken_back = icmp eq i32 %not_begun, 0
+  %done = getelementptr i64, ptr %place, i64 {DONE_AT}
+  br i1 %taken_back, label %end, label %look
+look:
+  %looks = phi i64 [ 0, %entry ], [ %more_looks, %pause ]
+  %busy = call i32 @sem_trywait(ptr %done)
+  %is_done = icmp eq i32 %busy, 0
+  br i1 %is_done, label %end, label %pause
+pause:
+  call void @llvm.x86.sse2.pause()
+  %more_looks = add i64 %looks, 1
+  %patient = icmp slt i64 %more_looks, {PATIENCE}
+  br i1 %patient, label %look, label %sleep
+sleep:
+  call void @wait(ptr %done)
+  br label %end
+end:
+  ret void
+}}
+
+define void @lead(ptr %job, ptr %places, i64 %count) {{
+entry:
+  store i64 1, ptr %job
+  br label %wake
+wake:
+  %woken = phi i64 [ 0, %entry ], [ %woken_now, %wake_one ]
+  %wake_more = icmp slt i64 %woken, %count
+  br i1 %wake_more, label %wake_one, label %work
+wake_one:
+  %sleeper_at = getelementptr ptr, ptr %places, i64 %woken
+  %sleeper = load ptr, ptr %sleeper_at
+  call void @give(ptr %sleeper, ptr %job)
+  %woken_now = add i64 %woken, 1
+  br label %wake
+work:
+  %first = getelementptr i64, ptr %job, i64 {JOB_WORDS}
+  call void @make(ptr %first)
+  call void @make_others(ptr %job)
+  br label %finish
+finish:
+  %finished = phi i64 [ 0, %work ], [ %finished_now, %finish_one ]
+  %finish_more = icmp slt i64 %finished, %count
+  br i1 %finish_more, label %finish_one, label %end
+finish_one:
+  %helper_at = getelementptr ptr, ptr %places, i64 %finished
+  %helper = load ptr, ptr %helper_at
+  call void @finish(ptr %helper)
+  %finished_now = add i64 %finished, 1
+  br label %finish
+end:
+  ret void
+}}
+"""
