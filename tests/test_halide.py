@@ -14,7 +14,7 @@ import pytest
 from random_models import halide_runs, odd_description, quantised_model, random_model
 from subpixel.engines.halide import HalideEngine
 from subpixel.engines.halide import engine as engine_module
-from subpixel.engines.halide.helpers import Span
+from subpixel.engines.halide.helpers import Pool, Span
 from subpixel.engines.halide.kernel import Kernel, compile_object
 from subpixel.engines.halide.machine import KINDS, host_kind, machine
 from subpixel.engines.halide.pack import pack
@@ -53,6 +53,12 @@ def test_the_comparison_can_fail():
     nan = np.full((2, 2), np.nan, np.float32)
     with pytest.raises(AssertionError, match="differs by nan"):
         assert_agrees(nan, np.zeros_like(nan), 1)
+
+
+@pytest.fixture(autouse=True)
+def helpers_take_part(monkeypatch):
+    """In small pictures too."""
+    monkeypatch.setattr(engine_module, "LEAST_S", 0.0)
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -312,6 +318,27 @@ def test_the_callers_band_is_larger_by_its_head_start(threads):
     assert 0 <= sizes[-1] < sizes[0] < sizes[9] <= 300 // 4
     small = [rows for rows, _ in engine._rectangles(30, 64, threads, "float32")]
     assert small == [slice(0, 30)]
+
+
+def test_helpers_of_an_executor_serve_too(monkeypatch):
+    """As on systems without those of a crew."""
+    model, lr = packaged.find("espcn-t91-x2"), lr_plane((97, 70), np.uint8)
+    expected = HalideEngine(model, precision="int8", threads=3)(lr)
+    monkeypatch.setattr(engine_module, "helpers", Pool)
+    engine = HalideEngine(model, precision="int8", threads=3)
+    for _ in range(3):
+        np.testing.assert_array_equal(engine(lr), expected)
+
+
+def test_little_work_is_done_by_the_caller_alone(monkeypatch):
+    """As much as a helper is worth waking for: with a hundred microseconds for each band."""
+    monkeypatch.setattr(engine_module, "LEAST_S", 1e-4)
+    engine = HalideEngine(random_model(espcn(2)), threads=3)
+    bands = []
+    for pace_s in (0.0, 1e-9, 1e-8, 1.5e-8, 2e-8, 1e-7):
+        engine._pace_s = pace_s
+        bands.append(len(engine._rectangles(100, 100, 3, "float32")))
+    assert bands == [3, 1, 1, 1, 2, 3]
 
 
 def test_a_kernel_reports_buffers_that_do_not_fit():

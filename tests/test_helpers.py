@@ -1,8 +1,10 @@
 import gc
 import os
+import subprocess
 import sys
 import threading
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -64,7 +66,8 @@ def compiled(name):
 
 
 def call(name, memory, *words):
-    return Call(compiled(name).address, (memory.ctypes.data, *words), (memory,))
+    code = compiled(name)
+    return Call(code.address, (memory.ctypes.data, *words), (memory, code))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -72,12 +75,11 @@ def call(name, memory, *words):
 def test_every_call_is_made_once(kind, count):
     helpers, sums = kind(count), np.zeros(40, np.int64)
     for calls in (1, 2, 3, 40):
-        for most in (-1, 0, 1, 5):
-            sums[:] = 0
-            spans = helpers.make([call("add", sums[n:], n + 1, 0) for n in range(calls)], most)
-            assert sums.tolist() == [n + 1 if n < calls else 0 for n in range(40)]
-            assert len(spans) == calls
-            assert all(span.began_s <= span.ended_s for span in spans)
+        sums[:] = 0
+        spans = helpers.make([call("add", sums[n:], n + 1, 0) for n in range(calls)])
+        assert sums.tolist() == [n + 1 if n < calls else 0 for n in range(40)]
+        assert len(spans) == calls
+        assert all(span.began_s <= span.ended_s for span in spans)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -86,28 +88,36 @@ def test_helpers_work_beside_their_caller(kind):
     helpers = kind(2)
     for _ in range(20):
         arrived = np.zeros(1, np.int64)
-        spans = helpers.make([call("meet", arrived, 3, LONG)] * 3, 2)
+        spans = helpers.make([call("meet", arrived, 3, LONG) for _ in range(3)])
         assert max(span.began_s for span in spans) <= min(span.ended_s for span in spans)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_more_helpers_take_part_than_may(kind):
-    arrived = np.zeros(1, np.int64)
+def test_callers_have_each_other_do_what_helpers_would(kind):
+    """Where two threads are wanted in all, and two call at once, there is no helper for either."""
+    helpers, inside, alone = kind(1), np.zeros(1, np.int64), np.zeros(1, np.int64)
+    two = threading.Thread(target=helpers.make, args=([call("meet", inside, 2, LONG)],))
+    two.start()
+    while inside != 1:
+        pass
     with pytest.raises(EngineError, match="code 7"):  # nobody came
-        kind(2).make([call("meet", arrived, 2, 1000)] * 2, 0)
+        helpers.make([call("meet", alone, 2, 1000) for _ in range(2)])
+    helpers.make([call("meet", inside, 2, LONG)])
+    two.join(10)
+    assert not two.is_alive()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_failure_in_a_helper_arrives(kind):
     """And the next calls are made as ever."""
     helpers, total = kind(1), np.zeros(1, np.int64)
-    for code, words in ((1, "out of memory"), (2, "a buffer does not fit"), (9, "code 9")):
+    for code, words in ((1, "out of memory"), (2, "a buffer does not fit"), (-9, "code -9")):
         for failing in (0, 1):
             calls = [call("add", total, 1, code if n == failing else 0) for n in range(2)]
             with pytest.raises(EngineError, match=words):
-                helpers.make(calls, 1)
+                helpers.make(calls)
     total[:] = 0
-    helpers.make([call("add", total, 1, 0)] * 5, 1)
+    helpers.make([call("add", total, 1, 0) for _ in range(5)])
     assert total == 5
 
 
@@ -120,7 +130,7 @@ def test_several_threads_may_ask_at_once(kind):
         try:
             for turn in range(200):
                 own = np.zeros(1, np.int64)
-                helpers.make([call("add", own, 1, 0), *[call("add", total, 1, 0)] * (turn % 4)], turn % 4)
+                helpers.make([call("add", own, 1, 0), *[call("add", total, 1, 0) for _ in range(turn % 4)]])
                 assert own == 1
         except BaseException as error:
             failures.append(error)
@@ -139,7 +149,7 @@ def test_several_threads_may_ask_at_once(kind):
 def test_threads_end_with_their_object(kind):
     before = set(threading.enumerate())
     helpers, arrived = kind(3), np.zeros(1, np.int64)
-    helpers.make([call("meet", arrived, 4, LONG)] * 4, 3)
+    helpers.make([call("meet", arrived, 4, LONG) for _ in range(4)])
     begun = set(threading.enumerate()) - before
     assert len(begun) == 3
     del helpers
@@ -154,7 +164,7 @@ def test_a_function_is_given_all_its_words(kind):
     """Or fewer than a function may have."""
     memory = np.zeros(MOST_WORDS, np.int64)
     words = [n * 2**50 + n for n in range(1, MOST_WORDS)]
-    for make in (lambda one: kind(1).make([one], 0), lambda one: one()):
+    for make in (lambda one: kind(1).make([one]), lambda one: one()):
         memory[:] = 0
         make(call("copy", memory, *words))
         assert memory[1:].tolist() == words
@@ -171,6 +181,59 @@ def test_helpers_are_sent_away_from_their_caller(monkeypatch):
         monkeypatch.setattr(module, "_current", lambda here=here: lambda: here)
         for turn in range(2):
             arrived = np.zeros(1, np.int64)
-            crew.make([call("meet", arrived, 2, LONG)] * 2, 1)
+            crew.make([call("meet", arrived, 2, LONG) for _ in range(2)])
             assert turn == 0 or os.sched_getaffinity(crew._ids[0]) == allowed - {here}
     assert os.sched_getaffinity(0) == allowed
+
+
+@needs_linux
+def test_a_crew_does_without_threads_that_it_does_not_get(monkeypatch):
+    def refuse(self):
+        raise RuntimeError("can't start new thread")
+
+    crew, total = Crew(2), np.zeros(1, np.int64)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    for _ in range(3):
+        crew.make([call("add", total, 1, 0) for _ in range(4)])
+    assert total == 12
+
+
+@needs_linux
+def test_a_forked_process_has_helpers_of_its_own():
+    """Though it was forked while other threads were calling."""
+    script = """
+import os, threading
+import numpy as np
+from test_helpers import LONG, Crew, call
+
+crew, ended = Crew(1), threading.Event()
+
+def work():
+    total = np.zeros(1, np.int64)
+    while not ended.is_set():
+        crew.make([call("add", total, 1, 0) for _ in range(3)])
+
+call("meet", np.zeros(1, np.int64), 1, LONG)()
+threads = [threading.Thread(target=work) for _ in range(3)]
+for thread in threads:
+    thread.start()
+codes = set()
+for _ in range(30):
+    child = os.fork()
+    if not child:
+        arrived = np.zeros(1, np.int64)
+        crew.make([call("meet", arrived, 2, LONG) for _ in range(2)])
+        os._exit(7)
+    codes.add(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+ended.set()
+print(codes)
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
+    )
+    assert done.stdout.strip() == "{7}"

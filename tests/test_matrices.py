@@ -62,6 +62,12 @@ def assert_within_a_level(hr, expected):
     assert (difference > 0).mean() < 0.002 or (difference > 0).sum() <= 1
 
 
+@pytest.fixture(autouse=True)
+def helpers_take_part(monkeypatch):
+    """In small pictures too."""
+    monkeypatch.setattr(engine_module, "LEAST_S", 0.0)
+
+
 def by_matrices(model, threads=1):
     engine = HalideEngine(model, precision="int8", threads=threads, target="amx")
     assert isinstance(engine._kernel("uint8"), MatrixKernel)

@@ -38,7 +38,7 @@ class MachineCode:
 
 
 class Call(NamedTuple):
-    """A call of a compiled function, prepared: any thread may make it, once."""
+    """A call of a compiled function, prepared: any thread may make it, though not two at once."""
 
     address: int
     """Of the function, which returns an int: 0 if all is well."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from subpixel.engines.machine_code import MOST_WORDS, target_machine
 
 PLACE_WORDS, DONE_AT, JOB_AT = 24, 8, 16
-"""Of a place, in words of 64 bits, which are whole cache lines: the semaphore to wake it comes first."""
+"""Of a place, in words of 64 bits: the semaphore to wake it comes first. No two parts share a cache line."""
 
 COUNT, JOB_WORDS = 1, 2
 """A job begins with the number of calls taken and the number of all, which are followed by the calls."""
@@ -22,7 +22,7 @@ RESULT, BEGAN, ENDED, CALL_WORDS = (1 + MOST_WORDS + more for more in (0, 1, 3, 
 nanoseconds."""
 
 PATIENCE = 2000
-"""So often a caller looks whether a helper is done before it goes to sleep: some ten microseconds."""
+"""So often a caller looks whether a helper is done before it goes to sleep: thirty microseconds or less."""
 
 _MONOTONIC = 1
 """The clock."""
@@ -37,14 +37,14 @@ class Code(NamedTuple):
     """Do all jobs that come to a place, until it is dismissed."""
     dismiss: Callable[[int], None]
     """Let the helper of an idle place end."""
-    lead: Callable[[Any, Any, int], None]
-    """Do a job: make the first call, and take others, until all are done. Given are the job, the addresses of
-    idle places, both as arrays of ctypes, and the places' number. They are idle again afterwards."""
+    lead: Callable[[int, int, int], None]
+    """Do a job: make the first call, and take others, until all are done. After the job comes the address of
+    an array with the addresses of idle places, and their number; they are idle again afterwards."""
 
 
 @cache
 def code() -> Code:
-    """Compile it, once for a process."""
+    """Compile it, at first use."""
     from llvmlite import binding
 
     module = binding.parse_assembly(_assembly())
@@ -53,7 +53,6 @@ def code() -> Code:
     loader = binding.create_mcjit_compiler(module, target_machine(optimised=False))
     loader.finalize_object()
     pointer, number = ctypes.c_void_p, ctypes.c_int64
-    words = ctypes.POINTER(number)
 
     def function(name: str, *kinds: Any) -> Any:
         return ctypes.CFUNCTYPE(None, *kinds)(loader.get_function_address(name))
@@ -62,7 +61,7 @@ def code() -> Code:
         prepare=function("prepare", pointer),
         serve=function("serve", pointer),
         dismiss=function("dismiss", pointer),
-        lead=function("lead", words, words, number),
+        lead=function("lead", pointer, pointer, number),
     )
     loader.detach()  # as long as the process lives there may be threads in it
     return code
@@ -119,7 +118,7 @@ define internal void @make(ptr %call) {{
   %function = load ptr, ptr %call
 {loads}
   %code = call i32 %function({", ".join(f"i64 %word{n}" for n in words)})
-  %result = zext i32 %code to i64
+  %result = sext i32 %code to i64
   %place = getelementptr i64, ptr %call, i64 {RESULT}
   store i64 %result, ptr %place
   %ended = getelementptr i64, ptr %call, i64 {ENDED}

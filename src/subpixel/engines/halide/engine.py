@@ -34,14 +34,14 @@ BY_MATRICES = {False: "uint8 by matrices", True: "uint8 by matrices, levels of 1
 LEAST_ROWS, LEAST_COLUMNS = 24, 64
 """Lower bands, and narrower strips, spend too much time on what they share with their neighbours."""
 
+LEAST_S = 1e-4
+"""For bands that take less it does not pay to wake a helper."""
+
 HEAD_START_S, MOST_HEAD_START_S = 3e-5, 4e-4
 """How much longer the caller's band should take than a helper's, which begins later: at first, and ever."""
 
 LATE_S = 2e-5
 """Helpers that were late or early by more than this had something else to do: it counts as so much."""
-
-PIECES_A_THREAD = 4
-"""So many are prepared at once, each with working memory of its own."""
 
 
 class HalideEngine(Engine):
@@ -78,8 +78,6 @@ class HalideEngine(Engine):
         self._lock = threading.Lock()
         self._pace_s, self._head_start_s = 0.0, HEAD_START_S
         """What a pixel took last, on one thread; and the head start that has turned out to be right."""
-        self._callers = 0
-        """At the moment: who calls from several threads has them do what helpers would."""
         self._helpers = helpers(threads - 1)
         if not any(cache.holds(self._plan, samples) for samples in (*SAMPLES, *BY_MATRICES.values())):
             import_halide()  # better now, when another engine can still be chosen, than at the first picture
@@ -113,22 +111,14 @@ class HalideEngine(Engine):
         if not _addressable(tensor):
             tensor = tensor.copy(order="C")
         place = result if _addressable(result) else np.empty_like(result, order="C")
-        kernel = self._kernel(tensor.dtype.name)
+        samples = tensor.dtype.name
+        kernel = self._kernel(samples)
         height, width = (side - 2 * margin_px for side in tensor.shape[1:])
-        pieces = self._rectangles(height, width, self.threads, tensor.dtype.name)
-        with self._lock:
-            self._callers += 1
-            spare = self.threads - self._callers
-        spans: list[Span] = []
-        try:
-            at_once = PIECES_A_THREAD * self.threads
-            for start in range(0, len(pieces), at_once):
-                calls = kernel.calls(tensor, place, pieces[start : start + at_once], margin_px)
-                spans += self._helpers.make(calls, spare)
-        finally:
-            with self._lock:
-                self._callers -= 1
-        self._learn(pieces, spans)
+        pieces = self._rectangles(height, width, self.threads, samples)
+        for start in range(0, len(pieces), self.threads):
+            # So few at once, for each has working memory, and Ctrl-C is heard only when all are done.
+            some = pieces[start : start + self.threads]
+            self._learn(some, self._helpers.make(kernel.calls(tensor, place, some, margin_px)))
         if place is not result:
             result[...] = place
 
@@ -150,10 +140,12 @@ class HalideEngine(Engine):
         first piece is the caller's.
         """
         bands = max(1, min(threads, height // LEAST_ROWS))
+        while bands > 1 and 0 < height * width * self._pace_s < bands * LEAST_S:
+            bands -= 1
         strips = self._strip_count(width, samples)
         more = 0
-        if bands > 1 and strips == 1 and self._pace_s:
-            more = min(int(self._head_start_s / (self._pace_s * width)), height // 4)
+        if bands > 1 and self._pace_s:
+            more = min(int(self._head_start_s * strips / (self._pace_s * width)), height // 4)
         return [(rows, columns) for columns in _cut(width, strips) for rows in _cut(height, bands, more)]
 
     def _strip_count(self, width: int, samples: str) -> int:
@@ -175,10 +167,11 @@ class HalideEngine(Engine):
         return self._matrices if samples == "uint8" else None
 
     def _kernel(self, samples: str) -> Kernel | MatrixKernel:
-        with self._lock:
-            if samples not in self._kernels:
-                self._kernels[samples] = self._make_kernel(samples)
-            return self._kernels[samples]
+        if samples not in self._kernels:
+            with self._lock:
+                if samples not in self._kernels:
+                    self._kernels[samples] = self._make_kernel(samples)
+        return self._kernels[samples]
 
     def _make_kernel(self, samples: str) -> Kernel | MatrixKernel:
         plan, matrices = self._plan, self._matrices_for(samples)

@@ -10,14 +10,16 @@ processor for milliseconds, with another idle, and the helper may not even begin
 everything itself. So a caller first sends its helpers away from where it is.
 """
 
+import contextlib
 import ctypes
 import os
 import sys
 import threading
 import weakref
+from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from time import perf_counter
 from typing import NamedTuple, Protocol
@@ -39,43 +41,59 @@ class Span(NamedTuple):
 class Helpers(Protocol):
     """A number of threads, which end with the object."""
 
-    def make(self, calls: Sequence[Call], most: int) -> list[Span]:
+    def make(self, calls: Sequence[Call]) -> list[Span]:
         """Make calls, at least one: the first on this thread, the others wherever there is time for them.
 
-        At most ``most`` helpers take part. Raises `EngineError` where a call fails, when all have ended.
+        Who asks from several threads at once has them do what helpers would. Raises `EngineError` where a
+        call fails, when all have ended.
         """
 
 
 def helpers(count: int) -> Helpers:
     """So many, in the fastest way that this system has."""
-    return Crew(count) if sys.platform == "linux" else Pool(count)
+    return Crew(count) if count and sys.platform == "linux" else Pool(count)
 
 
 class Crew:
-    """Helpers that wait in compiled code: see `crew`."""
+    """Helpers that wait in compiled code: see `crew`.
+
+    Lists are changed by methods that the interpreter does not interrupt, so that only who begins a thread
+    needs a lock.
+    """
 
     def __init__(self, count: int) -> None:
-        """Their threads begin when they are first wanted."""
-        self._places = np.zeros((count, crew.PLACE_WORDS), np.int64)
-        self._idle: list[int] = []  # addresses of places
-        self._ids: list[int] = []
-        self._begun, self._lock, self._process = 0, threading.Lock(), os.getpid()
-        self._sent: tuple[int, set[int], int] | None = None
-        weakref.finalize(self, _dismiss, self._idle).atexit = False
+        """Compile the code; threads begin when they are first wanted."""
+        self._code, self._count = crew.code(), count
+        self._addresses: list[int] = []  # of places, of all helpers that have begun
+        self._begin_anew()
+        weakref.finalize(self, _dismiss, self._code, self._addresses).atexit = False
+        _crews.add(self)
 
-    def make(self, calls: Sequence[Call], most: int) -> list[Span]:
+    def _begin_anew(self) -> None:
+        """Have no threads: none was begun, or they are those of the process that this was forked from."""
+        self._places = np.zeros((self._count, crew.PLACE_WORDS), np.int64)
+        self._addresses.clear()
+        self._idle: list[int] = []
+        self._ids: list[int] = []
+        self._callers: list[None] = []
+        self._sent: tuple[int, set[int], int] | None = None
+        self._lock = threading.Lock()
+
+    def make(self, calls: Sequence[Call]) -> list[Span]:
         """See `Helpers.make`."""
-        words = [0, len(calls)]
+        job = array("q", [0, len(calls)])
         for call in calls:
-            rest = [0] * (crew.CALL_WORDS - 1 - len(call.words))
-            words += [call.address, *call.words, *rest]
-        job = _words(words)
-        places = self._take(min(most, len(calls) - 1))
+            job.extend((call.address, *call.words))
+            job.extend([0] * (crew.CALL_WORDS - 1 - len(call.words)))
+        places = array("q")
+        self._callers.append(None)
         try:
+            self._take(places, min(self._count + 1 - len(self._callers), len(calls) - 1))
             if places:
                 self._send_away()
-            crew.code().lead(job, _words(places), len(places))
+            self._code.lead(job.buffer_info()[0], places.buffer_info()[0], len(places))
         finally:
+            self._callers.pop()
             self._idle.extend(places)
         spans = []
         for start in range(crew.JOB_WORDS, len(job), crew.CALL_WORDS):
@@ -84,26 +102,33 @@ class Crew:
             spans.append(Span(times[0] + times[1] * 1e-9, times[2] + times[3] * 1e-9))
         return spans
 
-    def _take(self, wanted: int) -> list[int]:
-        """Places of so many helpers, or of fewer if others have them."""
-        with self._lock:
-            while len(self._idle) < wanted and self._begun < len(self._places):
-                self._begin()
-            return [self._idle.pop() for _ in range(min(wanted, len(self._idle)))]
+    def _take(self, places: "array[int]", wanted: int) -> None:
+        """Add the places of so many helpers, or of fewer if others have them."""
+        if len(self._idle) < wanted and len(self._addresses) < self._count:
+            with self._lock:
+                for _ in range(min(wanted - len(self._idle), self._count - len(self._addresses))):
+                    self._begin()
+        while len(places) < wanted:
+            try:
+                places.append(self._idle.pop())
+            except IndexError:
+                return
 
     def _begin(self) -> None:
-        """Start one more thread."""
-        place = self._places[self._begun]
-        crew.code().prepare(place.ctypes.data)
-        threading.Thread(
-            target=_serve, args=(place, self._ids), name=f"subpixel-{self._begun}", daemon=True
-        ).start()
-        self._begun += 1
+        """Start one more thread. A place without one, where that fails, is harmless: nobody begins there."""
+        place = self._places[len(self._addresses)]
+        self._code.prepare(place.ctypes.data)
+        self._addresses.append(place.ctypes.data)
         self._idle.append(place.ctypes.data)
+        name = f"subpixel-{len(self._addresses)}"
+        with contextlib.suppress(RuntimeError):  # the system gives no more
+            threading.Thread(
+                target=_serve, args=(self._code, place, self._ids), name=name, daemon=True
+            ).start()
 
     def _send_away(self) -> None:
         current = _current()
-        if current is None or self._process != os.getpid():  # after a fork the threads are the parent's
+        if current is None:
             return
         here, allowed = current(), os.sched_getaffinity(0)
         if (here, allowed, len(self._ids)) == self._sent:
@@ -111,24 +136,31 @@ class Crew:
         self._sent = here, allowed, len(self._ids)
         if elsewhere := allowed - {here}:
             for thread in self._ids:
-                os.sched_setaffinity(thread, elsewhere)
+                with contextlib.suppress(OSError):  # it may not be allowed, and only makes things faster
+                    os.sched_setaffinity(thread, elsewhere)
 
 
-def _words(values: list[int]) -> "ctypes.Array[ctypes.c_int64]":
-    return (ctypes.c_int64 * len(values))(*values)
+_crews: "weakref.WeakSet[Crew]" = weakref.WeakSet()
 
 
-def _serve(place: NDArray[np.int64], ids: list[int]) -> None:
+def _after_fork() -> None:
+    for one in _crews:
+        one._begin_anew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _serve(code: crew.Code, place: NDArray[np.int64], ids: list[int]) -> None:
     """What a thread of a `Crew` does; it keeps its place alive, and not the crew."""
     ids.append(threading.get_native_id())
-    crew.code().serve(place.ctypes.data)
+    code.serve(place.ctypes.data)
 
 
-def _dismiss(places: list[int]) -> None:
-    if sys.is_finalizing():  # the process takes its waiting threads with it
-        return
+def _dismiss(code: crew.Code, places: list[int]) -> None:
     for place in places:
-        crew.code().dismiss(place)
+        code.dismiss(place)
 
 
 class Pool:
@@ -137,9 +169,10 @@ class Pool:
     def __init__(self, count: int) -> None:
         """Their threads begin when they are first wanted."""
         self._count = count
-        self._pool = ThreadPoolExecutor(max(1, count), "subpixel")
+        self._pool = ThreadPoolExecutor(count, "subpixel") if count else None
+        self._callers: list[None] = []
 
-    def make(self, calls: Sequence[Call], most: int) -> list[Span]:
+    def make(self, calls: Sequence[Call]) -> list[Span]:
         """See `Helpers.make`."""
         spans: dict[int, Span] = {}
         others = deque(range(1, len(calls)))
@@ -157,11 +190,16 @@ class Pool:
                     return
                 make(index)
 
-        helpers = [self._pool.submit(make_others) for _ in range(min(most, self._count, len(calls) - 1))]
+        helpers: list[Future[None]] = []
+        self._callers.append(None)
         try:
+            if self._pool:
+                wanted = min(self._count + 1 - len(self._callers), len(calls) - 1)
+                helpers += [self._pool.submit(make_others) for _ in range(wanted)]
             make(0)
             make_others()
         finally:
+            self._callers.pop()
             others.clear()  # after a failure nobody begins another one
             # One that has not begun is not needed: its thread may be busy with another picture, or be
             # missing, in a process that was forked.
