@@ -273,6 +273,28 @@ def test_single_runs_of_training_are_the_measured_ones() -> None:
     assert f"gain {after:.2f} behind CRF 18 instead of {before:.2f}" in models
     clean, compressed = (before - after for before, after in on_pictures.values())
     assert f"40 pictures lose {clean:.2f} dB clean and {compressed:.2f} compressed" in models
+    usual, mixed = zip(
+        *stored[
+            "default-compressed-x4, and 19 parts with one of default-x4, in fp32, dB over default on clips"
+        ].values(),
+        strict=True,
+    )
+    assert all(less < gain for less, gain in zip(mixed, usual, strict=True))
+    assert "At x4 films, clean and compressed, lose by it" in models
+    jpeg = " / ".join(f"{gain:.2f}" for gain in first["x4"]["BSD100 behind JPEG 90, 70, 50 and 30"])
+    assert f"BSD100 gained {jpeg} dB behind quality" in models
+    behind = json.loads((ROOT / "benchmarks" / "results" / "content.json").read_text())
+    clean, compressed = (behind[f"{name}-x4"]["jpeg"]["BSD100"] for name in ("default", "default-compressed"))
+    jpeg = " / ".join(f"{compressed[quality] - clean[quality]:.2f}" for quality in ("90", "70", "50", "30"))
+    assert f"which is the longer one, {jpeg}." in models
+    before, after = zip(
+        *stored["default-x2 (version 4) and 165000 steps more, which is not kept, in fp32"].values(),
+        strict=True,
+    )
+    set5, set14, bsd100, held_out = (now - then for then, now in zip(before, after, strict=True))
+    assert set5 < -0.01 and abs(set14) < 0.005
+    assert f"gave `default-x2` {bsd100:.3f} dB on BSD100 and {held_out:.3f} on the 40 pictures" in models
+    assert f"took {-set5:.3f} from Set5" in models
     seconds = stored["second stages for the mean of PSNR, seconds"].values()
     assert f"took {round(min(seconds) / 60)} to {round(max(seconds) / 60)} minutes of one core" in models
     attempts = (
@@ -318,6 +340,7 @@ def test_single_experiments_are_the_measured_ones() -> None:
         compiled,
         shared,
         changed,
+        until_begun,
     ) = json.loads((ROOT / "benchmarks" / "results" / "single_experiments.json").read_text()).values()
     engine, changes, models = (
         " ".join((ROOT / page).read_text(encoding="utf-8").split())
@@ -349,7 +372,7 @@ def test_single_experiments_are_the_measured_ones() -> None:
     }
     default_share, fast_share = (f"{min(of)} to {max(of)}" for of in shares.values())
     assert f"`default` takes {default_share} of ESPCN's time, `fast` {fast_share}" in models
-    head_start, fetched, short, strips, everything, copied, own_threads, turns = changed.values()
+    head_start, fetched, short, strips, everything, copied, own_threads, turns, crew = changed.values()
     gains = [1 - after / earlier for earlier, after in head_start.values()]
     assert f"takes {100 * min(gains):.0f} to {max(gains):.0%} less" in engine
     assert f"`fast-x3` {head_start['fast'][1]:.2f} ms instead of {head_start['fast'][0]:.2f}" in engine
@@ -362,6 +385,18 @@ def test_single_experiments_are_the_measured_ones() -> None:
     assert all(after < 0.97 * earlier for earlier, after in strips.values())
     gains = [1 - after / earlier for earlier, after in own_threads.values()]
     assert f"up to {max(gains):.0%} less for 640x360" in engine
+    for name, of_sizes in crew.items():
+        cells = (f"{earlier:.2f} / {after:.2f}" for earlier, after in of_sizes.values())
+        assert f"| `{name}` | {' | '.join(cells)} |" in engine
+    for size, words in (
+        ("64x48", "64x48 takes {} less time"),
+        ("320x180", "320x180 {} less"),
+        ("640x360", "640x360 {} less"),
+    ):
+        gains = [1 - after / earlier for earlier, after in (of[size] for of in crew.values())]
+        assert words.format(f"{min(gains):.0%} to {max(gains):.0%}") in changes
+    by_executor, compiled = until_begun
+    assert f"A helper begins after {round(compiled, -1)} microseconds so, not {by_executor}." in engine
     *others, best = turns.values()
     for size, words in (
         ("320x180", "less for 320x180 by ESPCN"),

@@ -40,8 +40,9 @@ LEAST_S = 1e-4
 HEAD_START_S, MOST_HEAD_START_S = 3e-5, 4e-4
 """How much longer the caller's band should take than a helper's, which begins later: at first, and ever."""
 
-LATE_S = 2e-5
-"""Helpers that were late or early by more than this had something else to do: it counts as so much."""
+MOST_LATE = 1 / 50
+"""Of the time of the caller's band: helpers that were late or early by more had something else to do, and it
+counts as so much."""
 
 
 class HalideEngine(Engine):
@@ -129,8 +130,9 @@ class HalideEngine(Engine):
         together = max(span.began_s for span in spans) < min(span.ended_s for span in spans)
         if together and len(pieces) > 1 and columns == pieces[-1][1]:
             late_s = max(span.ended_s for span in spans[1:]) - ended_s
-            late_s = min(max(late_s, -LATE_S), LATE_S)
-            self._head_start_s = min(max(self._head_start_s + late_s / 8, 0), MOST_HEAD_START_S)
+            most_s = MOST_LATE * (ended_s - began_s)
+            late_s = min(max(late_s, -most_s), most_s)
+            self._head_start_s = min(max(self._head_start_s + late_s / 4, 0), MOST_HEAD_START_S)
 
     def _rectangles(self, height: int, width: int, threads: int, samples: str) -> list[tuple[slice, slice]]:
         """Cut a picture into pieces, ``(rows, columns)``, for threads to take in turn.
