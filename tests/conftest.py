@@ -17,6 +17,14 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture
+def helpers_take_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In pictures too that are so small that the fast engine would let the caller work alone."""
+    from subpixel.engines.halide import engine
+
+    monkeypatch.setattr(engine, "LEAST_S", 0.0)
+
+
 @pytest.fixture(scope="session")
 def datasets() -> Path:
     """The folder with Set5, Set14 and so on, which are not part of the project."""

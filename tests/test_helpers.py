@@ -1,3 +1,5 @@
+"""Threads that make calls of compiled functions: all are made, once, at once, whatever happens meanwhile."""
+
 import gc
 import os
 import subprocess

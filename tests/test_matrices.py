@@ -22,7 +22,10 @@ from subpixel.model import Convolution, Description
 from subpixel.networks import espcn, packaged, stack
 from subpixel.quantisation import integer_layers
 
-pytestmark = pytest.mark.skipif(not halide_runs(), reason="the Halide engine does not run here")
+pytestmark = [
+    pytest.mark.skipif(not halide_runs(), reason="the Halide engine does not run here"),
+    pytest.mark.usefixtures("helpers_take_part"),
+]
 needs_amx = pytest.mark.skipif(
     not halide_runs() or host_kind() != "amx", reason="this processor has no AMX, or the system keeps it"
 )
@@ -60,12 +63,6 @@ def assert_within_a_level(hr, expected):
     difference = np.abs(hr.astype(int) - expected.astype(int))
     assert difference.max() <= 1
     assert (difference > 0).mean() < 0.002 or (difference > 0).sum() <= 1
-
-
-@pytest.fixture(autouse=True)
-def helpers_take_part(monkeypatch):
-    """In small pictures too."""
-    monkeypatch.setattr(engine_module, "LEAST_S", 0.0)
 
 
 def by_matrices(model, threads=1):

@@ -163,8 +163,8 @@ end:
   ret void
 }}
 
-; A helper that has not begun is not waited for: its thread may be missing, in a process that was forked.
-define internal void @finish(ptr %place) {{
+; A helper that has not begun is not waited for: others may keep its thread waiting, or it has none.
+define internal void @finish(ptr %place, ptr %job) {{
 entry:
   %not_begun = call i32 @sem_trywait(ptr %place)
   %taken_back = icmp eq i32 %not_begun, 0
@@ -187,36 +187,30 @@ end:
   ret void
 }}
 
-define void @lead(ptr %job, ptr %places, i64 %count) {{
+define internal void @each(ptr %places, i64 %count, ptr %function, ptr %job) {{
 entry:
+  br label %next
+next:
+  %number = phi i64 [ 0, %entry ], [ %done, %one ]
+  %more = icmp slt i64 %number, %count
+  br i1 %more, label %one, label %end
+one:
+  %place_at = getelementptr ptr, ptr %places, i64 %number
+  %place = load ptr, ptr %place_at
+  call void %function(ptr %place, ptr %job)
+  %done = add i64 %number, 1
+  br label %next
+end:
+  ret void
+}}
+
+define void @lead(ptr %job, ptr %places, i64 %count) {{
   store i64 1, ptr %job
-  br label %wake
-wake:
-  %woken = phi i64 [ 0, %entry ], [ %woken_now, %wake_one ]
-  %wake_more = icmp slt i64 %woken, %count
-  br i1 %wake_more, label %wake_one, label %work
-wake_one:
-  %sleeper_at = getelementptr ptr, ptr %places, i64 %woken
-  %sleeper = load ptr, ptr %sleeper_at
-  call void @give(ptr %sleeper, ptr %job)
-  %woken_now = add i64 %woken, 1
-  br label %wake
-work:
+  call void @each(ptr %places, i64 %count, ptr @give, ptr %job)
   %first = getelementptr i64, ptr %job, i64 {JOB_WORDS}
   call void @make(ptr %first)
   call void @make_others(ptr %job)
-  br label %finish
-finish:
-  %finished = phi i64 [ 0, %work ], [ %finished_now, %finish_one ]
-  %finish_more = icmp slt i64 %finished, %count
-  br i1 %finish_more, label %finish_one, label %end
-finish_one:
-  %helper_at = getelementptr ptr, ptr %places, i64 %finished
-  %helper = load ptr, ptr %helper_at
-  call void @finish(ptr %helper)
-  %finished_now = add i64 %finished, 1
-  br label %finish
-end:
+  call void @each(ptr %places, i64 %count, ptr @finish, ptr %job)
   ret void
 }}
 """

@@ -16,13 +16,14 @@ import os
 import sys
 import threading
 import weakref
+from abc import ABC, abstractmethod
 from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from time import perf_counter
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,8 +39,12 @@ class Span(NamedTuple):
     ended_s: float
 
 
-class Helpers(Protocol):
-    """A number of threads, which end with the object."""
+class Helpers(ABC):
+    """A number of threads, which begin when they are first wanted and end with the object."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._callers: list[None] = []  # counted so, for a list's methods are not interrupted
 
     def make(self, calls: Sequence[Call]) -> list[Span]:
         """Make calls, at least one: the first on this thread, the others wherever there is time for them.
@@ -47,6 +52,16 @@ class Helpers(Protocol):
         Who asks from several threads at once has them do what helpers would. Raises `EngineError` where a
         call fails, when all have ended.
         """
+        self._callers.append(None)
+        try:
+            spare = self._count + 1 - len(self._callers)
+            return self._make(calls, max(0, min(spare, len(calls) - 1)))
+        finally:
+            self._callers.pop()
+
+    @abstractmethod
+    def _make(self, calls: Sequence[Call], wanted: int) -> list[Span]:
+        """The same with so many helpers, or fewer if others have them."""
 
 
 def helpers(count: int) -> Helpers:
@@ -54,7 +69,7 @@ def helpers(count: int) -> Helpers:
     return Crew(count) if count and sys.platform == "linux" else Pool(count)
 
 
-class Crew:
+class Crew(Helpers):
     """Helpers that wait in compiled code: see `crew`.
 
     Lists are changed by methods that the interpreter does not interrupt, so that only who begins a thread
@@ -62,8 +77,9 @@ class Crew:
     """
 
     def __init__(self, count: int) -> None:
-        """Compile the code; threads begin when they are first wanted."""
-        self._code, self._count = crew.code(), count
+        """Compile the code."""
+        super().__init__(count)
+        self._code = crew.code()
         self._addresses: list[int] = []  # of places, of all helpers that have begun
         self._begin_anew()
         weakref.finalize(self, _dismiss, self._code, self._addresses).atexit = False
@@ -75,25 +91,23 @@ class Crew:
         self._addresses.clear()
         self._idle: list[int] = []
         self._ids: list[int] = []
-        self._callers: list[None] = []
+        self._callers.clear()
         self._sent: tuple[int, set[int], int] | None = None
         self._lock = threading.Lock()
 
-    def make(self, calls: Sequence[Call]) -> list[Span]:
-        """See `Helpers.make`."""
+    def _make(self, calls: Sequence[Call], wanted: int) -> list[Span]:
+        """See `Helpers._make`."""
         job = array("q", [0, len(calls)])
         for call in calls:
             job.extend((call.address, *call.words))
             job.extend([0] * (crew.CALL_WORDS - 1 - len(call.words)))
         places = array("q")
-        self._callers.append(None)
         try:
-            self._take(places, min(self._count + 1 - len(self._callers), len(calls) - 1))
+            self._take(places, wanted)
             if places:
                 self._send_away()
             self._code.lead(job.buffer_info()[0], places.buffer_info()[0], len(places))
         finally:
-            self._callers.pop()
             self._idle.extend(places)
         spans = []
         for start in range(crew.JOB_WORDS, len(job), crew.CALL_WORDS):
@@ -163,17 +177,16 @@ def _dismiss(code: crew.Code, places: list[int]) -> None:
         code.dismiss(place)
 
 
-class Pool:
+class Pool(Helpers):
     """Helpers of an executor."""
 
     def __init__(self, count: int) -> None:
-        """Their threads begin when they are first wanted."""
-        self._count = count
-        self._pool = ThreadPoolExecutor(count, "subpixel") if count else None
-        self._callers: list[None] = []
+        """Make the executor."""
+        super().__init__(count)
+        self._pool = ThreadPoolExecutor(max(1, count), "subpixel")
 
-    def make(self, calls: Sequence[Call]) -> list[Span]:
-        """See `Helpers.make`."""
+    def _make(self, calls: Sequence[Call], wanted: int) -> list[Span]:
+        """See `Helpers._make`."""
         spans: dict[int, Span] = {}
         others = deque(range(1, len(calls)))
 
@@ -190,16 +203,11 @@ class Pool:
                     return
                 make(index)
 
-        helpers: list[Future[None]] = []
-        self._callers.append(None)
+        helpers = [self._pool.submit(make_others) for _ in range(wanted)]
         try:
-            if self._pool:
-                wanted = min(self._count + 1 - len(self._callers), len(calls) - 1)
-                helpers += [self._pool.submit(make_others) for _ in range(wanted)]
             make(0)
             make_others()
         finally:
-            self._callers.pop()
             others.clear()  # after a failure nobody begins another one
             # One that has not begun is not needed: its thread may be busy with another picture, or be
             # missing, in a process that was forked.
