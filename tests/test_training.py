@@ -55,7 +55,7 @@ from subpixel.training.network import (  # noqa: E402
 from subpixel.training.prelu import PReLU  # noqa: E402
 from subpixel.training.rounding import rounded  # noqa: E402
 from subpixel.training.schedule import make_schedule  # noqa: E402
-from subpixel.training.soap import SOAP, _updates  # noqa: E402
+from subpixel.training.soap import SOAP, _updates, orthonormal_by_cholesky  # noqa: E402
 
 CPU = torch.device("cpu")
 
@@ -681,6 +681,31 @@ def test_soap_beats_plain_steps_on_a_badly_conditioned_problem() -> None:
         return float(cost.detach())
 
     assert remaining(SOAP) < remaining(torch.optim.Adam) / 3
+
+
+@pytest.mark.parametrize("smallest", [1e-3, 1e-6])
+def test_bases_by_cholesky_are_those_by_qr(smallest: float) -> None:
+    """Of covariances whose eigenvalues are far apart, as those of gradients are."""
+    generator = torch.Generator().manual_seed(0)
+    axes = torch.linalg.qr(torch.randn(4, 30, 30, generator=generator, dtype=torch.float64))[0]
+    covariance = (axes * torch.logspace(0, math.log10(smallest), 30, dtype=torch.float64)) @ axes.mT
+    basis = torch.linalg.qr(axes + 0.05 * torch.randn(4, 30, 30, generator=generator))[0]
+    expected = torch.linalg.qr(covariance @ basis)[0]
+    found = orthonormal_by_cholesky(covariance @ basis, instead=torch.zeros_like(basis))
+    signs = (expected * found).sum(-2, keepdim=True).sign()
+    torch.testing.assert_close(found * signs, expected, atol=1e-8, rtol=0)
+    torch.testing.assert_close(found.mT @ found, torch.eye(30).double().expand(4, 30, 30), atol=1e-10, rtol=0)
+
+
+def test_columns_that_depend_on_each_other_keep_the_old_basis() -> None:
+    """Columns that are nothing, columns that are the same, and beside them some that are sound."""
+    columns = torch.zeros(3, 3, 3, dtype=torch.float64)
+    columns[1] = torch.tensor([1.0, 2.0, 3.0])[:, None]
+    columns[2] = torch.tensor([[2.0, 0, 0], [0, 0, 3], [0, 1, 0]])
+    old = torch.eye(3).expand(3, 3, 3)
+    found = orthonormal_by_cholesky(columns, instead=old)
+    torch.testing.assert_close(found[:2], old[:2].double())
+    torch.testing.assert_close(found[2], columns[2] / columns[2].norm(dim=0))
 
 
 def test_soap_is_adam_for_vectors() -> None:

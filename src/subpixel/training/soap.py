@@ -73,7 +73,7 @@ class SOAP(torch.optim.Optimizer):
         for state in self.state.values():
             for covariance, basis in (("rows", "row_basis"), ("columns", "column_basis")):
                 if basis in state:
-                    state[basis].copy_(torch.linalg.qr(state[covariance] @ state[basis])[0])
+                    state[basis].copy_(_next_basis(state[covariance], state[basis]))
 
 
 class _Matrices(NamedTuple):
@@ -103,6 +103,30 @@ def _begin(state: dict[str, Tensor], gradient: Tensor, *, turned: bool) -> None:
         state["columns"] = gradient.mT @ gradient
         state["row_basis"] = torch.linalg.eigh(state["rows"])[1].contiguous()
         state["column_basis"] = torch.linalg.eigh(state["columns"])[1].contiguous()
+
+
+def _next_basis(covariance: Tensor, basis: Tensor) -> Tensor:
+    """The columns of their product made orthonormal, in order: the Q of its QR, up to the columns' signs."""
+    if covariance.is_cuda:
+        return orthonormal_by_cholesky(covariance.double() @ basis.double(), instead=basis).float()
+    result: Tensor = torch.linalg.qr(covariance @ basis)[0]
+    return result
+
+
+def orthonormal_by_cholesky(columns: Tensor, *, instead: Tensor) -> Tensor:
+    """Columns of double precision made orthonormal, in order, all matrices of a batch at once.
+
+    A GPU's QR takes them one after another, in hundreds of kernels each. This is CholeskyQR, twice
+    (Fukaya et al. 2020, arXiv 1809.11085, section 2), of columns brought to length 1. A matrix whose columns
+    are too nearly dependent for it becomes ``instead``.
+    """
+    result, one = columns, torch.eye(columns.shape[-1], dtype=columns.dtype, device=columns.device)
+    for _ in range(2):
+        result = result / result.norm(dim=-2, keepdim=True)
+        factor = torch.linalg.cholesky_ex(result.mT @ result + 1e-13 * one)[0]
+        result = torch.linalg.solve_triangular(factor.mT, result, upper=True, left=False)
+    off = (result.mT @ result - one).abs().amax((-2, -1), keepdim=True)
+    return torch.where(off < 1e-3, result, instead.to(result.dtype))
 
 
 def _updates(matrices: list[_Matrices]) -> list[Tensor]:
