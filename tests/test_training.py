@@ -4,7 +4,7 @@ import itertools
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -296,6 +296,20 @@ def test_patches_hold_matching_pixels() -> None:
     first, again = next(patches.epoch(5)).lr, next(patches.epoch(5)).lr
     torch.testing.assert_close(first, again, rtol=0, atol=0)
     assert not torch.equal(first, next(patches.epoch(6)).lr)
+
+
+@pytest.mark.parametrize(("drawn_by", "share"), [("area", 0.1), ("picture", 0.5)])
+def test_pictures_are_drawn_by_their_area_or_all_alike(
+    drawn_by: Literal["area", "picture"], share: float
+) -> None:
+    """A picture beside one nine times as large."""
+    config = PatchConfig(sampling="random", side_px=4, batch=500, batches_per_epoch=1, drawn_by=drawn_by)
+    small, large = (
+        Pair(np.full((side, side), value, np.float32), np.zeros((4, side, side), np.uint8))
+        for side, value in ((10, 1), (30, 0))
+    )
+    patches = Patches([small, large], 2, config, kernels=[3], turn=False, seed=0, device=CPU)
+    assert float(next(patches.epoch(0)).lr.mean()) == pytest.approx(share, abs=0.06)
 
 
 def test_pixels_that_see_padding_are_left_out_except_at_the_pictures_border() -> None:

@@ -89,6 +89,9 @@ class PatchConfig:
     batch: int
     batches_per_epoch: int = 0
     """For "random", whose epochs have no natural length."""
+    drawn_by: Literal["area", "picture"] = "area"
+    """For "random": by "area" every pixel is seen as often as any other; by "picture" every picture is, at
+    each of its sizes, so that small ones, which show more detail a pixel, have as much say as large ones."""
     border: Literal["pad", "exclude"] = "pad"
     """Pixels within the network's reach of a patch's border see padding instead of their neighbours.
     "pad" trains on them all the same (the paper's way, as far as it says); "exclude" leaves them out of the

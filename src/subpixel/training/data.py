@@ -209,13 +209,14 @@ class Patches:
             yield turned(batch, int(rng.integers(8)), self.scale) if self.turn else batch
 
     def _random_origins(self, rng: np.random.Generator) -> NDArray[np.intp]:
-        """Pictures by their area, then a place in them; borders get their share.
+        """Pictures, by their area or all alike, then a place in them; borders get their share.
 
         Origins are drawn from a range that reaches a quarter patch beyond the picture, then moved inside:
         otherwise a pixel at the border would be seen by one patch where others are seen by many.
         """
         areas = self.heights * self.widths
-        pictures = rng.choice(len(areas), self.config.batch, p=areas / areas.sum())
+        shares = areas / areas.sum() if self.config.drawn_by == "area" else None
+        pictures = rng.choice(len(areas), self.config.batch, p=shares)
         side, beyond = self.config.side_px, self.config.side_px // 4
         room_rows, room_columns = self.heights[pictures] - side, self.widths[pictures] - side
         rows = np.clip(rng.integers(-beyond, room_rows + beyond + 1), 0, room_rows)
