@@ -2,7 +2,7 @@
 
     python benchmarks/sweep.py --datasets ../shared/datasets [--threads 1]
 
-Each shape is trained as `configs/default-x3-first.toml` says, but for 6000 steps and
+Each shape is trained as `configs/sweep-x3.toml` says, but for 6000 steps and
 without rounding. It is judged, as fp32, on pictures that are neither trained nor tested on, and timed in int8
 on the engine `halide`, all in turn. Writes ``benchmarks/results/sweep.json`` after each shape, and goes on
 from it: shapes that it has, and whose weights lie in ``runs/sweep``, are not trained again. Draws
@@ -142,7 +142,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
-    base = load_config(ROOT / "configs" / "default-x3-first.toml")
+    base = load_config(ROOT / "configs" / "sweep-x3.toml")
     shapes: dict[str, dict[str, Any]] = {}
     if RESULTS.exists():
         shapes = json.loads(RESULTS.read_text())["shapes"]
