@@ -97,12 +97,15 @@ def load_pairs(
             picture = imresize(picture, 0.5)
         for size in shrink:
             shrunk = picture if size == 1 else imresize(picture, size)
+            copy = 0
             for cut in shifted(shrunk, scale, shifts):
-                if min(cut.shape[:2]) >= scale:
-                    pairs.append(make_pair(cut, scale, degradation))
-                    for copy in range(copies_of(path.name, compressed_copies)):
-                        rng = np.random.default_rng([zlib.crc32(path.name.encode()), copy])
-                        pairs.append(make_pair(cut, scale, degradation, rng))
+                if min(cut.shape[:2]) < scale:
+                    continue
+                pairs.append(make_pair(cut, scale, degradation))
+                for _ in range(copies_of(path.name, compressed_copies)):
+                    rng = np.random.default_rng([zlib.crc32(path.name.encode()), copy])
+                    pairs.append(make_pair(cut, scale, degradation, rng))
+                    copy += 1
     return pairs
 
 
