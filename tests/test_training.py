@@ -785,7 +785,6 @@ def test_shipped_configurations_load(path: Path) -> None:
             'folders = ["T91"]\nhalved = ["B"]',
             "data.halved: B is not among data.folders",
         ),
-        ("turn = true", "turn = true\nshifts = 10", "data.shifts must lie between 1 and 9, not 10"),
         ("seed = 1", "seed = ", "not readable as TOML"),
         ("[network]", "[nework]", "unknown field nework"),
     ],
@@ -928,24 +927,6 @@ def test_pictures_that_are_halved_below_a_quality(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("89.jpg", "91.jpg", "a.png")]
     pairs = load_pairs(paths, 2, Degradation(), halved_below_quality=90)
     assert [pair.lr.shape for pair in pairs] == [(15, 20), (30, 40), (30, 40)]
-
-
-@pytest.mark.parametrize(("scale", "count"), [(2, 4), (3, 3), (3, 9), (4, 6)])
-def test_shifted_copies_see_the_same_otherwise(tmp_path: Path, scale: int, count: int) -> None:
-    """Each copy is the pair of a picture that begins elsewhere, and no two begin at the same place."""
-    picture = picture_of(35, 41)
-    Image.fromarray(picture).save(tmp_path / "a.png")
-    pairs = load_pairs([tmp_path / "a.png"], scale, Degradation(), shifts=count)
-    begins = [
-        (row, column)
-        for pair in pairs
-        for row in range(scale)
-        for column in range(scale)
-        if pair.phases.tobytes() == make_pair(picture[row:, column:], scale, Degradation()).phases.tobytes()
-    ]
-    assert begins[0] == (0, 0) and len(set(begins)) == len(begins) == count
-    for block in (begins[start : start + scale] for start in range(0, count, scale)):
-        assert all(len(set(places)) == len(block) for places in zip(*block, strict=True))
 
 
 def test_compressed_copies_stand_beside_the_pictures_and_have_their_targets(tmp_path: Path) -> None:

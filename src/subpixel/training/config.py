@@ -72,9 +72,6 @@ class DataConfig:
     """Of the Gaussian in HR pixels; open in the paper. Used with "gaussian" alone."""
     shrink: tuple[float, ...] = (1.0,)
     """Each picture is used at these sizes: smaller copies show more detail a pixel (as in FSRCNN)."""
-    shifts: int = 1
-    """In so many ways, of scale**2, a small picture's pixels are laid over those of the large one, which
-    loses its first rows and columns for it: the same detail, seen otherwise."""
     compressed_copies: float = 0.0
     """So many copies of each picture are used beside it whose small picture went through JPEG or H.264, see
     `subpixel.training.compression`. A fraction of one is that share of the pictures."""
@@ -226,10 +223,6 @@ class TrainingConfig:
         if any(not 0 < size <= 1 for size in self.data.shrink):
             raise ConfigError(
                 f"data.shrink: each size must be above 0 and at most 1, not {list(self.data.shrink)}"
-            )
-        if not 1 <= self.data.shifts <= self.network.scale**2:
-            raise ConfigError(
-                f"data.shifts must lie between 1 and {self.network.scale**2}, not {self.data.shifts}"
             )
         if self.data.compressed_copies < 0:
             raise ConfigError(

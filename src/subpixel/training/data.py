@@ -81,10 +81,9 @@ def load_pairs(
     shrink: Sequence[float] = (1.0,),
     *,
     halved_below_quality: float = 0,
-    shifts: int = 1,
     compressed_copies: float = 0,
 ) -> list[Pair]:
-    """Read pictures and degrade them, each at every size of ``shrink`` and in ``shifts`` ways, see `shifted`.
+    """Read pictures and degrade them, each at every size of ``shrink``.
 
     Those whose `jpeg_quality` is lower than ``halved_below_quality`` are halved first; sizes are fractions of
     the picture's own, or of its half. ``compressed_copies`` more of each have their small picture compressed;
@@ -97,26 +96,12 @@ def load_pairs(
             picture = imresize(picture, 0.5)
         for size in shrink:
             shrunk = picture if size == 1 else imresize(picture, size)
-            copy = 0
-            for cut in shifted(shrunk, scale, shifts):
-                if min(cut.shape[:2]) < scale:
-                    continue
-                pairs.append(make_pair(cut, scale, degradation))
-                for _ in range(copies_of(path.name, compressed_copies)):
+            if min(shrunk.shape[:2]) >= scale:
+                pairs.append(make_pair(shrunk, scale, degradation))
+                for copy in range(copies_of(path.name, compressed_copies)):
                     rng = np.random.default_rng([zlib.crc32(path.name.encode()), copy])
-                    pairs.append(make_pair(cut, scale, degradation, rng))
-                    copy += 1
+                    pairs.append(make_pair(shrunk, scale, degradation, rng))
     return pairs
-
-
-def shifted(picture: NDArray[np.uint8], scale: int, count: int) -> list[NDArray[np.uint8]]:
-    """The picture, and copies without their first rows and columns, all different modulo ``scale``.
-
-    Where a small picture's pixels lie on the large one is different in each of the ``count``, at most
-    scale**2. Of every ``scale`` copies, no two lose as many rows, or as many columns.
-    """
-    cuts = [(number % scale, (number + number // scale) % scale) for number in range(count)]
-    return [picture[row:, column:] for row, column in cuts]
 
 
 def jpeg_quality(path: Path) -> float:

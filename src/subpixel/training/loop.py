@@ -179,7 +179,6 @@ class Run:
                 self._degradation(),
                 data.shrink,
                 halved_below_quality=data.halved_below_quality if name in data.halved else 0,
-                shifts=data.shifts,
                 compressed_copies=data.compressed_copies,
             )
         ]
