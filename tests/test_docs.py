@@ -104,6 +104,14 @@ def test_the_paces_of_training_are_the_measured_ones() -> None:
         assert row.strip() in page
     cpu = measured["one thread of an Intel Xeon with AMX (PyTorch 2.13.0), default-x3, T91 alone"]
     assert f"take {cpu['compiled_ms_a_step']:.0f} ms instead of {cpu['ms_a_step']:.0f}" in page
+    step, cholesky, qr = measured[
+        "best-x2 alone on an NVIDIA H200, 48 patches of 40x40, compiled, ms"
+    ].values()
+    assert f"one after another: {qr:.0f} ms for `best-x2` on an NVIDIA H200" in page
+    assert f"where a step alone takes {step:.1f}." in page
+    assert f"By Cholesky, in double precision, it is {cholesky:.0f} (" in page
+    changes = " ".join((ROOT / "CHANGELOG.md").read_text(encoding="utf-8").split())
+    assert f"instead of QR, which took {qr:.0f} ms where it now takes {cholesky:.0f} (`best-x2`" in changes
 
 
 def test_the_times_of_a_first_run_are_the_measured_ones() -> None:
@@ -217,6 +225,7 @@ def test_single_runs_of_training_are_the_measured_ones() -> None:
         " ".join((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8").split())
         for page in ("models", "paper", "training")
     )
+    changelog = " ".join((ROOT / "CHANGELOG.md").read_text(encoding="utf-8").split())
     known = stored[
         "mean luma PSNR on 60 pictures of BSDS500/train that are trained on, and on the 40 that are not"
     ]
@@ -275,6 +284,22 @@ def test_single_runs_of_training_are_the_measured_ones() -> None:
     ]
     changes = (after - before for before, after in (run["40 pictures"] for run in more.values()))
     assert f"changed the 40 pictures by {next(changes):.3f} and {next(changes):.3f} dB" in models
+    stages = stored["default-x4 (version 2) in fp32, by stages of 40000 and 18000 steps"]
+    two, one = (" / ".join(f"{run[key]:.2f}" for key in stages) for run in (stages, alike["default-x4"]))
+    assert f"`default-x4` had {two} dB on the three sets by two stages" in models
+    assert f"{one} by one of 165 500 on a GPU" in models
+    versions = stored["Set5 in fp32, of the versions before"]
+    for family, version, words in (
+        ("default", "version 1", "On Set5 `default` gains {} dB over version 1"),
+        ("best", "version 1", "`best` {}, `default-compressed`"),
+        ("default-compressed", "version 1", "`default-compressed` {}. `best` has two more layers"),
+        ("fast", "version 2", "for {} dB less than version 2 had"),
+    ):
+        changes = []
+        for scale in (2, 3, 4):
+            facts = packaged.find(family, scale=scale).facts
+            changes.append(abs(facts.psnr_db["Set5"] - versions[version][f"{family}-x{scale}"]))
+        assert words.format(f"{min(changes):.2f} to {max(changes):.2f}") in changelog
     before = stored["before that, as it shipped, in fp32"]["default-x2"]
     lost, gained = (alike["default-x2"][key] - before[key] for key in ("40 pictures", "5 photographs"))
     assert f"`default-x2` lost {-lost:.3f} on the one and gained {gained:.3f} on the other" in models

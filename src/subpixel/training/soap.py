@@ -116,9 +116,9 @@ def _next_basis(covariance: Tensor, basis: Tensor) -> Tensor:
 def orthonormal_by_cholesky(columns: Tensor, *, instead: Tensor) -> Tensor:
     """Columns of double precision made orthonormal, in order, all matrices of a batch at once.
 
-    A GPU's QR takes them one after another, in hundreds of kernels each. This is CholeskyQR, twice (see
-    Fukaya et al. 2020, arXiv 1809.11085), of columns brought to length 1. A matrix whose columns are too
-    nearly dependent for it becomes ``instead``.
+    A GPU's QR takes them one after another. This is CholeskyQR, twice (see Fukaya et al. 2020, arXiv
+    1809.11085), of columns brought to length 1. A matrix whose columns are too nearly dependent for it
+    becomes ``instead``.
     """
     result, one = columns, torch.eye(columns.shape[-1], dtype=columns.dtype, device=columns.device)
     for _ in range(2):
