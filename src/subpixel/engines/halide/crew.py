@@ -17,9 +17,8 @@ PLACE_WORDS, DONE_AT, JOB_AT = 24, 8, 16
 COUNT, JOB_WORDS = 1, 2
 """A job begins with the number of calls taken and the number of all, which are followed by the calls."""
 
-RESULT, BEGAN, ENDED, CALL_WORDS = (1 + MOST_WORDS + more for more in (0, 1, 3, 5))
-"""A call: the function and its words, what it returned, and when it began and ended, both in seconds and
-nanoseconds."""
+RESULT, BEGAN, ENDED, CALL_WORDS = (1 + MOST_WORDS + more for more in range(4))
+"""A call: the function and its words, what it returned, and when it began and ended, in nanoseconds."""
 
 PATIENCE = 2000
 """So often a caller looks whether a helper is done before it goes to sleep: thirty microseconds or less."""
@@ -112,9 +111,21 @@ end:
   ret void
 }}
 
+define internal void @note_time(ptr %place) {{
+  %time = alloca [2 x i64]
+  call i32 @clock_gettime(i32 {_MONOTONIC}, ptr %time)
+  %seconds = load i64, ptr %time
+  %rest_at = getelementptr i64, ptr %time, i64 1
+  %rest = load i64, ptr %rest_at
+  %whole = mul i64 %seconds, 1000000000
+  %all = add i64 %whole, %rest
+  store i64 %all, ptr %place
+  ret void
+}}
+
 define internal void @make(ptr %call) {{
   %began = getelementptr i64, ptr %call, i64 {BEGAN}
-  call i32 @clock_gettime(i32 {_MONOTONIC}, ptr %began)
+  call void @note_time(ptr %began)
   %function = load ptr, ptr %call
 {loads}
   %code = call i32 %function({", ".join(f"i64 %word{n}" for n in words)})
@@ -122,7 +133,7 @@ define internal void @make(ptr %call) {{
   %place = getelementptr i64, ptr %call, i64 {RESULT}
   store i64 %result, ptr %place
   %ended = getelementptr i64, ptr %call, i64 {ENDED}
-  call i32 @clock_gettime(i32 {_MONOTONIC}, ptr %ended)
+  call void @note_time(ptr %ended)
   ret void
 }}
 

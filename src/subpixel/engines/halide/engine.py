@@ -28,6 +28,9 @@ from subpixel.model import Model
 MOST_SAMPLES = 2**31 - 1
 """Of an array that a kernel reads or writes: its indices have 32 bits."""
 
+_NAMES = {np.dtype(samples): samples for samples in SAMPLES}
+"""To ask a dtype for its name takes longer than all else that is asked about an array."""
+
 BY_MATRICES = {False: "uint8 by matrices", True: "uint8 by matrices, levels of 16 bits"}
 """Beside `plan.SAMPLES`, for the cache: by whether the layout is `short`."""
 
@@ -112,7 +115,7 @@ class HalideEngine(Engine):
         if not _addressable(tensor):
             tensor = tensor.copy(order="C")
         place = result if _addressable(result) else np.empty_like(result, order="C")
-        samples = tensor.dtype.name
+        samples = _NAMES[tensor.dtype]
         kernel = self._kernel(samples)
         height, width = (side - 2 * margin_px for side in tensor.shape[1:])
         pieces = self._rectangles(height, width, self.threads, samples)
@@ -125,12 +128,14 @@ class HalideEngine(Engine):
 
     def _learn(self, pieces: list[tuple[slice, slice]], spans: list[Span]) -> None:
         """Change the head start by some of what helpers were late."""
-        (rows, columns), (began_s, ended_s) = pieces[0], spans[0]
-        self._pace_s = (ended_s - began_s) / ((rows.stop - rows.start) * (columns.stop - columns.start))
-        together = max(span.began_s for span in spans) < min(span.ended_s for span in spans)
+        rows, columns = pieces[0]
+        began, ended = zip(*spans, strict=True)
+        taken_s = ended[0] - began[0]
+        self._pace_s = taken_s / ((rows.stop - rows.start) * (columns.stop - columns.start))
+        together = max(began) < min(ended)
         if together and len(pieces) > 1 and columns == pieces[-1][1]:
-            late_s = max(span.ended_s for span in spans[1:]) - ended_s
-            most_s = MOST_LATE * (ended_s - began_s)
+            late_s = max(ended[1:]) - ended[0]
+            most_s = MOST_LATE * taken_s
             late_s = min(max(late_s, -most_s), most_s)
             self._head_start_s = min(max(self._head_start_s + late_s / 4, 0), MOST_HEAD_START_S)
 
@@ -196,10 +201,10 @@ def _by_matrices(model: Model, plan: Plan) -> tuple[Layout, NDArray[np.uint8]] |
 
 def _addressable(tensor: NDArray[Any]) -> bool:
     """Whether a kernel can use an array where it lies: a row's samples side by side, indices of 32 bits."""
-    for stride, length in zip(tensor.strides, tensor.shape, strict=True):
-        if stride % tensor.itemsize or abs(stride) // tensor.itemsize * length > MOST_SAMPLES:
-            return False
-    return tensor.strides[2] == tensor.itemsize
+    size = tensor.itemsize
+    (planes, rows, _), (plane_step, row_step, step) = tensor.shape, tensor.strides
+    whole = step == size and plane_step % size == row_step % size == 0
+    return whole and max(abs(plane_step) * planes, abs(row_step) * rows) <= MOST_SAMPLES * size
 
 
 def _cut(length: int, count: int, more: int = 0) -> Iterator[slice]:

@@ -97,10 +97,10 @@ class Crew(Helpers):
 
     def _make(self, calls: Sequence[Call], wanted: int) -> list[Span]:
         """See `Helpers._make`."""
-        job = array("q", [0, len(calls)])
+        words = [0, len(calls)]
         for call in calls:
-            job.extend((call.address, *call.words))
-            job.extend([0] * (crew.CALL_WORDS - 1 - len(call.words)))
+            words += call.address, *call.words, *[0] * (crew.CALL_WORDS - 1 - len(call.words))
+        job = array("q", words)
         places = array("q")
         try:
             self._take(places, wanted)
@@ -111,9 +111,9 @@ class Crew(Helpers):
             self._idle.extend(places)
         spans = []
         for start in range(crew.JOB_WORDS, len(job), crew.CALL_WORDS):
-            code, *times = job[start + crew.RESULT : start + crew.CALL_WORDS]
+            code, began_ns, ended_ns = job[start + crew.RESULT : start + crew.CALL_WORDS]
             check(code)
-            spans.append(Span(times[0] + times[1] * 1e-9, times[2] + times[3] * 1e-9))
+            spans.append(Span(began_ns * 1e-9, ended_ns * 1e-9))
         return spans
 
     def _take(self, places: "array[int]", wanted: int) -> None:

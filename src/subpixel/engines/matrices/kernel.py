@@ -34,7 +34,7 @@ class MatrixKernel:
     def __init__(self, code: bytes, layout: Layout, parameters: NDArray[np.uint8]) -> None:
         """Load what `compile_object` gave; ``parameters`` as `pack` lays them out."""
         self._code = MachineCode(code, FUNCTION)
-        self._layout, self._parameters = layout, parameters
+        self._layout, self._parameters, self._parameters_at = layout, parameters, parameters.ctypes.data
         self._sizes = cache(lambda result_px: (layout.working_bytes(result_px), layout.columns(result_px)))
 
     def __call__(
@@ -60,9 +60,7 @@ class MatrixKernel:
         except MemoryError as error:
             raise EngineError("the compiled network failed: out of memory") from error
         _, height, width = lr.shape
-        lr_at, hr_at, parameters_at, working_at = (
-            array.ctypes.data for array in (lr, hr, self._parameters, working)
-        )
+        lr_at, hr_at, working_at = (array.ctypes.data for array in (lr, hr, working))
         lr_step, hr_step = lr.strides[1], hr.strides[1]
         result = []
         for (rows, columns), (working_bytes, working_columns) in zip(pieces, sizes, strict=True):
@@ -71,7 +69,7 @@ class MatrixKernel:
                 lr_step,
                 width,
                 height,
-                parameters_at,
+                self._parameters_at,
                 working_at,
                 working_columns,
                 hr_at + rows.start * scale * hr_step + columns.start * scale,
