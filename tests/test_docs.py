@@ -344,6 +344,33 @@ def test_single_runs_of_training_are_the_measured_ones() -> None:
     assert set5 < -0.01 and abs(set14) < 0.005
     assert f"gave `default-x2` {bsd100:.3f} dB on BSD100 and {held_out:.3f} on the 40 pictures" in models
     assert f"took {-set5:.3f} from Set5" in models
+    recipe = "which are not kept: the 40 pictures, in fp32"
+    as_it_is, to_the_last, on_squares = stored[
+        f"6000 steps of 16 patches of 48x48 by the recipe of default-x2, {recipe}"
+    ].values()
+    assert f"seven of them end at {on_squares:.2f} dB instead of {as_it_is:.2f}" in models
+    assert f"they end at {to_the_last:.2f}, and" in models
+    as_it_is, to_the_last, relu, *finer = stored[
+        f"6000 steps more of default-x2 (version 4), from a rate of 0.002, {recipe}"
+    ].values()
+    assert f"only {to_the_last - as_it_is:.3f} dB higher than without" in models
+    assert f"PReLU costs {as_it_is - relu:.3f} dB there" in models
+    _, as_in_fp32, *in_int8 = stored["the same after calibration, in int8"].values()
+    words = (
+        "256 and 512 give it {:.3f} and {:.3f} dB more on the 40 pictures in fp32, "
+        "but {:.3f} and {:.3f} in int8"
+    )
+    gains = [psnr_db - as_it_is for psnr_db in finer]
+    gains += [levels["40 pictures"] - as_in_fp32["40 pictures"] for levels in in_int8]
+    losses = (as_in_fp32["Set5"] - levels["Set5"] for levels in in_int8)
+    assert f"{words.format(*gains)}, where Set5 loses {next(losses):.3f} and {next(losses):.3f}" in models
+    whole16, whole32, squares32, squares64 = stored[
+        "int8 with AMX, two threads, ms for each layer of so many channels, "
+        "of the whole picture and of squares of 2x2 pixels"
+    ].values()
+    assert (
+        f"in {squares32 / whole16:.2f} of their time (layers of 64 in {squares64 / whole32:.2f} of" in models
+    )
     seconds = stored["second stages for the mean of PSNR, seconds"].values()
     assert f"took {round(min(seconds) / 60)} to {round(max(seconds) / 60)} minutes of one core" in models
     attempts = (
