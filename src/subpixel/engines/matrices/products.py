@@ -32,26 +32,17 @@ class Products:
             for column in range(0, layer.blocks, 2)
         ]
 
-    def block(
-        self, sources: Sequence[Value], block: Value, *, first: bool = False
-    ) -> tuple[list[Step], list[Step]]:
-        """Steps that leave a block's sums in memory, but for the last of the second row: see `finish`.
-
-        The first of the two lists ends when the block before, if this is not the first, is finished.
-        """
+    def block(self, sources: Sequence[Value], block: Value, *, first: bool = False) -> list[Step]:
+        """Steps that leave a block's sums in memory, but for the last of the second row: see `finish`."""
         code, layer = self.code, self.layer
         offset = code.times(block, layer.block_px * layer.pixel_bytes)
         pointers = [code.at(source, offset) for source in sources]
         pending = [] if first else self.finish(code.minus(block, 1))
         steps: list[Step] = []
-        head = 0
         for group in self._groups:
-            begin, rest = self._of_rows(pointers, group)
-            steps += [*begin, *pending]
-            head = head or len(steps)
-            steps += [*rest, *self._stores(block, group, 0)]
+            steps += [*self._of_rows(pointers, group, pending), *self._stores(block, group, 0)]
             pending = self._stores(block, group, 1)
-        return steps[:head], steps[head:]
+        return steps
 
     def finish(self, block: Value) -> list[Step]:
         """Steps that bring to memory what a block has left in registers."""
@@ -67,14 +58,19 @@ class Products:
         place = code.build.urem(block, code.number(2 + row))
         return code.at(self._sums, code.times(code.add(place, 2 * row), self.layer.sums_bytes))
 
-    def _of_rows(self, pointers: Sequence[Value], group: Group) -> tuple[list[Step], list[Step]]:
-        """Steps that sum up a group: those before the second row's registers are needed, and the others.
+    def _of_rows(self, pointers: Sequence[Value], group: Group, pending: Sequence[Step]) -> list[Step]:
+        """Steps that sum up a group.
 
         A row of the kernel is used twice, for one row of a pair and, a row of pixels later, for the other:
-        its weights stay in their registers for that.
+        its weights stay in their registers for that. Sums begin when they are needed, not before; those of
+        the second row behind the ``pending`` stores of what is in their registers.
         """
         layer = self.layer
-        begin, rest = self._biases(FIRST_SUMS, group), self._biases(SECOND_SUMS, group)
+        first_sums = self._biases(FIRST_SUMS, group)
+        second_sums = self._biases(SECOND_SUMS, group)
+        for steps, store in zip(second_sums, pending, strict=False):
+            steps.insert(0, store)
+        result = [*pending[len(group.columns) :]]
         for step in range(layer.steps):
             for row in range(layer.rows):
                 load = partial(self._pixels, pointers[row], step, group.tile)
@@ -84,23 +80,24 @@ class Products:
                 else:
                     second = self._of_columns(SECOND_SUMS, group, step) if row > 0 else []
                     first = self._of_columns(FIRST_SUMS, group, step, load=row) if row < layer.kernel else []
-                if step == row == 0:
-                    begin += [load, *first]
-                    rest += second
-                else:
-                    rest += [load, *_zipped(second, first)]
-        return begin, rest
+                if first:
+                    first, first_sums = _joined(first_sums, first), []
+                if second:
+                    second, second_sums = _joined(second_sums, second), []
+                # The second row is first, for the other one may load a matrix where it finds its weights.
+                result += [load, *(step for steps in _joined(second, first) for step in steps)]
+        return result
 
     def _of_columns(
         self, sums: Sequence[int], group: Group, step: int, load: int | None = None
-    ) -> list[Step]:
-        """Steps that multiply by each column of a group, after loading that of a set of weights if given."""
-        steps: list[Step] = []
+    ) -> list[list[Step]]:
+        """Steps for each column of a group: load that of a set of weights, if given, and multiply by it."""
+        columns: list[list[Step]] = []
         for register, weights, column in zip(sums, WEIGHTS, group.columns, strict=False):
+            columns.append([partial(self.code.tile_products, register, PIXELS, weights)])
             if load is not None:
-                steps.append(partial(self._weights, weights, load, step, column))
-            steps.append(partial(self.code.tile_products, register, PIXELS, weights))
-        return steps
+                columns[-1].insert(0, partial(self._weights, weights, load, step, column))
+        return columns
 
     def _pixels(self, pointer: Value, step: int, tile: int) -> None:
         """Load a matrix of pixels."""
@@ -114,14 +111,14 @@ class Products:
         place = ((weight_set * layer.steps + step) * layer.blocks + column) * layer.weight_bytes
         self.code.tile_load(register, self.code.at(self._parameters, layer.at("weights") + place), LINE)
 
-    def _biases(self, sums: Sequence[int], group: Group) -> list[Step]:
-        """Steps that begin sums: the same row of biases sixteen times."""
+    def _biases(self, sums: Sequence[int], group: Group) -> list[list[Step]]:
+        """For each column of a group the step that begins sums: the same row of biases sixteen times."""
 
         def begin(register: int, column: int) -> None:
             place = self.layer.at("bias") + column % self.layer.channel_blocks * LINE
             self.code.tile_load(register, self.code.at(self._parameters, place), 0)
 
-        return [partial(begin, *place) for place in zip(sums, group.columns, strict=False)]
+        return [[partial(begin, *place)] for place in zip(sums, group.columns, strict=False)]
 
     def _stores(self, block: Value, group: Group, row: int) -> list[Step]:
         """Steps that bring the sums of one row of a group to memory."""
@@ -146,10 +143,8 @@ def configuration(row_bytes: int) -> bytes:
     return (head + of_columns.ljust(32, b"\0") + bytes(rows)).ljust(LINE, b"\0")
 
 
-def _zipped(one: list[Step], other: list[Step]) -> list[Step]:
-    """For each register of weights: what needs its content, and what loads the next one and needs that."""
+def _joined(one: list[list[Step]], other: list[list[Step]]) -> list[list[Step]]:
+    """Steps of each column: those of one list, then those of the other."""
     if not one or not other:
-        return [*one, *other]
-    per_register = len(other) // len(one)
-    pairs = [(step, other[n * per_register : (n + 1) * per_register]) for n, step in enumerate(one)]
-    return [step for first, following in pairs for step in (first, *following)]
+        return one or other
+    return [[*steps, *more] for steps, more in zip(one, other, strict=True)]

@@ -390,23 +390,25 @@ class Program:
         values = Values(code, layer, stage.parameters)
         products = Products(code, layer, stage.parameters, self._sums)
 
-        def results(row: int, block: Value) -> Results:
+        def results(row: int, block: Value, sums: Value | None = None) -> Results:
             given = floats[row]
             return Results(
-                products.sums_of(row, block),
+                products.sums_of(row, block) if sums is None else sums,
                 *self._out(layer, targets[row], block),
                 None if given is None else code.at(given, code.times(block, layer.block_px * 4)),
             )
 
-        head, rest = products.block(sources, code.number(0), first=True)
-        emit([*head, *rest])
+        emit(products.block(sources, code.number(0), first=True))
         with code.loop(code.number(1), count) as block:
             one, two = code.minus(block, 1), code.most(code.minus(block, 2), code.number(0))
-            head, rest = products.block(sources, block)
-            # In the first turn the late row is that of the first block, as it is in the next one.
-            done = results(1, two), results(0, one)
-            emit(head)
-            emit(rest, [step for of in done for step in self._results(layer, values, of)])
+            # In the first turn the late row is that of the first block, as it is in the next one. Its sums
+            # are not there yet; others stand in, since what memory holds may be numbers that take long.
+            is_first = code.build.icmp_signed("==", block, code.number(1))
+            first_row = products.sums_of(0, one)
+            late = code.build.select(is_first, first_row, products.sums_of(1, two))
+            done = results(1, two, late), results(0, one, first_row)
+            others = [step for of in done for step in self._results(layer, values, of)]
+            emit(products.block(sources, block), others)
         one, two = code.minus(count, 1), code.most(code.minus(count, 2), code.number(0))
         emit(products.finish(one))
         for last in (results(1, two), results(0, one), results(1, one)):
