@@ -364,6 +364,9 @@ def test_single_runs_of_training_are_the_measured_ones() -> None:
     gains += [levels["40 pictures"] - as_in_fp32["40 pictures"] for levels in in_int8]
     losses = (as_in_fp32["Set5"] - levels["Set5"] for levels in in_int8)
     assert f"{words.format(*gains)}, where Set5 loses {next(losses):.3f} and {next(losses):.3f}" in models
+    coarse, fine = stored["fast-x4 with ReLU, 55000 steps of a run: the 40 pictures, in fp32"].values()
+    assert f"it came to {fine} dB on the 40 pictures in 55 000 steps" in models
+    assert f"and with 128, in a shorter schedule, to {coarse}." in models
     whole16, whole32, squares32, squares64 = stored[
         "int8 with AMX, two threads, ms for each layer of so many channels, "
         "of the whole picture and of squares of 2x2 pixels"
@@ -446,9 +449,27 @@ def test_single_experiments_are_the_measured_ones() -> None:
         name: [f"{larger[name][scale] / espcn_ms[scale]:.2f}" for scale in espcn_ms]
         for name in ("default", "fast")
     }
-    default_share, fast_share = (f"{min(of)} to {max(of)}" for of in shares.values())
+    default_share, fast_share = (" to ".join(dict.fromkeys((min(of), max(of)))) for of in shares.values())
     assert f"`default` takes {default_share} of ESPCN's time, `fast` {fast_share}" in models
-    head_start, fetched, short, strips, everything, copied, own_threads, turns, crew = changed.values()
+    head_start, fetched, short, strips, everything, copied, own_threads, turns, crew, mixed_all = (
+        changed.values()
+    )
+    for name, words in (
+        ("default", "`default` took {} longer"),
+        ("fast", "`fast` {}, `best`"),
+        ("best", "`best` {} and ESPCN"),
+        ("espcn-t91", "and ESPCN {}, on one thread"),
+    ):
+        longer = [before / after - 1 for before, after in mixed_all[name].values()]
+        assert words.format(f"{min(longer):.0%} to {max(longer):.0%}") in engine
+    for name, words in (
+        ("default", "on one thread `default` takes {} less time"),
+        ("fast", "`fast` {} less, `best`"),
+        ("best", "`best` {} less and ESPCN"),
+        ("espcn-t91", "and ESPCN {} less."),
+    ):
+        gains = [1 - after / before for before, after in mixed_all[name].values()]
+        assert words.format(f"{min(gains):.0%} to {max(gains):.0%}") in changes
     gains = [1 - after / earlier for earlier, after in head_start.values()]
     assert f"takes {100 * min(gains):.0f} to {max(gains):.0%} less" in engine
     assert f"`fast-x3` {head_start['fast'][1]:.2f} ms instead of {head_start['fast'][0]:.2f}" in engine
