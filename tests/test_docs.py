@@ -403,9 +403,9 @@ def test_single_runs_of_training_are_the_measured_ones() -> None:
     assert f"had {silenced['silent']} of the {silenced['units of the second layer']} units" in training
 
 
-def span(shares: list[float]) -> str:
+def span(values: list[float], form: str = ".0%") -> str:
     """The least and the most of them in words, or one where both are the same."""
-    return " to ".join(dict.fromkeys((f"{min(shares):.0%}", f"{max(shares):.0%}")))
+    return " to ".join(dict.fromkeys((f"{min(values):{form}}", f"{max(values):{form}}")))
 
 
 def test_single_experiments_are_the_measured_ones() -> None:
@@ -451,10 +451,9 @@ def test_single_experiments_are_the_measured_ones() -> None:
     assert "as `default` and `best`, compile in less than half of the time" in changes
     espcn_ms = larger["espcn-t91"]
     shares = {
-        name: [f"{larger[name][scale] / espcn_ms[scale]:.2f}" for scale in espcn_ms]
-        for name in ("default", "fast")
+        name: [larger[name][scale] / espcn_ms[scale] for scale in espcn_ms] for name in ("default", "fast")
     }
-    default_share, fast_share = (" to ".join(dict.fromkeys((min(of), max(of)))) for of in shares.values())
+    default_share, fast_share = (span(of, ".2f") for of in shares.values())
     assert f"`default` takes {default_share} of ESPCN's time, `fast` {fast_share}" in models
     head_start, fetched, short, strips, everything, copied, own_threads, turns, crew, mixed_all = (
         changed.values()
@@ -496,7 +495,7 @@ def test_single_experiments_are_the_measured_ones() -> None:
         ("640x360", "640x360 {} less"),
     ):
         gains = [1 - after / earlier for earlier, after in (of[size] for of in crew.values())]
-        assert words.format(f"{min(gains):.0%} to {max(gains):.0%}") in changes
+        assert words.format(span(gains)) in changes
     by_executor, compiled = until_begun
     assert f"A helper begins after {round(compiled, -1)} microseconds so, not {by_executor}." in engine
     *others, best = turns.values()

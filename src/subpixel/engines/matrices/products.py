@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 
 from subpixel.engines.matrices.assembler import Assembler, Step, Value
 from subpixel.engines.matrices.layout import LINE, SIDE, Layer
@@ -66,37 +67,44 @@ class Products:
         the second row behind the ``pending`` stores of what is in their registers.
         """
         layer = self.layer
-        first_sums = self._biases(FIRST_SUMS, group)
-        second_sums = self._biases(SECOND_SUMS, group)
-        for steps, store in zip(second_sums, pending, strict=False):
-            steps.insert(0, store)
-        result = [*pending[len(group.columns) :]]
+        ready = self._biases(FIRST_SUMS, group) | self._biases(SECOND_SUMS, group)
+        for register, store in zip(SECOND_SUMS, pending, strict=False):
+            ready.setdefault(register, []).insert(0, store)
+        result: list[Step] = [*pending[len(group.columns) :]]  # of registers that this group does not use
         for step in range(layer.steps):
             for row in range(layer.rows):
                 load = partial(self._pixels, pointers[row], step, group.tile)
                 if layer.stacked:
-                    first = self._of_columns(FIRST_SUMS, group, step, load=0)
-                    second = self._of_columns(SECOND_SUMS, group, step, load=1)
+                    second = self._of_columns(SECOND_SUMS, group, step, ready, load=1)
+                    first = self._of_columns(FIRST_SUMS, group, step, ready, load=0)
                 else:
-                    second = self._of_columns(SECOND_SUMS, group, step) if row > 0 else []
-                    first = self._of_columns(FIRST_SUMS, group, step, load=row) if row < layer.kernel else []
-                if first:
-                    first, first_sums = _joined(first_sums, first), []
-                if second:
-                    second, second_sums = _joined(second_sums, second), []
+                    second = self._of_columns(SECOND_SUMS, group, step, ready) if row > 0 else []
+                    loaded = row < layer.kernel
+                    first = self._of_columns(FIRST_SUMS, group, step, ready, load=row) if loaded else []
+                result.append(load)
                 # The second row is first, for the other one may load a matrix where it finds its weights.
-                result += [load, *(step for steps in _joined(second, first) for step in steps)]
+                for one, other in zip_longest(second, first, fillvalue=()):
+                    result += [*one, *other]
         return result
 
     def _of_columns(
-        self, sums: Sequence[int], group: Group, step: int, load: int | None = None
+        self,
+        sums: Sequence[int],
+        group: Group,
+        step: int,
+        ready: dict[int, list[Step]],
+        load: int | None = None,
     ) -> list[list[Step]]:
-        """Steps for each column of a group: load that of a set of weights, if given, and multiply by it."""
+        """Steps for each column of a group: load that of a set of weights, if given, and multiply by it.
+
+        Before a register's first product come the steps that make it ``ready``.
+        """
         columns: list[list[Step]] = []
         for register, weights, column in zip(sums, WEIGHTS, group.columns, strict=False):
-            columns.append([partial(self.code.tile_products, register, PIXELS, weights)])
+            columns.append(ready.pop(register, []))
             if load is not None:
-                columns[-1].insert(0, partial(self._weights, weights, load, step, column))
+                columns[-1].append(partial(self._weights, weights, load, step, column))
+            columns[-1].append(partial(self.code.tile_products, register, PIXELS, weights))
         return columns
 
     def _pixels(self, pointer: Value, step: int, tile: int) -> None:
@@ -111,14 +119,14 @@ class Products:
         place = ((weight_set * layer.steps + step) * layer.blocks + column) * layer.weight_bytes
         self.code.tile_load(register, self.code.at(self._parameters, layer.at("weights") + place), LINE)
 
-    def _biases(self, sums: Sequence[int], group: Group) -> list[list[Step]]:
-        """For each column of a group the step that begins sums: the same row of biases sixteen times."""
+    def _biases(self, sums: Sequence[int], group: Group) -> dict[int, list[Step]]:
+        """For each register the step that begins its sums: the same row of biases sixteen times."""
 
         def begin(register: int, column: int) -> None:
             place = self.layer.at("bias") + column % self.layer.channel_blocks * LINE
             self.code.tile_load(register, self.code.at(self._parameters, place), 0)
 
-        return [[partial(begin, *place)] for place in zip(sums, group.columns, strict=False)]
+        return {place[0]: [partial(begin, *place)] for place in zip(sums, group.columns, strict=False)}
 
     def _stores(self, block: Value, group: Group, row: int) -> list[Step]:
         """Steps that bring the sums of one row of a group to memory."""
@@ -141,10 +149,3 @@ def configuration(row_bytes: int) -> bytes:
     head = bytes([1]).ljust(16, b"\0")
     of_columns = b"".join(count.to_bytes(2, "little") for count in columns)
     return (head + of_columns.ljust(32, b"\0") + bytes(rows)).ljust(LINE, b"\0")
-
-
-def _joined(one: list[list[Step]], other: list[list[Step]]) -> list[list[Step]]:
-    """Steps of each column: those of one list, then those of the other."""
-    if not one or not other:
-        return one or other
-    return [[*steps, *more] for steps, more in zip(one, other, strict=True)]
