@@ -11,7 +11,7 @@ from subpixel.errors import EncoderError
 from subpixel.video.codecs import Encoder
 from subpixel.video.containers import CONTAINERS, MKV, MOV, MP4, WEBM, Y4M, Container
 from subpixel.video.hdr import Hdr, carrier
-from subpixel.video.source import Source, is_attached_picture, url
+from subpixel.video.source import EARLIEST_SECONDS, Source, is_attached_picture, url
 
 if TYPE_CHECKING:
     from av import Packet
@@ -133,6 +133,9 @@ class Muxer:
 
         packet.stream = stream
         packet.rescale_ts(AVRational(stream.time_base))
+        if packet.pts is not None and packet.pts * Fraction(stream.time_base) < -EARLIEST_SECONDS:
+            self.refused += 1
+            return
         clock = self._clocks[stream.index]
         clock.step = packet.duration or clock.step
         dts = packet.dts
@@ -352,7 +355,7 @@ def _aac_config(packet: bytes | None) -> bytes | None:
 
 def _chapters(source: Source) -> Any:
     chapters = source.container.chapters()
-    if not source.cut:
+    if not source.shift and not source.cut:
         return chapters
     kept = []
     for chapter in chapters:

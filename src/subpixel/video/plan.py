@@ -172,8 +172,13 @@ def _about_input(source: Source, container: Container) -> list[str]:
         notices.append("its transparency is left out")
     if Type.DOVI_METADATA in kinds or Type.DOVI_RPU_BUFFER in kinds:
         notices.append("Dolby Vision's data is left out: it belongs to the small picture")
-    if source.lift:
-        notices.append(f"begins before 0: all is moved by {float(source.lift):g} s, so that all is shown")
+    if source.origin < 0 and not source.cut:
+        notices.append(f"begins before 0: all is moved by {float(-source.origin):g} s, so that all is shown")
+    if source.origin > 0:
+        notices.append(
+            f"begins at {float(source.origin):.12g} s: all is moved to begin at 0, "
+            "and a part is counted from there"
+        )
     per_millisecond = source.time_base * 1000
     if container in (MKV, WEBM) and per_millisecond.denominator != 1:
         notices.append(f"{container.name} keeps times to the millisecond")
