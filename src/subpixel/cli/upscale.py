@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import traceback
 from collections.abc import Callable
 from dataclasses import asdict
 from fractions import Fraction
@@ -212,11 +213,13 @@ def upscale(
             except BrokenPipeError:
                 abandon_stdout()
                 raise typer.Exit(failed > 0) from None
-            except (SubpixelError, ValueError) as error:
+            except Exception as error:
                 # What a codec does not know, a ValueError, is seen only when a video is there to be encoded.
                 asked = isinstance(error, ValueError)
-                words = f"{job.source}: {error}" if asked and len(todo.jobs) > 1 else str(error)
+                words = _words(job, error)
                 people.say(f"error: {words}")
+                if verbose and not isinstance(error, (SubpixelError, ValueError)):
+                    people.say(traceback.format_exc())
                 if asked and len(todo.jobs) == 1:
                     raise typer.Exit(2) from None
                 failed += 1
@@ -225,7 +228,7 @@ def upscale(
                         typer.echo(json.dumps({"input": str(job.source), "error": words}))
                 continue
             for notice in report.notices:
-                people.say(f"note: {job.source}: {notice}")
+                people.say(f"note: {_name(job)}: {notice}")
             if as_json:
                 with to_stdout():
                     typer.echo(json.dumps(asdict(report)))
@@ -305,6 +308,20 @@ def _video_progress(people: Display, number: int, job: Job, *, lines: bool) -> C
         people.show(number + fraction, f"{job.source.name}  {detail}")
 
     return show
+
+
+def _name(job: Job) -> str:
+    return "stdin" if str(job.source) == PIPE else str(job.source)
+
+
+def _words(job: Job, error: Exception) -> str:
+    """An error for people. It names the file, whatever it comes from."""
+    words = str(error)
+    if not isinstance(error, (SubpixelError, ValueError)):
+        words = f"failed as it never should ({type(error).__name__}: {words}); please report it, with -v"
+    beside = job.output.parent / f".{job.output.name[:60]}"
+    named = words.startswith((f"{_name(job)}:", f"{job.output}:", "stdout:", str(beside)))
+    return words if named else f"{_name(job)}: {words}"
 
 
 def _summary(job: Job, report: Any) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from subpixel.errors import DatasetError, InputError
+from subpixel.errors import DatasetError, InputError, naming
 from subpixel.evaluation.metrics import psnr_db
 from subpixel.evaluation.protocol import (
     SUFFIXES,
@@ -117,7 +117,7 @@ def evaluate_clip(
     """
     baseline = bicubic(scale)
     scores = []
-    with contextlib.closing(luma_planes(file, size)) as planes:
+    with naming(str(file)), contextlib.closing(luma_planes(file, size)) as planes:
         for luma in islice(planes, frames):
             hr = crop_to_multiple(luma, scale)
             if min(hr.shape) <= 2 * scale:

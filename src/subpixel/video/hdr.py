@@ -11,6 +11,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -66,9 +67,47 @@ def hdr(frame: "VideoFrame") -> Hdr:
 
 
 def attached(frame: "VideoFrame") -> list[Any]:
-    """All that FFmpeg attaches to a frame, each with its ``type`` and its bytes."""
+    """All that FFmpeg attaches to a frame, each with its ``type`` and its bytes.
+
+    The type of what PyAV has no name for is none of the enumeration's named ones; see `unknown`.
+    """
+    _admit_every_type()
     side_data: Any = frame.side_data
     return [side_data[index] for index in range(len(side_data))]
+
+
+@cache
+def _admit_every_type() -> None:
+    """Have PyAV's enumeration take every number.
+
+    It has fewer than FFmpeg, and where a frame carries anything with another one, PyAV hands out none of what
+    the frame carries.
+    """
+    from av.sidedata.sidedata import Type
+
+    def nameless(cls: type[Type], number: int) -> Type:
+        member: Any = object.__new__(cls)
+        member._name_, member._value_ = f"{_NAMELESS}{number}", number
+        return cls._value2member_map_.setdefault(number, member)  # type: ignore[return-value]
+
+    Type._missing_ = classmethod(nameless)  # type: ignore[assignment]
+
+
+_NAMELESS = "NAMELESS_"
+
+_NEWER = {
+    28: "LCEVC's enhancement layer",
+    29: "which view it is (MV-HEVC)",
+    30: "reference displays of 3D (MV-HEVC)",
+    31: "EXIF",
+}
+"""Numbers of FFmpeg's AVFrameSideDataType that PyAV does not know, in words for people."""
+
+
+def unknown(frame: "VideoFrame") -> list[str]:
+    """What is attached to a frame that PyAV has no name for, in words for people."""
+    numbers = sorted({side.type.value for side in attached(frame) if side.type.name.startswith(_NAMELESS)})
+    return [_NEWER.get(number, f"FFmpeg's side data number {number}") for number in numbers]
 
 
 def encoder_options(hdr: Hdr, codec: str) -> dict[str, str]:

@@ -12,7 +12,15 @@ from subpixel.errors import EncoderError
 from subpixel.video.codecs import Codec, Encoder, Encoding, find_codec, options_for, pixel_format
 from subpixel.video.containers import MKV, WEBM, Y4M, Container
 from subpixel.video.frames import FrameUpscaler, bits, chroma_location, colour, planar
-from subpixel.video.hdr import Hdr, attached, display_matrix, encoder_options, hdr, with_parameters
+from subpixel.video.hdr import (
+    Hdr,
+    attached,
+    display_matrix,
+    encoder_options,
+    hdr,
+    unknown,
+    with_parameters,
+)
 from subpixel.video.mux import Track, refusals
 from subpixel.video.source import Source
 
@@ -172,6 +180,8 @@ def _about_input(source: Source, container: Container) -> list[str]:
         notices.append("its transparency is left out")
     if Type.DOVI_METADATA in kinds or Type.DOVI_RPU_BUFFER in kinds:
         notices.append("Dolby Vision's data is left out: it belongs to the small picture")
+    if left_out := unknown(first):
+        notices.append(f"left out, as it cannot be passed on: {', '.join(left_out)}")
     if source.origin < 0 and not source.cut:
         notices.append(f"begins before 0: all is moved by {float(-source.origin):g} s, so that all is shown")
     if source.origin > 0:

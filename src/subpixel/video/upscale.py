@@ -1,13 +1,14 @@
 """One video file, enlarged into another."""
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from subpixel.engines.select import available_cpus
+from subpixel.errors import InputError, naming
 from subpixel.files import make_folder_of, refuse_existing, refuse_input
 from subpixel.jobs import PIPE, Report, content_of
 from subpixel.video.codecs import Encoding
@@ -109,12 +110,41 @@ def upscale_video(
     # By their digits: 0.2 is meant, not the binary number behind it, which is a little more.
     cut = Cut(Fraction(str(start)), None if end is None else Fraction(str(end)))
     check_paths(input, output, overwrite)
+    others = ("stdout:",) if output == PIPE else (f"{output}:", str(folder_beside(Path(output))))
+    with naming("stdin" if input == PIPE else input, *others):
+        return _upscale(
+            input,
+            output,
+            kind,
+            cut,
+            encoding,
+            lambda: given_or_loaded(upscaler, model, scale, content, content_of(Path(input))),
+            overwrite=overwrite,
+            drop_unsupported=drop_unsupported,
+            progress=progress,
+        )
+
+
+def _upscale(
+    input: str,
+    output: str,
+    kind: Container,
+    cut: Cut,
+    encoding: Encoding,
+    load: "Callable[[], Upscaler]",
+    *,
+    overwrite: bool,
+    drop_unsupported: bool,
+    progress: Callable[[Progress], None],
+) -> VideoReport:
+    """What `upscale_video` does once it is known what is asked for."""
     regular = is_regular(input)
     piped = output == PIPE or not regular
     meter = Meter(progress)
-    opened = open_source(input, cut) if regular else patiently(lambda: open_source(input, cut))
+    with _failing():
+        opened = open_source(input, cut) if regular else patiently(lambda: open_source(input, cut))
     with contextlib.closing(opened) as source:
-        upscaler = given_or_loaded(upscaler, model, scale, content, content_of(Path(input)))
+        upscaler = load()
         threads = (None if piped else earlier_threads(Path(output))) or available_cpus()
         plan = make_plan(
             source,
@@ -128,14 +158,32 @@ def upscale_video(
         check_picture(kind, source, plan.track)
         meter.rate, meter.total = float(source.rate), source.expected_frames
         try:
-            if piped:
-                damage = run_through(plan, output, overwrite, meter)
-            else:
-                damage = run_in_segments(plan, Path(output), overwrite, meter)
+            with _failing():
+                if piped:
+                    damage = run_through(plan, output, overwrite, meter)
+                else:
+                    damage = run_in_segments(plan, Path(output), overwrite, meter)
         finally:
             source.is_waited_for = not meter.line.close(None if regular else _PATIENCE_SECONDS)
         meter.tell(last=True)
         return _report(plan, input, output, meter, damage)
+
+
+@contextlib.contextmanager
+def _failing() -> Iterator[None]:
+    """Turn FFmpeg's failures, and wrong values while a film is at work, into ours.
+
+    Before and after, a ValueError is of what was asked for.
+    """
+    import av
+
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except (av.FFmpegError, OSError, ValueError) as error:
+        words = getattr(error, "strerror", None) or error
+        raise InputError(f"could not be enlarged ({words})") from error
 
 
 def check_paths(input: str, output: str, overwrite: bool) -> None:
