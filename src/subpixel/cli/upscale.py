@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from subpixel.cli.display import Display, abandon_stdout, display, to_stdout
-from subpixel.cli.errors import exiting, stoppable
+from subpixel.cli.errors import exiting, saying, stoppable
 from subpixel.errors import SubpixelError
 from subpixel.images.formats import DEFAULT_QUALITY, MAX_OUTPUT_PIXELS
 from subpixel.jobs import PIPE, Job
@@ -25,7 +25,7 @@ MAX_DAMAGE = 0.1
 """The share of damaged frames above which a video counts as failed."""
 
 
-@stoppable("interrupted; what is finished of a video is kept, and the same command goes on from there")
+@stoppable("interrupted")
 def upscale(
     inputs: Annotated[
         list[Path],
@@ -189,27 +189,28 @@ def upscale(
             upscaler = upscalers[contents[number]]
             try:
                 report: Any
-                if job.is_video:
-                    from subpixel.video.upscale import upscale_video
+                with saying(_when_stopped(job)):
+                    if job.is_video:
+                        from subpixel.video.upscale import upscale_video
 
-                    report = upscale_video(
-                        *job,
-                        upscaler=upscaler,
-                        overwrite=overwrite,
-                        progress=_video_progress(people, number, job, lines=progress == "json"),
-                        **video_options,
-                    )
-                else:
-                    from subpixel.images.upscale import upscale_image
+                        report = upscale_video(
+                            *job,
+                            upscaler=upscaler,
+                            overwrite=overwrite,
+                            progress=_video_progress(people, number, job, lines=progress == "json"),
+                            **video_options,
+                        )
+                    else:
+                        from subpixel.images.upscale import upscale_image
 
-                    report = upscale_image(
-                        *job,
-                        upscaler=upscaler,
-                        quality=quality,
-                        overwrite=overwrite,
-                        max_output_pixels=max_output_pixels,
-                        progress=_picture_progress(people, number, job, lines=progress == "json"),
-                    )
+                        report = upscale_image(
+                            *job,
+                            upscaler=upscaler,
+                            quality=quality,
+                            overwrite=overwrite,
+                            max_output_pixels=max_output_pixels,
+                            progress=_picture_progress(people, number, job, lines=progress == "json"),
+                        )
             except BrokenPipeError:
                 abandon_stdout()
                 raise typer.Exit(failed > 0) from None
@@ -308,6 +309,17 @@ def _video_progress(people: Display, number: int, job: Job, *, lines: bool) -> C
         people.show(number + fraction, f"{job.source.name}  {detail}")
 
     return show
+
+
+def _when_stopped(job: Job) -> str:
+    """What is said where a signal ends the work on a file."""
+    if not job.is_video:
+        return "interrupted"
+    from subpixel.video.upscale import is_resumable
+
+    if not is_resumable(str(job.source), str(job.output)):
+        return "interrupted; what goes through a pipe is lost: it cannot be continued, only made anew"
+    return "interrupted; what is finished of a video is kept, and the same command goes on from there"
 
 
 def _name(job: Job) -> str:

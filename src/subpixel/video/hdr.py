@@ -145,16 +145,24 @@ def with_parameters(options: Mapping[str, str], more: Mapping[str, str]) -> dict
     return result
 
 
-def carrier(codec_id: str, hdr: Hdr) -> "InputContainer":
+_SITINGS = {"left": (1, 2), "center": (2, 2), "topleft": (1, 1), "top": (2, 1)}
+"""Matroska's numbers for where chroma lies, across and down: 1 with luma, 2 in the middle."""
+
+
+def carrier(codec_id: str, hdr: Hdr, siting: str | None = None) -> "InputContainer":
     """A Matroska file in memory without frames, whose one stream is of a codec and says what ``hdr`` does.
 
     Args:
         codec_id: Matroska's name of the codec.
         hdr: what it shall say.
+        siting: where chroma lies, in FFmpeg's words; None to say nothing.
     """
     import av
 
     colour = b""
+    if siting in _SITINGS:
+        across, down = _SITINGS[siting]
+        colour += _element("55B7", _uint(across)) + _element("55B8", _uint(down))
     if hdr.light is not None:
         colour += _element("55BC", _uint(hdr.light[0])) + _element("55BD", _uint(hdr.light[1]))
     if (display := hdr.display) is not None:

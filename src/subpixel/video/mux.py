@@ -292,7 +292,8 @@ def _is_remade(source: Source, stream: "Stream") -> bool:
 
 def _add_video(output: "OutputContainer", container: Container, source: Source, track: Track) -> Any:
     encoder = track.encoder
-    template = carrier(encoder.codec.matroska_id, track.hdr)
+    siting = encoder.options.get("chroma_sample_location")
+    template = carrier(encoder.codec.matroska_id, track.hdr, siting)
     stream = output.add_stream_from_template(template.streams.video[0], opaque=True)
     context = stream.codec_context
     context.width, context.height, context.pix_fmt = encoder.width, encoder.height, encoder.format

@@ -8,10 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from subpixel.engines.base import Engine
-from subpixel.errors import EncoderError
+from subpixel.errors import EncoderError, UnsupportedVideo
 from subpixel.video.codecs import Codec, Encoder, Encoding, find_codec, options_for, pixel_format
 from subpixel.video.containers import MKV, WEBM, Y4M, Container
-from subpixel.video.frames import FrameUpscaler, bits, chroma_location, colour, planar
+from subpixel.video.frames import (
+    FrameUpscaler,
+    bits,
+    chroma_location,
+    colour,
+    planar,
+    says_where_chroma_lies,
+)
 from subpixel.video.hdr import (
     Hdr,
     attached,
@@ -21,7 +28,7 @@ from subpixel.video.hdr import (
     unknown,
     with_parameters,
 )
-from subpixel.video.mux import Track, refusals
+from subpixel.video.mux import Track, describe, refusals
 from subpixel.video.source import Source
 
 if TYPE_CHECKING:
@@ -103,7 +110,10 @@ def make_plan(
         )
     light = hdr(first)
     options = with_parameters(options_for(codec, encoding), encoder_options(light, codec.name))
-    if (location := chroma_location(first)) is not None:
+    location = chroma_location(first)
+    if location == "center" and not says_where_chroma_lies(source.stream):
+        location = None
+    if location is not None:
         options.setdefault("chroma_sample_location", location)
     encoder = Encoder(
         codec=codec,
@@ -141,20 +151,36 @@ def _left_out(source: Source, container: Container, to_pipe: bool, drop: bool) -
     if container is Y4M:
         source.others = []
         return []
+    notices = _without_sealed(source, drop)
     refused = refusals(container, source, to_pipe=to_pipe)
     if not refused:
-        return []
+        return notices
     what = ", ".join(refusal.what for refusal in refused)
     if drop:
         gone = {refusal.stream.index for refusal in refused}
         source.others = [stream for stream in source.others if stream.index not in gone]
-        return [f"left out, as {container.name} cannot hold it: {what}"]
+        return [*notices, f"left out, as {container.name} cannot hold it: {what}"]
     holders = [kind for kind in refused[0].holders if all(kind in refusal.holders for refusal in refused)]
     cure = f"write {' or '.join(kind.extensions[0] for kind in holders)}, or " if holders else ""
     raise EncoderError(
         f"{source.name}: {container.name} cannot hold {what}; "
         f"{cure}pass --drop-unsupported (drop_unsupported=True) to leave that out"
     )
+
+
+def _without_sealed(source: Source, drop: bool) -> list[str]:
+    """Refuse streams of which a copy would be unreadable, or leave them out and say so."""
+    sealed = {stream.index: why for stream in source.others if (why := source.sealed(stream))}
+    words = [
+        f"{describe(stream)} {sealed[stream.index]}" for stream in source.others if stream.index in sealed
+    ]
+    if words and not drop:
+        raise UnsupportedVideo(
+            f"{source.name}: {', '.join(words)}, "
+            "or pass --drop-unsupported (drop_unsupported=True) to leave that out"
+        )
+    source.others = [stream for stream in source.others if stream.index not in sealed]
+    return [f"left out: {each.partition(';')[0]}" for each in words]
 
 
 def _has_alpha(format: "VideoFormat") -> bool:

@@ -4,6 +4,7 @@ Damage is concealed as FFmpeg does it, and counted. Times are the file's own, un
 """
 
 import contextlib
+import re
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 _FEW_FRAMES = 2
 """By which a file's own word on how many it has may be off."""
+
+_BZLIB = re.compile(rb"BZh[1-9]1AY&SY")
+"""How everything begins that bzlib has compressed."""
 
 _MICROSECONDS = 1_000_000
 _STEPS_BACK = (0, 10, 60)
@@ -97,6 +101,12 @@ class Source:
             if found and (self._earliest is None or self._earliest <= self.cut.start or place is places[-1]):
                 self.first: VideoFrame = self._read[-1]  # type: ignore[assignment]
                 return
+        if self._is_mp4 and not self.seekable and self.damage.broken:
+            raise UnreadableVideo(
+                f"{self.name}: the index of this MP4 (moov) lies at its end, and a pipe cannot be "
+                "read twice; name the file instead, or put its index first: "
+                "ffmpeg -i in.mp4 -c copy -movflags +faststart out.mp4"
+            )
         wanted = " in the part that is wanted" if self.cut else ""
         raise UnreadableVideo(f"{self.name}: gives no frame{wanted}{_because(self.damage.broken)}")
 
@@ -243,10 +253,30 @@ class Source:
 
     def first_packet(self, stream: "Stream") -> bytes | None:
         """What the first packet of another stream holds; None where there is none near the first frame."""
-        ahead = list(islice(self._packets, _MOST_READ_AHEAD))
-        self._packets = chain(ahead, self._packets)
-        packets: list[Any] = [*filter(is_packet, self._read), *ahead]
-        return next((bytes(packet) for packet in packets if packet.stream_index == stream.index), None)
+        packet = self._first_packet(stream)
+        return None if packet is None else bytes(packet)
+
+    def _first_packet(self, stream: "Stream", ahead: int = _MOST_READ_AHEAD) -> "Packet | None":
+        more = list(islice(self._packets, ahead))
+        self._packets = chain(more, self._packets)
+        packets: list[Any] = [*filter(is_packet, self._read), *more]
+        return next((packet for packet in packets if packet.stream_index == stream.index), None)
+
+    def sealed(self, stream: "Stream") -> str:
+        """Why nobody could read a copy of another stream, in words for people, with the cure; else empty."""
+        # A pipe would have to give all that first.
+        packet = self._first_packet(stream, _MOST_READ_AHEAD if self.seekable else 0)
+        return "" if packet is None else self._seal(packet)
+
+    def _seal(self, packet: "Packet") -> str:
+        if packet.has_sidedata("encryption_info"):
+            return "is encrypted; decrypt it first"
+        if "matroska" in self.container.format.name and _BZLIB.match(bytes(packet)):
+            return (
+                "is compressed by bzlib, which this FFmpeg does not undo; "
+                "rewrite the file by mkvmerge with --compression -1:none"
+            )
+        return ""
 
     def copies(self) -> Iterator["Packet"]:
         """The packets of the other streams alone, from where reading is; nothing is decoded."""
@@ -294,6 +324,8 @@ class Source:
                 if self._is_past(packet):
                     break
                 continue
+            if self.beginning is None and self._decoder.packets == 0 and (why := self._seal(packet)):
+                raise UnsupportedVideo(f"{self.name}: its picture {why}")
             for decoded in self._decoder.decode(packet):
                 frame = decoded.frame
                 at = self._clock.mend(decoded.time)

@@ -48,8 +48,10 @@ class VideoReport(Report):
     damaged_frames: int
     missing_frames: int
     """About how many are missing at the end of an input that is cut off."""
+    lost_frames: int
+    """About how many could not be decoded and are missing."""
     damaged_share: float
-    """Of damaged and missing frames, 0 to 1."""
+    """Of damaged, lost and missing frames, 0 to 1."""
 
 
 def upscale_video(
@@ -139,7 +141,7 @@ def _upscale(
 ) -> VideoReport:
     """What `upscale_video` does once it is known what is asked for."""
     regular = is_regular(input)
-    piped = output == PIPE or not regular
+    piped = not is_resumable(input, output)
     meter = Meter(progress)
     with _failing():
         opened = open_source(input, cut) if regular else patiently(lambda: open_source(input, cut))
@@ -186,6 +188,11 @@ def _failing() -> Iterator[None]:
         raise InputError(f"could not be enlarged ({words})") from error
 
 
+def is_resumable(input: str, output: str) -> bool:
+    """Whether a job that is killed can be continued: not where one end is a pipe."""
+    return output != PIPE and is_regular(input)
+
+
 def check_paths(input: str, output: str, overwrite: bool) -> None:
     """Refuse, before anything is read, what could only fail at the end; make the output's folder."""
     if output == PIPE:
@@ -225,6 +232,7 @@ def _report(plan: Plan, input: str, output: str, meter: Meter, damage: Damage) -
         bottleneck=meter.bottleneck,
         damaged_frames=damage.damaged,
         missing_frames=damage.missing,
+        lost_frames=damage.lost,
         damaged_share=round(damage.share, 4),
         notices=(*plan.notices, *damage.notices),
     )
