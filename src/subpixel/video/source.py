@@ -46,7 +46,7 @@ _MOST_READ_AHEAD = 200
 """Packets, as they come from the file."""
 EARLIEST_SECONDS = 10
 """By which a stream of MPEG's may begin before what FFmpeg takes for the start; beyond that it is damage."""
-_TRIES = 1000
+_TRIES = 100
 _PAUSE_SECONDS = 0.01
 """How often, and after what pause, FFmpeg is asked again where it has nothing to read yet."""
 _TAIL = 5
@@ -225,8 +225,12 @@ class Source:
         So does Matroska for what it has taken over from AVI, which alone has a tag of AVI's there.
         """
         name = self.container.format.name
-        tag = self.stream.codec_context.codec_tag.strip("\0")
-        return name in ("avi", "asf") or ("matroska" in name and bool(tag))
+        if "matroska" not in name:
+            return name in ("avi", "asf")
+        try:
+            return bool(self.stream.codec_context.codec_tag.strip("\0"))
+        except UnicodeDecodeError:  # a tag that is no text
+            return True
 
     @property
     def _has_times(self) -> bool:
