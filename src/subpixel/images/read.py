@@ -1,6 +1,5 @@
 """Reading still pictures."""
 
-import contextlib
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -85,24 +84,6 @@ def _ffmpeg_decodes(jpeg: bytes, on_errors: str) -> bool:
         return bool(decoder.decode(av.Packet(jpeg)) + decoder.decode(None))
     except av.FFmpegError:
         return False
-
-
-class _MeasuredError(SubpixelError):
-    """Stops reading behind the header."""
-
-
-def pixels_of(path: Path) -> int | None:
-    """How many pixels a picture has, by its header; None where that cannot be read."""
-    pixels = None
-
-    def measure(width: int, height: int) -> None:
-        nonlocal pixels
-        pixels = width * height
-        raise _MeasuredError
-
-    with contextlib.suppress(SubpixelError):
-        read(path, measure)
-    return pixels
 
 
 def _read(path: Path, approve: Callable[[int, int], None], kind: Format) -> Picture:

@@ -66,7 +66,8 @@ class DataConfig:
     halved: tuple[str, ...] = ()
     """Those of ``folders`` whose pictures are first made half as large: JPEGs, to shed their artefacts."""
     halved_below_quality: float = 101.0
-    """Of ``halved``, only JPEGs of a lower quality are: see `subpixel.training.data.jpeg_quality`."""
+    """Of ``halved``, only JPEGs of a lower quality are: see
+    `subpixel.images.compression.jpeg_quality`."""
     degradation: Literal["bicubic", "gaussian"] = "bicubic"
     """See `subpixel.evaluation.protocol.Degradation`."""
     sigma_px: float = 1.0
