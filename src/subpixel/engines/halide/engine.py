@@ -29,6 +29,9 @@ from subpixel.model import Model
 
 log = logging.getLogger(__name__)
 
+MAX_LAYERS = 32
+"""Compiling takes the square of the number of layers and more: half a minute for 32, minutes for 60."""
+
 MOST_SAMPLES = 2**31 - 1
 """Of an array that a kernel reads or writes: its indices have 32 bits."""
 
@@ -75,6 +78,11 @@ class HalideEngine(Engine):
         require()
         super().__init__(model, precision=precision, threads=threads, tile_side_px=tile_side_px)
         description = model.description
+        if len(description.layers) > MAX_LAYERS:
+            raise EngineError(
+                f"engine halide compiles at most {MAX_LAYERS} layers, and model {model.name} has "
+                f"{len(description.layers)}"
+            )
         if description.enlargement == "bicubic":
             # Pipelines begin where the layers do: in HR space, with what bicubic has made.
             description = replace(description, scale=1, enlargement="shuffle")
