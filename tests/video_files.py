@@ -1,8 +1,10 @@
 """Small videos for tests, made with PyAV, and what is in a video file, packet by packet."""
 
+import subprocess
 from fractions import Fraction
 
 import av
+import imageio_ffmpeg
 import numpy as np
 
 RATE = 25
@@ -177,3 +179,15 @@ def chroma(frame, index=1):
     plane = frame.planes[index]
     dtype = np.uint8 if frame.format.components[0].bits <= 8 else np.uint16
     return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size).view(dtype)[:, : plane.width].copy()
+
+
+def ffmpeg(*arguments):
+    """Run FFmpeg's own program, which is independent of ours; what it prints on stdout."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *map(str, arguments)]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True).stdout
+
+
+def remuxed(source, target, *options):
+    """A file copied packet by packet into another, by FFmpeg's own program."""
+    ffmpeg("-i", source, "-c", "copy", *options, target)
+    return target

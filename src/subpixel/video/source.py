@@ -343,12 +343,15 @@ class Source:
         return missing if missing > _FEW_FRAMES else 0
 
     def _demuxed(self) -> Iterator["Packet"]:
-        """All packets, up to the end or to where the file cannot be read any further."""
+        """All packets that hold something, up to the end or to where the file cannot be read any further, and
+        one that has the decoder give what it still holds.
+        """
         import av
 
         try:
-            yield from self.container.demux()
-            return
+            # PyAV ends with empty ones for all decoders, but their index is always that of the first stream.
+            # An empty one before the end would end the decoder too.
+            yield from (packet for packet in self.container.demux() if packet.size)
         except av.FFmpegError as error:
             self.damage.broken = str(getattr(error, "strerror", error))
         except IndexError:
