@@ -191,3 +191,51 @@ def remuxed(source, target, *options):
     """A file copied packet by packet into another, by FFmpeg's own program."""
     ffmpeg("-i", source, "-c", "copy", *options, target)
     return target
+
+
+def with_data(path, codec, tag=None):
+    """A film with sound and, at index 2, a stream of data that FFmpeg has no codec for.
+
+    Args:
+        path: its extension decides the container.
+        codec: FFmpeg's name of what the data is.
+        tag: MP4's code for it, instead of the one that FFmpeg gives.
+    """
+    base = write(path.with_name("base.mkv"), pictures(12), sound="aac")
+    with av.open(f"file:{base}") as source, av.open(f"file:{path}", "w") as output:
+        copies = [output.add_stream_from_template(stream, opaque=True) for stream in source.streams]
+        data = output.add_data_stream(codec)
+        data.time_base = Fraction(1, 1000)
+        output.start_encoding()
+        for number in range(4):
+            packet = av.Packet(b"what a sensor saw %d" % number)
+            packet.stream, packet.time_base = data, Fraction(1, 1000)
+            packet.pts = packet.dts = 100 * number
+            packet.duration, packet.is_keyframe = 100, True
+            output.mux(packet)
+        for packet in source.demux():
+            if packet.size:
+                packet.stream = copies[packet.stream.index]
+                output.mux(packet)
+    if tag is not None:
+        path.write_bytes(path.read_bytes().replace(b"gpmd", tag))
+    return path
+
+
+def insert_box(path, box):
+    """Put an MP4 box into what an MP4 says of its first video, which must be H.264."""
+    data = bytearray(path.read_bytes())
+    at, end = 0, len(data)
+    for name, header in [(name, 8) for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl")] + [
+        (b"stsd", 16),
+        (b"avc1", 86),
+    ]:
+        while data[at + 4 : at + 8] != name:
+            at += int.from_bytes(data[at : at + 4])
+            assert at < end
+        size = int.from_bytes(data[at : at + 4])
+        data[at : at + 4] = (size + len(box)).to_bytes(4)
+        end, at = at + size, at + header
+    data[end:end] = box
+    path.write_bytes(data)
+    return path

@@ -11,10 +11,13 @@ from subpixel.engines.base import Engine
 from subpixel.errors import EncoderError
 from subpixel.video.codecs import Codec, Encoder, Encoding, find_codec, options_for, pixel_format
 from subpixel.video.containers import MKV, WEBM, Y4M, Container
+from subpixel.video.encode import sample
 from subpixel.video.frames import FrameUpscaler, bits, chroma_location, colour, planar
 from subpixel.video.hdr import Hdr, attached, display_matrix, encoder_options, hdr, with_parameters
-from subpixel.video.mux import Track, refusals
+from subpixel.video.immersive import immersive
+from subpixel.video.mux import Track
 from subpixel.video.source import Source
+from subpixel.video.trial import refusals
 
 if TYPE_CHECKING:
     from av import VideoFormat
@@ -50,9 +53,20 @@ class Plan:
 
     @cached_property
     def track(self) -> Track:
-        """What the container is told of the picture. Opens the encoder once, to ask for its extradata."""
-        extradata = self.encoder.open().extradata
-        return Track(self.encoder, extradata, self.hdr, display_matrix(self.source.first))
+        """What the container is told of the picture. Opens the encoder once, to ask for its extradata, and
+        for a picture.
+        """
+        first, scale = self.source.first, self.upscaler.scale
+        context = self.encoder.open()
+        extradata = context.extradata
+        return Track(
+            encoder=self.encoder,
+            extradata=extradata,
+            hdr=self.hdr,
+            matrix=display_matrix(first, scale),
+            immersive=immersive(first, scale),
+            sample=b"" if self.container is Y4M else sample(context, self.frame_upscaler().by_bicubic(first)),
+        )
 
 
 def make_plan(
@@ -168,7 +182,7 @@ def _about_input(source: Source, container: Container) -> list[str]:
             "interlaced: its lines belong to two moments, and the result is marked as progressive; "
             "deinterlace it first for a good result"
         )
-    if _has_alpha(first.format):
+    if _has_alpha(first.format) or source.alpha_beside or source.stream.metadata.get("alpha_mode") == "1":
         notices.append("its transparency is left out")
     if Type.DOVI_METADATA in kinds or Type.DOVI_RPU_BUFFER in kinds:
         notices.append("Dolby Vision's data is left out: it belongs to the small picture")

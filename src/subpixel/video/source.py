@@ -72,6 +72,8 @@ class Source:
     """The time of the first frame that was decoded, wanted or not."""
     is_waited_for: bool = False
     """Whether a thread is still reading, from a pipe that gives nothing; the file must not be closed then."""
+    alpha_beside: bool = False
+    """Whether its transparency is a picture of its own, as with VP8 and VP9; FFmpeg does not decode that."""
     lift: Fraction = Fraction(0)
     """What is added to all times, in seconds, as a film that begins before 0 is shown by no player."""
 
@@ -207,6 +209,11 @@ class Source:
         packets: list[Any] = [*filter(is_packet, self._read), *ahead]
         return next((bytes(packet) for packet in packets if packet.stream_index == stream.index), None)
 
+    def sample(self, stream: "Stream") -> bytes | None:
+        """What a packet of another stream holds that came before the first frame; None where none did."""
+        packets: list[Any] = [*filter(is_packet, self._read)]
+        return next((bytes(packet) for packet in packets if packet.stream_index == stream.index), None)
+
     def copies(self) -> Iterator["Packet"]:
         """The packets of the other streams alone, from where reading is; nothing is decoded."""
         from av.stream import Discard
@@ -250,6 +257,7 @@ class Source:
                     break
                 continue
             packets += packet.size > 0
+            self.alpha_beside = self.alpha_beside or _has_alpha_beside(packet)
             corrupt += packet.is_corrupt
             frames = self._frames_of(packet)
             undecodable += frames is None
@@ -397,6 +405,16 @@ class Source:
         return packet
 
 
+_ALPHA_BESIDE = (1).to_bytes(8)
+"""How Matroska's BlockAdditional begins where it is the alpha of VP8 or VP9."""
+
+
+def _has_alpha_beside(packet: "Packet") -> bool:
+    if not packet.has_sidedata("matroska_block_additional"):
+        return False
+    return bytes(packet.get_sidedata("matroska_block_additional"))[:8] == _ALPHA_BESIDE
+
+
 def is_packet(event: Union["Packet", "VideoFrame"]) -> bool:
     """Whether an event is a packet, to be copied, and not a frame."""
     import av
@@ -409,6 +427,11 @@ def is_attached_picture(stream: "Stream") -> bool:
     from av.stream import Disposition
 
     return bool(stream.disposition & Disposition.attached_pic)
+
+
+def is_attached(stream: "Stream") -> bool:
+    """Whether a stream is an attachment or a cover, and has no place in time."""
+    return stream.type == "attachment" or is_attached_picture(stream)
 
 
 def open_source(input: Path | str, cut: Cut = WHOLE) -> Source:

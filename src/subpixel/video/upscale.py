@@ -16,10 +16,10 @@ from subpixel.video.cut import Cut
 from subpixel.video.damage import Damage
 from subpixel.video.journal import Journal
 from subpixel.video.meter import Meter, Progress
-from subpixel.video.mux import check_picture
 from subpixel.video.plan import Plan, make_plan
 from subpixel.video.source import is_regular, open_source
 from subpixel.video.stages import patiently
+from subpixel.video.trial import check_output
 from subpixel.video.work import earlier_threads, folder_beside, run_in_segments, run_through
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def upscale_video(
             drop_unsupported=drop_unsupported,
             to_pipe=output == PIPE,
         )
-        check_picture(kind, source, plan.track)
+        plan.notices += check_output(kind, source, plan.track, to_pipe=output == PIPE)
         meter.rate, meter.total = float(source.rate), source.expected_frames
         try:
             if piped:
