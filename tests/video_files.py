@@ -49,6 +49,7 @@ def write(
     attachment=False,
     cover=None,
     rotation=None,
+    matrix=None,
     metadata=None,
     container_options=None,
     **properties,
@@ -68,6 +69,7 @@ def write(
         attachment: whether there is one.
         cover: the name of a codec, for an attached picture.
         rotation: counter-clockwise, in degrees.
+        matrix: how players turn and scale it, in FFmpeg's layout.
         properties: of the encoder, such as ``color_trc``.
     """
     frames = list(frames)
@@ -83,6 +85,8 @@ def write(
             setattr(video.codec_context, name, value)
         if rotation is not None:
             video.set_display_rotation(rotation)
+        if matrix is not None:
+            video.set_display_matrix(matrix)
         rate = 48000 if sound == "libopus" else 44100
         voice = output.add_stream(sound, rate, layout="mono") if sound else None
         if voice is not None:

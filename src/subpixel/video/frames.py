@@ -195,9 +195,12 @@ class FrameUpscaler:
         self._put_luma(plane(small, 0), bits(small.format), plane(large, 0), bits(large.format))
         return large
 
-    def by_bicubic(self, frame: "VideoFrame") -> "VideoFrame":
-        """The same without the network: all that it does not decide, sooner."""
-        return self._by_bicubic(frame)[1]
+    def blank(self, frame: "VideoFrame") -> "VideoFrame":
+        """What a frame becomes, but for the picture, which is grey: encoders make short work of that."""
+        large = self._by_bicubic(frame)[1]
+        for index in range(len(large.planes)):
+            plane(large, index)[...] = 1 << bits(large.format) - 1
+        return large
 
     def _by_bicubic(self, frame: "VideoFrame") -> "tuple[VideoFrame, VideoFrame]":
         """A frame in planes, and made larger."""

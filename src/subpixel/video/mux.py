@@ -46,7 +46,7 @@ class Track:
     immersive: bytes
     """How it is spread on a sphere and seen by two eyes; see `immersive`."""
     sample: bytes
-    """A picture as the encoder writes it, for trials."""
+    """A picture as the encoder writes it, grey, for trials."""
 
 
 class Muxer:

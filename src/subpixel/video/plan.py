@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 _DEEPEST_X264 = 10
 """Bits; deeper sources go to libx265, which takes 12, where no codec is asked for."""
 
+_HEARD_SECONDS = 0.1
+"""Of sound before the picture begins; an encoder's own delay is shorter."""
+
 
 @dataclass
 class Plan:
@@ -65,7 +68,7 @@ class Plan:
             hdr=self.hdr,
             matrix=display_matrix(first, scale),
             immersive=immersive(first, scale),
-            sample=b"" if self.container is Y4M else sample(context, self.frame_upscaler().by_bicubic(first)),
+            sample=b"" if self.container is Y4M else sample(context, self.frame_upscaler().blank(first)),
         )
 
 
@@ -188,6 +191,10 @@ def _about_input(source: Source, container: Container) -> list[str]:
         notices.append("Dolby Vision's data is left out: it belongs to the small picture")
     if source.lift:
         notices.append(f"begins before 0: all is moved by {float(source.lift):g} s, so that all is shown")
+    if "mpegts" in source.container.format.name and len(source.container.streams.video) > 1:
+        notices.append("which stream belongs to which program of MPEG-TS is not kept")
+    if container in (MKV, WEBM) and not source.cut and (seconds := source.hidden_seconds) > _HEARD_SECONDS:
+        notices.append(f"{container.name} plays {seconds:.2f} s of sound that the input's edit list hides")
     per_millisecond = source.time_base * 1000
     if container in (MKV, WEBM) and per_millisecond.denominator != 1:
         notices.append(f"{container.name} keeps times to the millisecond")

@@ -18,6 +18,7 @@ from subpixel.jobs import PIPE
 from subpixel.video.clock import Clock
 from subpixel.video.cut import LONGEST_SECONDS, WHOLE, Cut
 from subpixel.video.damage import Damage
+from subpixel.video.hdr import attached
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
@@ -70,6 +71,7 @@ class Source:
     _packets: Iterator["Packet"] = field(init=False)
     _earliest: Fraction | None = None
     """The time of the first frame that was decoded, wanted or not."""
+    _carried: set[str] = field(init=False)
     is_waited_for: bool = False
     """Whether a thread is still reading, from a pipe that gives nothing; the file must not be closed then."""
     alpha_beside: bool = False
@@ -110,6 +112,7 @@ class Source:
             with contextlib.suppress(av.FFmpegError):
                 self.container.seek(int((self.origin + place) * _MICROSECONDS))
         self.damage = Damage()
+        self._carried = set()
         self._clock = self.clock(self.stream, self.time_base)
         self._clock.step = max(1, round(1 / (self.rate * self.time_base)))
         self._earliest = None
@@ -208,6 +211,13 @@ class Source:
         self._packets = chain(ahead, self._packets)
         packets: list[Any] = [*filter(is_packet, self._read), *ahead]
         return next((bytes(packet) for packet in packets if packet.stream_index == stream.index), None)
+
+    @property
+    def hidden_seconds(self) -> float:
+        """How long sound is, of what was read, that an edit list keeps from being heard."""
+        packets: list[Any] = [*filter(is_packet, self._read)]
+        hidden = [p for p in packets if p.is_discard and p.stream.type == "audio" and p.pts is not None]
+        return max((-float(packet.pts * packet.time_base) for packet in hidden), default=0.0)
 
     def sample(self, stream: "Stream") -> bytes | None:
         """What a packet of another stream holds that came before the first frame; None where none did."""
@@ -325,6 +335,7 @@ class Source:
     def _placed(self, frame: "VideoFrame") -> "VideoFrame":
         """Count a frame, and put it at its time in the output."""
         self.damage.frames += 1
+        self._note_carried(frame)
         self.damage.retimed = self._clock.mended if self._has_times else 0
         self.damage.damaged += frame.is_corrupt
         assert frame.pts is not None
@@ -335,6 +346,13 @@ class Source:
             end = min(end, round((self.cut.end - self.cut.start) / self.time_base))
         frame.duration = max(0, end - frame.pts)
         return frame
+
+    def _note_carried(self, frame: "VideoFrame") -> None:
+        """Keep in mind what frames carry that the first one does not."""
+        kinds = {side.type.name for side in attached(frame)}
+        if self.damage.frames > 1:
+            self.damage.carried_later += sorted(kinds - self._carried)
+        self._carried |= kinds
 
     def _missing(self, packets: int, last: "VideoFrame | None") -> int:
         """About how many frames the file lacks at its end, by its own word; ``last`` as it was decoded."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from subpixel.errors import EncoderError
 from subpixel.video.containers import CONTAINERS, MKV, MOV, MP4, WEBM, Y4M, Container
-from subpixel.video.losses import losses
+from subpixel.video.losses import losses, losses_of_all
 from subpixel.video.mux import (
     Track,
     add_all,
@@ -75,7 +75,8 @@ def check_output(container: Container, source: Source, track: Track, *, to_pipe:
     """
     if container is Y4M:
         y4m_header(track.encoder)
-        return []
+        # Where there is more than the picture, it is told that all of that is left out.
+        return [] if len(source.container.streams) > 1 else losses_of_all(container, source, track)
     trial = _Trial(container, source, to_pipe)
     try:
         written, streams = trial.whole(track, source.others)

@@ -15,6 +15,7 @@ from subpixel.video.containers import OUTPUT_EXTENSIONS, Y4M, Container, contain
 from subpixel.video.cut import Cut
 from subpixel.video.damage import Damage
 from subpixel.video.journal import Journal
+from subpixel.video.losses import losses_later
 from subpixel.video.meter import Meter, Progress
 from subpixel.video.plan import Plan, make_plan
 from subpixel.video.source import is_regular, open_source
@@ -162,11 +163,12 @@ def _container(output: str, name: str | None) -> Container:
 
 
 def _report(plan: Plan, input: str, output: str, meter: Meter, damage: Damage) -> VideoReport:
+    codec = plan.encoder.codec.name
     return VideoReport(
         input=input,
         output=output,
         **plan.upscaler.facts(plan.engine),
-        codec=plan.encoder.codec.name,
+        codec=codec,
         width=plan.encoder.width,
         height=plan.encoder.height,
         frames=damage.frames,
@@ -178,5 +180,5 @@ def _report(plan: Plan, input: str, output: str, meter: Meter, damage: Damage) -
         damaged_frames=damage.damaged,
         missing_frames=damage.missing,
         damaged_share=round(damage.share, 4),
-        notices=(*plan.notices, *damage.notices),
+        notices=(*plan.notices, *damage.notices, *losses_later(damage.carried_later, codec)),
     )
