@@ -16,11 +16,12 @@ from subpixel.video.containers import OUTPUT_EXTENSIONS, Y4M, Container, contain
 from subpixel.video.cut import Cut
 from subpixel.video.damage import Damage
 from subpixel.video.journal import Journal
+from subpixel.video.losses import losses_later
 from subpixel.video.meter import Meter, Progress
-from subpixel.video.mux import check_picture
 from subpixel.video.plan import Plan, make_plan
 from subpixel.video.source import is_regular, open_source
 from subpixel.video.stages import patiently
+from subpixel.video.trial import check_output
 from subpixel.video.work import earlier_threads, folder_beside, run_in_segments, run_through
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def upscale_video(
             drop_unsupported=drop_unsupported,
             to_pipe=output == PIPE,
         )
-        check_picture(kind, source, plan.track)
+        plan.notices += check_output(kind, source, plan.track, to_pipe=output == PIPE)
         meter.rate, meter.total = float(source.rate), source.expected_frames
         try:
             if piped:
@@ -178,11 +179,12 @@ def _container(output: str, name: str | None) -> Container:
 def _report(
     plan: Plan, choice: "Chosen", input: str, output: str, meter: Meter, damage: Damage
 ) -> VideoReport:
+    codec = plan.encoder.codec.name
     return VideoReport(
         input=input,
         output=output,
         **choice.facts(plan.engine),
-        codec=plan.encoder.codec.name,
+        codec=codec,
         width=plan.encoder.width,
         height=plan.encoder.height,
         frames=damage.frames,
@@ -194,5 +196,5 @@ def _report(
         damaged_frames=damage.damaged,
         missing_frames=damage.missing,
         damaged_share=round(damage.share, 4),
-        notices=(*plan.notices, *damage.notices),
+        notices=(*plan.notices, *damage.notices, *losses_later(damage.carried_later, codec)),
     )
