@@ -84,7 +84,7 @@ def test_a_folder_goes_on_past_a_broken_file(run, folder, tmp_path):
     result = run(folder, "-o", tmp_path / "out", "--recursive")
     assert result.exit_code == 1
     assert files(tmp_path / "out") == ["a.png", "deeper/c.jpg"]
-    assert result.stderr == f"error: {folder / 'b.png'}: the file is cut off\n"
+    assert result.stderr == f"error: {folder / 'b.png'}: the file is cut off; get it anew\n"
     assert result.stdout == ""
 
 
@@ -109,7 +109,10 @@ def test_json(run, folder, tmp_path):
         "height": 40,
         "notices": [],
     }
-    assert failed == {"input": str(folder / "b.png"), "error": f"{folder / 'b.png'}: the file is cut off"}
+    assert failed == {
+        "input": str(folder / "b.png"),
+        "error": f"{folder / 'b.png'}: the file is cut off; get it anew",
+    }
 
 
 def test_notices_and_details(run, folder, tmp_path):

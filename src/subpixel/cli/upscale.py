@@ -15,7 +15,7 @@ import typer
 from subpixel.cli.display import Display, abandon_stdout, display, to_stdout
 from subpixel.cli.errors import exiting, stoppable
 from subpixel.errors import SubpixelError
-from subpixel.images.formats import DEFAULT_QUALITY, MAX_OUTPUT_PIXELS
+from subpixel.images.formats import DEFAULT_QUALITY, MAX_MEMORY_MIB, MAX_OUTPUT_PIXELS
 from subpixel.jobs import PIPE, Job
 
 PICTURES = "Pictures"
@@ -82,6 +82,15 @@ def upscale(
             min=1, help="Refuse what would become larger, before it is decoded.", rich_help_panel=PICTURES
         ),
     ] = MAX_OUTPUT_PIXELS,
+    max_memory: Annotated[
+        int,
+        typer.Option(
+            metavar="MIB",
+            min=1,
+            help="Refuse what would need more memory, before it is decoded.",
+            rich_help_panel=PICTURES,
+        ),
+    ] = MAX_MEMORY_MIB,
     codec: Annotated[
         str,
         typer.Option(
@@ -197,6 +206,7 @@ def upscale(
                         quality=quality,
                         overwrite=overwrite,
                         max_output_pixels=max_output_pixels,
+                        max_memory_mib=max_memory,
                         progress=_picture_progress(people, number, job, lines=progress == "json"),
                     )
             except BrokenPipeError:

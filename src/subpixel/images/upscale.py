@@ -10,10 +10,19 @@ import numpy as np
 from subpixel.content import content_of_picture
 from subpixel.errors import ImageTooLarge, OutputError
 from subpixel.files import refuse_input, write_atomically
-from subpixel.images.formats import DEFAULT_QUALITY, FORMATS, MAX_OUTPUT_PIXELS, Format, format_of
-from subpixel.images.picture import Picture, without_opaque_alpha
-from subpixel.images.planes import enlarge
+from subpixel.images.formats import (
+    DEFAULT_QUALITY,
+    FORMATS,
+    MAX_MEMORY_MIB,
+    MAX_OUTPUT_PIXELS,
+    Format,
+    format_of,
+)
+from subpixel.images.memory import refuse_too_much
+from subpixel.images.picture import Header, Picture, without_opaque_alpha
+from subpixel.images.planes import enlarged_strips, workers_for
 from subpixel.images.read import read
+from subpixel.images.workers import Workers
 from subpixel.images.write import write
 from subpixel.jobs import Report
 
@@ -35,6 +44,7 @@ def upscale_image(
     quality: int = DEFAULT_QUALITY,
     overwrite: bool = False,
     max_output_pixels: int = MAX_OUTPUT_PIXELS,
+    max_memory_mib: int = MAX_MEMORY_MIB,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> Report:
     """Enlarge a picture file into another, which appears under its name only when it is whole.
@@ -55,6 +65,7 @@ def upscale_image(
         quality: 1 to 100, of JPEG and WebP; WebP is without loss at 100.
         overwrite: whether an existing output is replaced.
         max_output_pixels: the largest enlarged picture that is accepted; known before anything is decoded.
+        max_memory_mib: the most memory that a picture may need, in MiB, likewise.
         progress: called with the fraction of the enlarging done.
 
     Raises:
@@ -82,8 +93,10 @@ def upscale_image(
     )
     upscaler = choice.upscaler
 
-    def approve(width: int, height: int) -> None:
-        _approve(input, output, kind, width * upscaler.scale, height * upscaler.scale, max_output_pixels)
+    def approve(header: Header) -> None:
+        width, height = header.width * upscaler.scale, header.height * upscaler.scale
+        _approve(input, output, kind, width, height, max_output_pixels)
+        refuse_too_much(input, header, upscaler.engine, kind, max_memory_mib)
 
     with write_atomically(output, overwrite=overwrite) as part:  # first, so as not to work for nothing
         picture = read(input, approve)
@@ -91,14 +104,17 @@ def upscale_image(
         compiled = upscaler.engine_for(picture.samples.dtype)
         depth = picture.samples.dtype if kind.deep else np.uint8
         try:
-            large = enlarge(picture.samples, compiled, alpha=picture.alpha, dtype=depth, progress=progress)
+            with Workers(workers_for(compiled)) as workers:
+                large = enlarged_strips(
+                    picture.samples, compiled, workers, alpha=picture.alpha, dtype=depth, progress=progress
+                )
+                height, width = large.shape[:2]
+                metadata = picture.metadata.updated(width, height)
+                notices = (*picture.notices, *write(part, large, metadata, kind, workers, quality=quality))
         except MemoryError as error:
             raise ImageTooLarge(
-                f"{input}: the enlarged picture does not fit into memory ({error})"
+                f"{input}: the enlarged picture does not fit into memory; free some, or cut the picture up"
             ) from error
-        height, width = large.shape[:2]
-        enlarged = Picture(large, picture.metadata.updated(width, height))
-        notices = (*picture.notices, *write(part, enlarged, kind, quality=quality))
     return Report(
         input=str(input),
         output=str(output),
