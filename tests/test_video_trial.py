@@ -131,6 +131,32 @@ def test_sound_of_television_in_a_file(upscale, tmp_path):
     np.testing.assert_array_equal(*sounds)
 
 
+@pytest.mark.parametrize(("codec", "container"), [("alac", "mkv"), ("sonic", "mkv"), ("libvorbis", "ogv")])
+def test_packets_that_do_not_say_how_long(upscale, tmp_path, codec, container):
+    """Matroska has no word on it, and Ogg's last one less than nothing. In MP4 the last is played, too."""
+    made = write(tmp_path / "made.mkv", pictures(12), sound="aac")
+    source = tmp_path / f"in.{container}"
+    picture = "libtheora" if container == "ogv" else "copy"
+    ffmpeg("-i", made, "-c:v", picture, "-c:a", codec, "-strict", "-2", source)
+    for extension in ("mkv", "mov" if codec == "sonic" else "mp4"):
+        upscale(source, tmp_path / f"out.{extension}")
+        assert data_of(tmp_path / f"out.{extension}") == data_of(source)
+
+
+def test_a_stream_that_nobody_knows(upscale, tmp_path):
+    """TrueHD in a transport stream that does not say that it is of a Blu-ray disc."""
+    made = write(tmp_path / "made.mkv", pictures(12), sound="aac")
+    source = tmp_path / "in.ts"
+    ffmpeg("-i", made, "-c:v", "copy", "-c:a", "truehd", "-ac", "2", "-ar", "48000", "-strict", "-2", source)
+    assert streams(source)[1] == ("unknown", None)
+    with pytest.raises(
+        EncoderError, match=r"Matroska cannot hold stream 1 \(unknown\); pass --drop-unsupported"
+    ):
+        upscale(source, tmp_path / "out.mkv")
+    upscale(source, tmp_path / "out.mkv", drop_unsupported=True)
+    assert streams(tmp_path / "out.mkv") == [("video", "h264")]
+
+
 # What Matroska takes over from AVI and Windows Media
 
 
