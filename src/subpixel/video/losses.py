@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from subpixel.video.containers import Container
 from subpixel.video.hdr import attached, display_matrix
-from subpixel.video.mux import OF_THE_OLD, REWRITTEN, STATISTICS, Track, chapters, describe
+from subpixel.video.mux import OF_THE_OLD, REWRITTEN, STATISTICS, Track, chapters, describe, printable
 from subpixel.video.source import Source, is_attached
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def _of_streams(pairs: Sequence[tuple[str, "Stream", "Stream"]], kept: Mapping[s
 
 
 def _listed(tags: Sequence[str]) -> str:
-    return f"tag{'s' if len(tags) > 1 else ''} {', '.join(tags)}"
+    return f"tag{'s' if len(tags) > 1 else ''} {', '.join(map(printable, tags))}"
 
 
 def _lost(old: Mapping[str, str], new: Mapping[str, str], without: Sequence[str]) -> list[str]:

@@ -222,10 +222,15 @@ def codec_name(stream: "Stream") -> str | None:
     return name
 
 
+def printable(text: str) -> str:
+    """What a file calls something, as it can be shown: other bytes than text are escaped."""
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
 def describe(stream: "Stream") -> str:
     """A stream in words for people."""
     kind = "cover" if is_attached_picture(stream) else {"subtitle": "subtitles"}.get(stream.type, stream.type)
-    codec = codec_name(stream) or tag(stream)
+    codec = printable(codec_name(stream) or tag(stream))
     return f"stream {stream.index} ({kind}{f', {codec}' if codec else ''})"
 
 
