@@ -97,6 +97,18 @@ def test_pictures_for_two_eyes(upscale, tmp_path, mode):
         assert kept != any("the stereoscopic arrangement" in notice for notice in told(report))
 
 
+def test_an_anaglyph(upscale, tmp_path):
+    """Which FFmpeg knows by its name alone."""
+    made = write(tmp_path / "made.mkv", pictures(3))
+    source = remuxed(made, tmp_path / "in.mkv", "-metadata:s:v", "stereo_mode=anaglyph_cyan_red")
+    assert told(upscale(source, tmp_path / "out.mkv")) == []
+    with av.open(str(tmp_path / "out.mkv")) as file:
+        assert file.streams.video[0].metadata["stereo_mode"] == "anaglyph_cyan_red"
+    assert told(upscale(source, tmp_path / "out.mp4")) == [
+        "MP4 does not keep the tag stereo_mode of the picture"
+    ]
+
+
 HALF = 1 << 15
 WHOLE_STEP = 1 << 16
 TURNED_AND_HALVED = [0, HALF, 0, -HALF, 0, 0, 24 * WHOLE_STEP, 0, 1 << 30]

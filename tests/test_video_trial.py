@@ -94,6 +94,14 @@ def test_data_that_nothing_holds(upscale, no_work, monkeypatch, tmp_path, name, 
     assert data_of(output)[0], "the sound"
 
 
+def test_what_a_sensor_saw_is_named_as_its_maker_does(upscale, no_work, tmp_path):
+    source = with_data(tmp_path / "in.mp4", "bin_data")
+    with pytest.raises(
+        EncoderError, match=r"Matroska cannot hold stream 2 \(data, gpmd\); write .mp4 or .mov"
+    ):
+        upscale(source, tmp_path / "out.mkv")
+
+
 # What is refused when a file is written
 
 

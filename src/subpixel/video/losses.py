@@ -88,7 +88,7 @@ def losses(
             new = [stream for stream in rest if is_attached(stream) == at_the_end]
             # What the container makes itself, such as a track of chapters, comes behind.
             pairs += [(describe(a), a, b) for a, b in zip(old, new, strict=False)]
-        lost += _of_streams(pairs, file.metadata)
+        lost += _of_streams(pairs, file.metadata, _told_otherwise(source))
         with contextlib.suppress(av.FFmpegError):
             frame = next(file.decode(video=0), None) if track.sample else None
     if frame is not None:
@@ -102,7 +102,7 @@ def losses(
 def losses_of_all(container: Container, source: Source, track: Track) -> list[str]:
     """What is lost of a film whose picture is all that it has, in a container that holds nothing else."""
     lost = [*_of_file(source, {}, ())]
-    if tags := _lost(source.stream.metadata, {}, (*OF_THE_OLD, *_BY_THE_WAY)):
+    if tags := _lost(source.stream.metadata, {}, _told_otherwise(source)):
         lost.append(f"the {_listed(tags)} of {_PICTURE}")
     lost += [*_of_frame(source.first, {}, 1), *_of_colour(track, None)]
     return [f"{container.name} does not keep {what}" for what in lost]
@@ -131,11 +131,19 @@ def _of_file(source: Source, metadata: Mapping[str, str], found: Sequence[Any]) 
         yield f"the chapters' {_listed(lost)}"
 
 
-def _of_streams(pairs: Sequence[tuple[str, "Stream", "Stream"]], kept: Mapping[str, str]) -> Iterator[str]:
+def _told_otherwise(source: Source) -> tuple[str, ...]:
+    """The beginnings of the picture's metadata that do not hold any more, or that its frames carry, too."""
+    eyes = ("stereo_mode",) if "STEREO3D" in _carried(source.first) else ()
+    return (*OF_THE_OLD, *_BY_THE_WAY, *eyes)
+
+
+def _of_streams(
+    pairs: Sequence[tuple[str, "Stream", "Stream"]], kept: Mapping[str, str], of_picture: Sequence[str]
+) -> Iterator[str]:
     """What is lost of streams, given as a name, the old one and the new one; but for what the file keeps."""
     lost: dict[str, list[str]] = {}
     for name, old, new in pairs:
-        without = (*(OF_THE_OLD if name == _PICTURE else STATISTICS), *_BY_THE_WAY)
+        without = of_picture if name == _PICTURE else (*STATISTICS, *_BY_THE_WAY)
         if tags := _lost(old.metadata, {**kept, **new.metadata}, without):
             lost.setdefault(f"the {_listed(tags)} of", []).append(name)
         if flags := old.disposition & ~new.disposition:

@@ -26,8 +26,8 @@ REWRITTEN = ("major_brand", "minor_version", "compatible_brands", "encoder")
 STATISTICS = ("BPS", "DURATION", "NUMBER_OF_", "_STATISTICS_")
 """The beginnings of what Matroska counts about a stream."""
 
-OF_THE_OLD = (*STATISTICS, "encoder", "ENCODER", "vendor_id", "alpha_mode", "stereo_mode")
-"""The beginnings of a video stream's metadata that hold for its old packets only, or are told otherwise."""
+OF_THE_OLD = (*STATISTICS, "encoder", "ENCODER", "vendor_id", "alpha_mode")
+"""The beginnings of a video stream's metadata that hold for its old packets only."""
 
 _LONGEST_DURATION = (1 << 31) - 1
 """Of a packet, in ticks; FFmpeg's muxers refuse longer ones."""
@@ -230,7 +230,9 @@ def printable(text: str) -> str:
 def describe(stream: "Stream") -> str:
     """A stream in words for people."""
     kind = "cover" if is_attached_picture(stream) else {"subtitle": "subtitles"}.get(stream.type, stream.type)
-    codec = printable(codec_name(stream) or tag(stream))
+    name = codec_name(stream)
+    # FFmpeg has one name for much of what is data.
+    codec = printable((tag(stream) if name in (None, "bin_data") else "") or name or "")
     return f"stream {stream.index} ({kind}{f', {codec}' if codec else ''})"
 
 
