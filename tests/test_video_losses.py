@@ -331,3 +331,15 @@ def test_names_that_are_no_text(upscale, tmp_path, capsys):
     (notice,) = told(upscale(source, tmp_path / "out.mp4"))
     print(notice)
     assert capsys.readouterr().out == "MP4 does not keep the film's tag STR\\udce4NGE_KEY\n"
+
+
+def test_the_full_range(upscale, tmp_path):
+    """Of grey it goes without saying; ProRes has none."""
+    source = write(tmp_path / "in.mkv", pictures(3, format="gray"), codec="ffv1")
+    for codec, extension, lost in (
+        ("ffv1", "mp4", []),
+        ("libx264", "mp4", []),
+        ("prores_ks", "mov", ["QuickTime does not keep the range of its colours"]),
+    ):
+        report = upscale(source, tmp_path / f"{codec}.{extension}", codec=codec)
+        assert [notice for notice in told(report) if "nearest" not in notice] == lost

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from subpixel.video.containers import Container
+from subpixel.video.frames import colour
 from subpixel.video.hdr import attached, display_matrix
 from subpixel.video.mux import OF_THE_OLD, REWRITTEN, STATISTICS, Track, chapters, describe, printable
 from subpixel.video.source import Source, is_attached
@@ -49,7 +50,7 @@ _PICTURE = "the picture"
 
 _AS_IF_UNSAID = {("language", "und"), ("creation_time", "1970-01-01T00:00:00.000000Z")}
 
-_UNSAID_BY_ALL = 2
+_UNSAID_BY_ALL = (2, 2, 2)
 _COLOUR = ("primaries", "transfer", "matrix", "range")
 _UNSAID = ({0, 2}, {0, 2}, {2}, {0, 1})
 """The numbers that say nothing, or what is taken for granted."""
@@ -187,13 +188,10 @@ def _of_frame(frame: "VideoFrame", after: Mapping[str, bytes], scale: int) -> It
 
 def _of_colour(track: Track, frame: "VideoFrame | None") -> Iterator[str]:
     """What is lost of what the colours mean; where there is no frame all but the range."""
-    *found, range = track.encoder.colour
-    if frame is None:
-        found = [_UNSAID_BY_ALL] * len(found)
-    else:
-        found, range = [frame.color_primaries, frame.color_trc, frame.colorspace], frame.color_range
-    numbers = zip(_COLOUR, _UNSAID, track.encoder.colour, (*found, range), strict=True)
-    if lost := [name for name, unsaid, wanted, now in numbers if wanted not in unsaid and wanted != now]:
+    wanted = track.encoder.colour
+    found = (*_UNSAID_BY_ALL, wanted[3]) if frame is None else colour(frame)
+    numbers = zip(_COLOUR, _UNSAID, wanted, found, strict=True)
+    if lost := [name for name, unsaid, old, new in numbers if old not in unsaid and old != new]:
         yield f"the {', '.join(lost)} of its colours"
 
 
