@@ -10,12 +10,10 @@ from numpy.typing import DTypeLike, NDArray
 from subpixel.engines.base import Engine
 from subpixel.errors import ModelError
 from subpixel.model import Model, load_model
+from subpixel.networks.packaged import DEFAULT_SCALE
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-DEFAULT_SCALE = 2
-"""The scale where neither a scale nor a model is asked for."""
 
 _MOST_FRAMES_AT_ONCE = 4
 """Each needs memory, and makes the first one late."""
@@ -29,6 +27,9 @@ Frame = TypeVar("Frame")
 
 class Upscaler:
     """Enlarges images with one model on one engine.
+
+    It can be pickled, and so be given to other processes (``pool.map(upscaler, images)``): there the engine is
+    made anew.
 
     Attributes:
         model: the network.
@@ -60,6 +61,13 @@ class Upscaler:
             ModelError: the network works on more than one channel.
             EngineError: the engine is unknown, not installed, or cannot run this model.
         """
+        if not isinstance(model, Model):
+            raise TypeError(
+                f"expected a Model, not {type(model).__name__}; subpixel.load takes a name or a scale"
+            )
+        for key, number in (("threads", threads), ("pixels", pixels)):
+            if number is not None and not isinstance(number, int | np.integer):
+                raise TypeError(f"{key} must be a whole number, not {number!r}")
         if model.description.channels != 1:
             raise ModelError(
                 f"model {model.name} has {model.description.channels} channels; images need one of 1"
@@ -216,9 +224,13 @@ def load(
     Raises:
         ModelError: no such model, or its scale is not the one asked for.
         EngineError: see `Upscaler`.
+        ValueError, TypeError: arguments that exclude each other, or of another type.
     """
     from subpixel.networks import packaged
 
+    if name is not None and not isinstance(name, str):
+        cure = f"write load(scale={name})" if isinstance(name, int) else "write load(path=...) for a file"
+        raise TypeError(f"the first argument is a model's name, not {name!r}; {cure}")
     if sum(given is not None for given in (name, content, path)) > 1:
         raise ValueError("of name, content and path give one")
     if path is not None:
@@ -226,8 +238,6 @@ def load(
         if scale not in (None, model.scale):
             raise ModelError(f"{path}: enlarges x{model.scale}, not x{scale}; leave out the scale")
     elif name is not None:
-        if scale is None and not packaged.path(name) and packaged.path(f"{name}-x{DEFAULT_SCALE}"):
-            scale = DEFAULT_SCALE
         model = packaged.find(name, scale=scale)
     else:
         scale = DEFAULT_SCALE if scale is None else scale
@@ -247,6 +257,8 @@ def given_or_loaded(
 
     ``otherwise`` is the content where nothing says which; for ``pixels`` see `Upscaler`.
     """
+    if upscaler is not None and not isinstance(upscaler, Upscaler):
+        raise TypeError(f"upscaler must be what `load` returns, not {type(upscaler).__name__}")
     if upscaler is None:
         return load(
             model, scale=scale, content=content or (otherwise if model is None else None), pixels=pixels
@@ -261,6 +273,15 @@ def _check(image: NDArray[Any]) -> None:
         raise ValueError(f"expected an image of shape (H, W) or (H, W, n), not {image.shape}")
     if image.dtype not in (np.uint8, np.uint16, np.float32, np.float64):
         raise TypeError(f"expected uint8, uint16, float32 or float64 samples, not {image.dtype}")
-    # The negation catches NaN too.
-    if image.dtype.kind == "f" and not (image.min() >= 0 and image.max() <= 1):
-        raise ValueError("float samples must lie in [0, 1]; divide by the largest value, such as 255, first")
+    if image.dtype.kind == "f":
+        low, high = float(image.min()), float(image.max())  # NaN where any sample is
+        if not np.isfinite([low, high]).all():
+            count = image.size - np.count_nonzero(np.isfinite(image))
+            raise ValueError(f"{count} of {image.size} samples are NaN or infinite; replace them first")
+        if low < 0 or high > 1:
+            cure = (
+                "divide by the largest value, such as 255, first"
+                if high > 1 and low >= 0
+                else "clip them first"
+            )
+            raise ValueError(f"float samples must lie in [0, 1], and lie in [{low:g}, {high:g}]; {cure}")
