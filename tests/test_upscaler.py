@@ -217,7 +217,6 @@ class TestLoad:
             ((), {"scale": True}, "scale must be a whole number, not True"),
             ((), {"threads": "2"}, "threads must be a whole number, not '2'"),
             ((), {"threads": 1.5}, "threads must be a whole number, not 1.5"),
-            ((), {"pixels": "x"}, "pixels must be a whole number, not 'x'"),
             ((), {"path": 3}, "not int"),
         ],
     )

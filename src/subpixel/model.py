@@ -33,6 +33,10 @@ Enlargement = Literal["shuffle", "bicubic"]
 BICUBIC_REACH_PX = 2
 """How many LR pixels bicubic sees to each side when it makes an image larger."""
 
+FLAT_REACH_PX = 2
+"""How many LR pixels to each side must have one value for a network with a residual to add nothing: bicubic's
+reach, so flat areas end where they would by bicubic."""
+
 FORMAT = "subpixel-model-1"
 """The version of the file's layout. A file that says anything else is refused."""
 
@@ -58,7 +62,8 @@ class Description:
     A ``(channels, H, W)`` image in [0, 1] passes the layers in turn; the last one yields
     ``channels * scale**2`` values a pixel, which the pixel shuffle (PyTorch's channel order: colour slowest)
     arranges as ``(channels, scale*H, scale*W)``. With ``residual="nearest"`` the input, each pixel repeated
-    ``scale`` x ``scale`` times, is added.
+    ``scale`` x ``scale`` times, is added; and where the input is flat, which is where its pixels within
+    `FLAT_REACH_PX` all have one value, the result is that value alone (see `subpixel.engines.flat`).
 
     With ``enlargement="bicubic"`` there is no shuffle: the image is first made larger by `resample.imresize`,
     as SRCNN has it, and the layers work in HR space; the last one yields ``channels`` values a pixel.
@@ -136,6 +141,8 @@ class Description:
     @property
     def halo_px(self) -> int:
         """How many LR pixels a result sees to each side."""
+        if self.residual == "nearest":
+            return max(self.reach_px, FLAT_REACH_PX)
         if self.enlargement == "shuffle":
             return self.reach_px
         return math.ceil(self.reach_px / self.scale) + BICUBIC_REACH_PX
