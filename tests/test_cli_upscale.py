@@ -103,6 +103,8 @@ def test_json(run, folder, tmp_path):
         "target": platform.machine(),
         "threads": available_cpus(),
         "reason": f"numpy on {platform.machine()}, {available_cpus()} threads, fp32: asked for",
+        "content": "",
+        "content_reason": "",
         "width": 56,
         "height": 40,
         "notices": [],
@@ -163,7 +165,7 @@ def test_limit(run, folder, tmp_path):
         (["-o", "in.d/", "-s", "3"], "enlarges x2, not x3"),
         (["-o", "out.png", "--engine", "gpu"], "unknown engine 'gpu'"),
         (["-o", "out.png", "--precision", "fp8"], "unknown precision 'fp8'"),
-        (["-o", "out.png", "--content", "clean"], "--model or --content, not both"),
+        (["-o", "out.png", "--content", "clean"], "give a model or a content, not both"),
     ],
 )
 def test_wrong_usage(run, folder, tmp_path, monkeypatch, arguments, words):
@@ -177,24 +179,6 @@ def test_wrong_usage(run, folder, tmp_path, monkeypatch, arguments, words):
 @pytest.mark.parametrize("arguments", [[], ["in.png"], ["in.png", "-o", "out.png", "--quality", "0"]])
 def test_wrong_arguments(run, arguments):
     assert run(*arguments).exit_code == 2
-
-
-def test_a_single_small_picture_does_not_wait_for_the_compiler(tmp_path):
-    """Whether the network was compiled before or not, so that the same picture becomes the same."""
-    Image.fromarray(picture()).save(tmp_path / "a.png")
-    Image.fromarray(picture()).save(tmp_path / "b.png")
-
-    def engines(*arguments):
-        command = ["upscale", "-o", tmp_path / "out" / "", "--json", "--overwrite", *arguments]
-        result = CliRunner().invoke(app, list(map(str, command)))
-        assert result.exit_code == 0, result.output
-        return [json.loads(line)["engine"] for line in result.stdout.splitlines()]
-
-    (tmp_path / "out").mkdir()
-    assert engines(tmp_path / "a.png") == ["onnxruntime"]
-    assert engines(tmp_path / "a.png", "--engine", "halide") == ["halide"]
-    assert engines(tmp_path / "a.png", tmp_path / "b.png") == ["halide", "halide"]
-    assert engines(tmp_path / "a.png") == ["onnxruntime"]
 
 
 def test_what_became_of_the_input_chooses_the_model(tmp_path):
@@ -217,7 +201,7 @@ def test_what_became_of_the_input_chooses_the_model(tmp_path):
         app, ["upscale", str(inputs[0]), "-o", str(tmp_path / "d.png"), "--content", "old"]
     )
     assert result.exit_code == 2
-    assert "unknown content 'old'; known: clean, compressed" in result.stderr
+    assert "unknown content 'old'; known: auto, clean, compressed" in result.stderr
 
 
 def test_a_network_without_a_scale(tmp_path):

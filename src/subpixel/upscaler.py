@@ -1,12 +1,15 @@
 """The library's front door: a model and an engine, to be called on images."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from subpixel.content import KINDS, Content
 from subpixel.engines.base import Engine
 from subpixel.errors import ModelError
 from subpixel.model import Model, load_model
@@ -44,7 +47,6 @@ class Upscaler:
         *,
         precision: str = "auto",
         threads: int | None = None,
-        pixels: int | None = None,
     ) -> None:
         """Make ``model`` ready to run.
 
@@ -53,8 +55,6 @@ class Upscaler:
             engine: ``"auto"``, the name of an engine, or one that was compiled from this model.
             precision: ``"auto"``, ``"fp32"`` or ``"int8"``; see `subpixel.engines.select.choose`.
             threads: how many CPU threads to use; all by default.
-            pixels: how many of the small pictures it is for in all, if that is known: see
-                `subpixel.engines.select.choose`.
 
         Raises:
             ModelError: the network works on more than one channel.
@@ -71,7 +71,7 @@ class Upscaler:
         else:
             from subpixel.engines.select import choose
 
-            choice = choose(model, engine, precision, threads, pixels=pixels)
+            choice = choose(model, engine, precision, threads)
             self.engine, self._deep, self.reason = choice.engine, choice.deep, choice.reason
         self.model = model
 
@@ -84,18 +84,6 @@ class Upscaler:
     def frames_at_once(self) -> int:
         """On how many frames of a film to work at once: one alone leaves CPUs idle at its end."""
         return min(self.engine.threads, _MOST_FRAMES_AT_ONCE)
-
-    def facts(self, engine: Engine) -> dict[str, Any]:
-        """What a `subpixel.jobs.Report` says of the model and of the engine that ran it."""
-        return {
-            "scale": self.scale,
-            "model": self.model.name,
-            "engine": engine.name,
-            "precision": engine.precision,
-            "target": engine.target,
-            "threads": engine.threads,
-            "reason": self.reason,
-        }
 
     def engine_for(self, dtype: DTypeLike) -> Engine:
         """What runs the model on samples of a dtype: a deeper source than 8 bits may need more precision."""
@@ -197,7 +185,6 @@ def load(
     engine: str = "auto",
     precision: str = "auto",
     threads: int | None = None,
-    pixels: int | None = None,
 ) -> Upscaler:
     """Load a model and make it ready to run.
 
@@ -211,7 +198,7 @@ def load(
         path: of a model file (``.safetensors``), instead of a name.
         content: instead of a name what the default is to be for: ``"clean"`` sources, which it is for anyway,
             or ``"compressed"`` ones, as JPEGs and films are.
-        engine, precision, threads, pixels: see `Upscaler`.
+        engine, precision, threads: see `Upscaler`.
 
     Raises:
         ModelError: no such model, or its scale is not the one asked for.
@@ -232,28 +219,115 @@ def load(
     else:
         scale = DEFAULT_SCALE if scale is None else scale
         model = packaged.find(scale=scale, content=content or "clean")
-    return Upscaler(model, engine, precision=precision, threads=threads, pixels=pixels)
+    return Upscaler(model, engine, precision=precision, threads=threads)
 
 
-def given_or_loaded(
-    upscaler: Upscaler | None,
+def check(
+    *,
     model: str | None,
     scale: int | None,
     content: str | None,
-    otherwise: str,
-    pixels: int | None = None,
-) -> Upscaler:
-    """The upscaler that is given, or else one for a model, a scale and a content; ValueError for both.
+    engine: str,
+    precision: str,
+    threads: int | None,
+) -> None:
+    """Raise what `load` would, before any file is looked at: see `chosen`."""
+    clean = Content("clean", "")
+    chosen(
+        None,
+        model=model,
+        scale=scale,
+        content=content,
+        engine=engine,
+        precision=precision,
+        threads=threads,
+        guess=lambda: clean,
+    )
 
-    ``otherwise`` is the content where nothing says which; for ``pixels`` see `Upscaler`.
+
+class Chosen(NamedTuple):
+    """An upscaler for one file, and why that one."""
+
+    upscaler: Upscaler
+    content: Content | None
+    """What the file is taken for, where that decided the model."""
+
+    def facts(self, engine: Engine) -> dict[str, Any]:
+        """What a `subpixel.jobs.Report` says of the model, of the engine that ran it, and of both choices."""
+        return {
+            "scale": self.upscaler.scale,
+            "model": self.upscaler.model.name,
+            "engine": engine.name,
+            "precision": engine.precision,
+            "target": engine.target,
+            "threads": engine.threads,
+            "reason": self.upscaler.reason,
+            "content": self.content.kind if self.content else "",
+            "content_reason": self.content.reason if self.content else "",
+        }
+
+
+def chosen(
+    upscaler: Upscaler | None,
+    *,
+    model: str | None,
+    scale: int | None,
+    content: str | None,
+    engine: str,
+    precision: str,
+    threads: int | None,
+    guess: Callable[[], Content],
+) -> Chosen:
+    """The upscaler that is given, or else one for a model, or for a scale and what the file holds.
+
+    The last few that were loaded are kept, so that a loop over files loads and compiles nothing twice.
+
+    Args:
+        upscaler: instead of all else.
+        model, scale, engine, precision, threads: see `load`; a path of a model file will do as a model.
+        content: "clean", "compressed", or "auto", which is the default where no model is named: then
+            ``guess`` says, which looks at the file.
+
+    Raises:
+        ValueError: an upscaler and something else, or a model and a content.
     """
-    if upscaler is None:
-        return load(
-            model, scale=scale, content=content or (otherwise if model is None else None), pixels=pixels
-        )
-    if not (scale is None and model is None and content is None):
-        raise ValueError("give an upscaler, or a scale, a model and a content, not both")
-    return upscaler
+    options = (model, scale, content, threads)
+    if upscaler is not None:
+        if any(option is not None for option in options) or (engine, precision) != ("auto", "auto"):
+            raise ValueError("give an upscaler, or a scale, a model, a content and an engine, not both")
+        return Chosen(upscaler, None)
+    if content not in (None, *KINDS):
+        raise ValueError(f"unknown content {content!r}; known: {', '.join(KINDS)}")
+    found = None
+    if model is None:
+        found = guess() if content in (None, "auto") else Content(content, "asked for")
+    elif content is not None:
+        raise ValueError("give a model or a content, not both")
+    stamp = None
+    if model is not None and model.endswith(".safetensors"):
+        with contextlib.suppress(OSError):  # `load` says what is wrong
+            status = Path(model).stat()
+            stamp = (status.st_mtime_ns, status.st_size)
+    kind = found.kind if found else None
+    return Chosen(_loaded(model, scale, kind, engine, precision, threads, stamp), found)
+
+
+_MOST_KEPT = 4
+"""Upscalers; each takes some MB, and a network that was compiled loads in milliseconds."""
+
+
+@lru_cache(maxsize=_MOST_KEPT)
+def _loaded(
+    model: str | None,
+    scale: int | None,
+    content: str | None,
+    engine: str,
+    precision: str,
+    threads: int | None,
+    stamp: tuple[int, int] | None,
+) -> Upscaler:
+    """`load`, for the last few; a model file that has changed since has another ``stamp``."""
+    return load(model, scale=scale, content=content, engine=engine, precision=precision, threads=threads)
 
 
 def _check(image: NDArray[Any]) -> None:

@@ -1,6 +1,5 @@
 """Reading still pictures."""
 
-import contextlib
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -58,21 +57,3 @@ def read(path: Path, approve: Callable[[Header], None]) -> Picture:
             "get it anew, or convert it to PNG"
         ) from error
     return picture
-
-
-class _MeasuredError(SubpixelError):
-    """Stops reading behind the header."""
-
-
-def pixels_of(path: Path) -> int | None:
-    """How many pixels a picture has, by its header; None where that cannot be read."""
-    pixels = None
-
-    def measure(header: Header) -> None:
-        nonlocal pixels
-        pixels = header.width * header.height
-        raise _MeasuredError
-
-    with contextlib.suppress(SubpixelError):
-        read(path, measure)
-    return pixels

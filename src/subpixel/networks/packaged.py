@@ -8,6 +8,7 @@ from pathlib import Path
 from subpixel.errors import ModelError
 from subpixel.files import is_file
 from subpixel.model import Model, load_model
+from subpixel.model_file import open_tensors
 
 DEFAULT_NETWORKS = {"clean": "default", "compressed": "default-compressed"}
 """What enlarges when only a scale is asked for, by what became of the source before: nothing, or JPEG or a
@@ -60,12 +61,10 @@ def tnrd_file(name: str, *, scale: int | None = None) -> Path | None:
     TNRD is no `Model`: `subpixel.training.tnrd` runs it, by PyTorch, to be compared with.
     """
     if name.endswith(".safetensors"):
-        from safetensors import SafetensorError, safe_open
-
         try:
-            with safe_open(name, framework="numpy") as file:
-                return Path(name) if (file.metadata() or {}).get("format") == TNRD_FORMAT else None
-        except (SafetensorError, OSError):
+            with open_tensors(Path(name)) as file:
+                return Path(name) if file.metadata.get("format") == TNRD_FORMAT else None
+        except ModelError:
             return None  # whoever reads it as a model says what is wrong
     return (path(name) or path(f"{name}-x{scale}")) if name.startswith("tnrd") else None
 

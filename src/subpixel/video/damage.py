@@ -1,6 +1,6 @@
 """What was wrong with an input, counted while it is read."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass
@@ -19,6 +19,8 @@ class Damage:
     """Whether streams appeared midway, which are not read."""
     resized: int = 0
     """Frames of another size than the first, brought to that."""
+    carried_later: list[str] = field(default_factory=list)
+    """What frames carry that the first one does not, by FFmpeg's names; no damage."""
     broken: str = ""
     """Why reading stopped before the end, if it did."""
 

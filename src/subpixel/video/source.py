@@ -18,6 +18,7 @@ from subpixel.jobs import PIPE
 from subpixel.video.clock import Clock
 from subpixel.video.cut import LONGEST_SECONDS, WHOLE, Cut
 from subpixel.video.damage import Damage
+from subpixel.video.hdr import attached
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
@@ -70,8 +71,11 @@ class Source:
     _packets: Iterator["Packet"] = field(init=False)
     _earliest: Fraction | None = None
     """The time of the first frame that was decoded, wanted or not."""
+    _carried: set[str] = field(init=False)
     is_waited_for: bool = False
     """Whether a thread is still reading, from a pipe that gives nothing; the file must not be closed then."""
+    alpha_beside: bool = False
+    """Whether its transparency is a picture of its own, as with VP8 and VP9; FFmpeg does not decode that."""
     lift: Fraction = Fraction(0)
     """What is added to all times, in seconds, as a film that begins before 0 is shown by no player."""
 
@@ -108,6 +112,7 @@ class Source:
             with contextlib.suppress(av.FFmpegError):
                 self.container.seek(int((self.origin + place) * _MICROSECONDS))
         self.damage = Damage()
+        self._carried = set()
         self._clock = self.clock(self.stream, self.time_base)
         self._clock.step = max(1, round(1 / (self.rate * self.time_base)))
         self._earliest = None
@@ -207,6 +212,18 @@ class Source:
         packets: list[Any] = [*filter(is_packet, self._read), *ahead]
         return next((bytes(packet) for packet in packets if packet.stream_index == stream.index), None)
 
+    @property
+    def hidden_seconds(self) -> float:
+        """How long sound is, of what was read, that an edit list keeps from being heard."""
+        packets: list[Any] = [*filter(is_packet, self._read)]
+        hidden = [p for p in packets if p.is_discard and p.stream.type == "audio" and p.pts is not None]
+        return max((-float(packet.pts * packet.time_base) for packet in hidden), default=0.0)
+
+    def sample(self, stream: "Stream") -> bytes | None:
+        """What a packet of another stream holds that came before the first frame; None where none did."""
+        packets: list[Any] = [*filter(is_packet, self._read)]
+        return next((bytes(packet) for packet in packets if packet.stream_index == stream.index), None)
+
     def copies(self) -> Iterator["Packet"]:
         """The packets of the other streams alone, from where reading is; nothing is decoded."""
         from av.stream import Discard
@@ -250,6 +267,7 @@ class Source:
                     break
                 continue
             packets += packet.size > 0
+            self.alpha_beside = self.alpha_beside or _has_alpha_beside(packet)
             corrupt += packet.is_corrupt
             frames = self._frames_of(packet)
             undecodable += frames is None
@@ -317,6 +335,7 @@ class Source:
     def _placed(self, frame: "VideoFrame") -> "VideoFrame":
         """Count a frame, and put it at its time in the output."""
         self.damage.frames += 1
+        self._note_carried(frame)
         self.damage.retimed = self._clock.mended if self._has_times else 0
         self.damage.damaged += frame.is_corrupt
         assert frame.pts is not None
@@ -327,6 +346,13 @@ class Source:
             end = min(end, round((self.cut.end - self.cut.start) / self.time_base))
         frame.duration = max(0, end - frame.pts)
         return frame
+
+    def _note_carried(self, frame: "VideoFrame") -> None:
+        """Keep in mind what frames carry that the first one does not."""
+        kinds = {side.type.name for side in attached(frame)}
+        if self.damage.frames > 1:
+            self.damage.carried_later += sorted(kinds - self._carried)
+        self._carried |= kinds
 
     def _missing(self, packets: int, last: "VideoFrame | None") -> int:
         """About how many frames the file lacks at its end, by its own word; ``last`` as it was decoded."""
@@ -343,12 +369,15 @@ class Source:
         return missing if missing > _FEW_FRAMES else 0
 
     def _demuxed(self) -> Iterator["Packet"]:
-        """All packets, up to the end or to where the file cannot be read any further."""
+        """All packets that hold something, up to the end or to where the file cannot be read any further, and
+        one that has the decoder give what it still holds.
+        """
         import av
 
         try:
-            yield from self.container.demux()
-            return
+            # PyAV ends with empty ones for all decoders, but their index is always that of the first stream.
+            # An empty one before the end would end the decoder too.
+            yield from (packet for packet in self.container.demux() if packet.size)
         except av.FFmpegError as error:
             self.damage.broken = str(getattr(error, "strerror", error))
         except IndexError:
@@ -394,6 +423,16 @@ class Source:
         return packet
 
 
+_ALPHA_BESIDE = (1).to_bytes(8)
+"""How Matroska's BlockAdditional begins where it is the alpha of VP8 or VP9."""
+
+
+def _has_alpha_beside(packet: "Packet") -> bool:
+    if not packet.has_sidedata("matroska_block_additional"):
+        return False
+    return bytes(packet.get_sidedata("matroska_block_additional"))[:8] == _ALPHA_BESIDE
+
+
 def is_packet(event: Union["Packet", "VideoFrame"]) -> bool:
     """Whether an event is a packet, to be copied, and not a frame."""
     import av
@@ -406,6 +445,11 @@ def is_attached_picture(stream: "Stream") -> bool:
     from av.stream import Disposition
 
     return bool(stream.disposition & Disposition.attached_pic)
+
+
+def is_attached(stream: "Stream") -> bool:
+    """Whether a stream is an attachment or a cover, and has no place in time."""
+    return stream.type == "attachment" or is_attached_picture(stream)
 
 
 def open_source(input: Path | str, cut: Cut = WHOLE) -> Source:
