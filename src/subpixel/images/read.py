@@ -1,6 +1,9 @@
 """Reading still pictures."""
 
-from collections.abc import Callable
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
@@ -42,7 +45,8 @@ def read(path: Path, approve: Callable[[Header], None]) -> Picture:
     # Each codec is imported when it is needed: the one for TIFF alone takes 0.02 s.
     codec = import_module(f"subpixel.images.codecs.{_CODECS[kind]}")
     try:
-        picture: Picture = codec.read(path, approve)
+        with _quiet():
+            picture: Picture = codec.read(path, approve)
     except SubpixelError:
         raise
     except MemoryError as error:
@@ -57,3 +61,21 @@ def read(path: Path, approve: Callable[[Header], None]) -> Picture:
             "get it anew, or convert it to PNG"
         ) from error
     return picture
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Have decoders log nothing about what this thread reads: what matters of it becomes an error."""
+    me = threading.get_ident()
+
+    def from_elsewhere(record: logging.LogRecord) -> bool:
+        return record.thread != me
+
+    loggers = [logging.getLogger(name) for name in ("tifffile", "imagecodecs", "pyvips")]
+    for logger in loggers:
+        logger.addFilter(from_elsewhere)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(from_elsewhere)

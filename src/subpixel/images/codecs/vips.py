@@ -4,15 +4,12 @@ Only its readers are used, on the calling thread alone. Its writers and whatever
 threads would hang in a process that was forked after the pool had begun.
 """
 
-import os
 from collections.abc import Sequence
 from typing import IO, Any
 
 import numpy as np
-from numpy.typing import NDArray
-
-os.environ.setdefault("VIPS_WARNING", "0")  # or it prints warnings to stderr; what matters of them are errors
 import pyvips
+from numpy.typing import NDArray
 
 Error = pyvips.Error
 
