@@ -53,9 +53,9 @@ def read(path: Path, approve: Callable[[Header], None]) -> Picture:
         raise ImageTooLarge(
             f"{path}: the picture does not fit into memory; free some, or cut it up"
         ) from error
-    except OSError as error:
-        raise UnreadableImage(f"{path}: cannot be read ({error.strerror or 'the reading failed'})") from error
     except Exception as error:  # decoders raise whatever a damaged file makes them stumble over
+        if isinstance(error, OSError) and error.strerror:  # the system's words; decoders have none
+            raise UnreadableImage(f"{path}: cannot be read ({error.strerror})") from error
         raise UnreadableImage(
             f"{path}: the {kind.name} file is damaged or cut off, or of a kind that nothing here decodes; "
             "get it anew, or convert it to PNG"

@@ -231,15 +231,19 @@ def _refuse_incomplete(path: Path, file: _File, frame: _Frame) -> None:
             f"{path}: the JPEG file is damaged or cut off (it holds too little for {frame.width} x "
             f"{frame.height} pixels); get it anew"
         )
-    missing = dict.fromkeys(frame.components, True)
+    missing = dict.fromkeys(frame.components, (1 << 64) - 1)  # a bit for each coefficient of a block
     for scan in file.scans:
         count = scan[0] if scan else 0
         if len(scan) != 4 + 2 * count:
             continue  # libjpeg will tell
-        low_bit = scan[-1] & 15 if frame.marker in _PROGRESSIVE else 0
+        first, last, bits = scan[-3:] if frame.marker in _PROGRESSIVE else (0, 63, 0)
+        coefficients = (1 << min(last, 63) + 1) - (1 << min(first, 63))
         for component in scan[1 : 1 + 2 * count : 2]:
-            # The scans of a component refine one another; the last leaves no bit open.
-            missing[component] = low_bit > 0
+            # Scans of the same coefficients refine one another; the last leaves no bit open.
+            if bits & 15:
+                missing[component] = missing.get(component, 0) | coefficients
+            else:
+                missing[component] = missing.get(component, 0) & ~coefficients
     if any(missing.values()):
         raise UnreadableImage(f"{path}: the JPEG file is damaged or cut off (scans are missing); get it anew")
 
