@@ -170,10 +170,10 @@ def _check(path: Path, tiff: tifffile.TiffFile, page: Any) -> None:
     if page.imagedepth > 1:
         raise UnsupportedImage(f"{path}: is a volume of {page.imagedepth} layers; give the layers one by one")
     tiff_colours.refuse_unknown(path, page)
-    places = zip(page.dataoffsets, page.databytecounts, strict=False)
-    if not page.dataoffsets or any(
-        not count or start + count > tiff.filehandle.size for start, count in places
-    ):
+    stored = [*zip(page.dataoffsets, page.databytecounts, strict=False)]
+    compressed = page.compression != tifffile.COMPRESSION.NONE  # else, what is missing shows when decoding
+    end = tiff.filehandle.size
+    if not all(count for _, count in stored) or (compressed and any(sum(part) > end for part in stored)):
         raise UnreadableImage(
             f"{path}: the TIFF file is damaged or cut off (pixels are missing); get it anew"
         )
