@@ -282,7 +282,7 @@ def _set_resolution(metadata: Metadata, file: _File) -> None:
             continue
         unit, across, down = struct.unpack(">BHH", body[2:7])
         if unit == 0 and across != down and across and down:
-            metadata.aspect = (down, across)  # JFIF gives pixels a length, PNG a number in a length
+            metadata.aspect = (across, down)
         elif unit in (1, 2) and across and down:
             inch = 1 if unit == 1 else _INCH_CM
             metadata.dpi = (across * inch, down * inch)
@@ -295,7 +295,7 @@ def _segments(metadata: Metadata) -> Iterator[tuple[int, bytes]]:
     if metadata.dpi:
         unit, (across, down) = 1, (max(1, round(value)) for value in metadata.dpi)
     elif metadata.aspect and max(metadata.aspect) <= 0xFFFF:
-        down, across = metadata.aspect
+        across, down = metadata.aspect
     yield _APP, b"JFIF\0\1\1" + struct.pack(">BHHBB", unit, across, down, 0, 0)
     if metadata.exif:
         yield _APP + 1, EXIF_MARK + metadata.exif
