@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+# Before any test file imports ONNX Runtime itself: its telemetry is off, as it is when Subpixel imports it.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 
 @pytest.fixture(scope="session", autouse=True)
 def kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:

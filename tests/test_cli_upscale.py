@@ -84,7 +84,7 @@ def test_a_folder_goes_on_past_a_broken_file(run, folder, tmp_path):
     result = run(folder, "-o", tmp_path / "out", "--recursive")
     assert result.exit_code == 1
     assert files(tmp_path / "out") == ["a.png", "deeper/c.jpg"]
-    assert result.stderr == f"error: {folder / 'b.png'}: the file is cut off\n"
+    assert result.stderr == f"error: {folder / 'b.png'}: the file is cut off; get it anew\n"
     assert result.stdout == ""
 
 
@@ -103,11 +103,16 @@ def test_json(run, folder, tmp_path):
         "target": platform.machine(),
         "threads": available_cpus(),
         "reason": f"numpy on {platform.machine()}, {available_cpus()} threads, fp32: asked for",
+        "content": "",
+        "content_reason": "",
         "width": 56,
         "height": 40,
         "notices": [],
     }
-    assert failed == {"input": str(folder / "b.png"), "error": f"{folder / 'b.png'}: the file is cut off"}
+    assert failed == {
+        "input": str(folder / "b.png"),
+        "error": f"{folder / 'b.png'}: the file is cut off; get it anew",
+    }
 
 
 def test_notices_and_details(run, folder, tmp_path):
@@ -160,7 +165,7 @@ def test_limit(run, folder, tmp_path):
         (["-o", "in.d/", "-s", "3"], "enlarges x2, not x3"),
         (["-o", "out.png", "--engine", "gpu"], "unknown engine 'gpu'"),
         (["-o", "out.png", "--precision", "fp8"], "unknown precision 'fp8'"),
-        (["-o", "out.png", "--content", "clean"], "--model or --content, not both"),
+        (["-o", "out.png", "--content", "clean"], "give a model or a content, not both"),
     ],
 )
 def test_wrong_usage(run, folder, tmp_path, monkeypatch, arguments, words):
@@ -174,24 +179,6 @@ def test_wrong_usage(run, folder, tmp_path, monkeypatch, arguments, words):
 @pytest.mark.parametrize("arguments", [[], ["in.png"], ["in.png", "-o", "out.png", "--quality", "0"]])
 def test_wrong_arguments(run, arguments):
     assert run(*arguments).exit_code == 2
-
-
-def test_a_single_small_picture_does_not_wait_for_the_compiler(tmp_path):
-    """Whether the network was compiled before or not, so that the same picture becomes the same."""
-    Image.fromarray(picture()).save(tmp_path / "a.png")
-    Image.fromarray(picture()).save(tmp_path / "b.png")
-
-    def engines(*arguments):
-        command = ["upscale", "-o", tmp_path / "out" / "", "--json", "--overwrite", *arguments]
-        result = CliRunner().invoke(app, list(map(str, command)))
-        assert result.exit_code == 0, result.output
-        return [json.loads(line)["engine"] for line in result.stdout.splitlines()]
-
-    (tmp_path / "out").mkdir()
-    assert engines(tmp_path / "a.png") == ["onnxruntime"]
-    assert engines(tmp_path / "a.png", "--engine", "halide") == ["halide"]
-    assert engines(tmp_path / "a.png", tmp_path / "b.png") == ["halide", "halide"]
-    assert engines(tmp_path / "a.png") == ["onnxruntime"]
 
 
 def test_what_became_of_the_input_chooses_the_model(tmp_path):
@@ -214,7 +201,7 @@ def test_what_became_of_the_input_chooses_the_model(tmp_path):
         app, ["upscale", str(inputs[0]), "-o", str(tmp_path / "d.png"), "--content", "old"]
     )
     assert result.exit_code == 2
-    assert "unknown content 'old'; known: clean, compressed" in result.stderr
+    assert "unknown content 'old'; known: auto, clean, compressed" in result.stderr
 
 
 def test_a_network_without_a_scale(tmp_path):

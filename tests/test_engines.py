@@ -15,7 +15,7 @@ from subpixel.engines.halide import engine as engine_module
 from subpixel.engines.halide.machine import _host_features
 from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.engines.onnxruntime_engine import OnnxRuntimeEngine
-from subpixel.engines.select import ENGINES, FEW_MULTIPLY_ADDS, available_cpus, choose
+from subpixel.engines.select import ENGINES, available_cpus, choose
 from subpixel.errors import EngineError
 from subpixel.model import Convolution, Description, Model
 from subpixel.networks import espcn, srcnn
@@ -248,22 +248,6 @@ def test_auto_prefers_halide():
     assert choice.engine is choice.deep
     assert (choice.engine.name, choice.engine.precision) == ("halide", "fp32")
     assert choice.reason == f"halide on {choice.engine.target}, 2 threads, fp32: the fastest installed"
-
-
-@needs_halide
-def test_little_work_is_not_worth_compiling():
-    model = quantised_model(espcn(2))
-    most = int(FEW_MULTIPLY_ADDS / model.description.macs_per_lr_pixel)
-    choice = choose(model, threads=2, pixels=most)
-    assert choice.engine.name == choice.deep.name == "onnxruntime" and choice.engine.precision == "fp32"
-    assert choice.reason.endswith("2 threads, fp32: so little is done before halide compiles")
-    for options in (
-        {"pixels": most + 1},
-        {},
-        {"pixels": 1, "engine": "halide"},
-        {"pixels": 1, "precision": "int8"},
-    ):
-        assert choose(model, threads=2, **options).engine.name == "halide"
 
 
 @needs_halide

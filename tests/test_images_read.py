@@ -16,7 +16,7 @@ from subpixel.images.picture import upright
 from subpixel.images.read import read
 
 
-def anything(width, height):
+def anything(header):
     """Approve of any size."""
 
 
@@ -97,14 +97,14 @@ class TestPng:
         for idat in (whole[: len(whole) // 2], zlib.compress(b"\0" * 29 * 10)):
             parts = png_chunk(b"IHDR", ihdr) + png_chunk(b"IDAT", idat) + png_chunk(b"IEND", b"")
             (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
-            with pytest.raises(UnreadableImage, match="cannot be decoded as PNG"):
+            with pytest.raises(UnreadableImage, match="PNG file is damaged"):
                 read(tmp_path / "a.png", anything)
 
     def test_damaged(self, tmp_path):
         data = bytearray(imagecodecs.png_encode(picture()))
         data[len(data) // 2] ^= 1
         (tmp_path / "a.png").write_bytes(data)
-        with pytest.raises(UnreadableImage, match=r"damaged.*IDAT"):
+        with pytest.raises(UnreadableImage, match=r"damaged"):
             read(tmp_path / "a.png", anything)
 
     def test_a_damaged_side_chunk_is_left_out(self, tmp_path):
@@ -375,7 +375,7 @@ class TestOrientation:
         else:
             image.save(path, exif=exif)
         sizes = []
-        got = read(path, lambda width, height: sizes.append((height, width)))
+        got = read(path, lambda header: sizes.append((header.height, header.width)))
         with Image.open(path) as stored:
             expected = np.asarray(ImageOps.exif_transpose(stored)) if extension != "deep.tif" else None
         if expected is None:
@@ -415,8 +415,8 @@ class TestBombs:
     """A header that promises a lot is refused before a pixel is decoded, and Pillow does not complain."""
 
     @staticmethod
-    def refuse(width, height):
-        raise ImageTooLarge(f"{width} x {height}")
+    def refuse(header):
+        raise ImageTooLarge(f"{header.width} x {header.height}")
 
     @pytest.mark.parametrize("side", [20_000, 60_000])
     @pytest.mark.parametrize("extension", ["png", "bmp", "tif", "jpg"])

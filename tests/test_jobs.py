@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from subpixel.errors import OutputError
-from subpixel.jobs import Job, plan
+from subpixel.jobs import plan
 
 
 @pytest.fixture
@@ -51,22 +51,6 @@ def test_an_output_folder_inside_the_input_is_no_input(pictures):
     assert [source.name for source, _ in result.jobs] == ["a.JPG", "b.png"]
     (pictures / "link").symlink_to(pictures / "deep")
     assert len(plan([pictures], str(pictures / "link"), recursive=True).jobs) == 2
-
-
-@pytest.mark.parametrize(
-    ("source", "output", "content"),
-    [
-        ("a.jpg", "b.png", "clean"),
-        ("a.mp4", "b.mkv", "compressed"),
-        ("a.Y4M", "b.mkv", "clean"),
-        ("a.mp4", "b.y4m", "compressed"),
-        ("-", "b.mkv", "compressed"),
-        ("a.y4m", "-", "clean"),
-        ("a.png", "b.mkv", "clean"),
-    ],
-)
-def test_films_count_as_compressed(source, output, content):
-    assert Job(Path(source), Path(output)).content == content
 
 
 def test_links_in_a_circle_end(pictures):

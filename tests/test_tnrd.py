@@ -136,7 +136,7 @@ def test_the_commands_train_it_and_measure_it(tmp_path: Path) -> None:
 
 def test_what_is_no_tnrd_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").write_bytes(b"nonsense")
-    with pytest.raises(ModelError, match="not a readable TNRD"):
+    with pytest.raises(ModelError, match=r"not a readable \.safetensors file"):
         tnrd.load_tnrd(tmp_path / "a.safetensors")
     with pytest.raises(ModelError, match="no such model file"):
         tnrd.load_tnrd(tmp_path / "b.safetensors")

@@ -39,7 +39,6 @@ from subpixel.training.data import (  # noqa: E402
     Pair,
     Patches,
     copies_of,
-    jpeg_quality,
     load_pairs,
     make_pair,
     turned,
@@ -918,12 +917,9 @@ def test_halved_pictures(pictures: Path) -> None:
 
 
 def test_pictures_that_are_halved_below_a_quality(tmp_path: Path) -> None:
-    """JPEGs as Pillow writes them are told by the quality that they were written with, nearly."""
-    for quality in (30, 75, 89, 91, 96):
+    for quality in (89, 91):
         Image.fromarray(picture_of(60, 80)).save(tmp_path / f"{quality}.jpg", quality=quality)
-        assert jpeg_quality(tmp_path / f"{quality}.jpg") == pytest.approx(quality, abs=0.5)
     Image.fromarray(picture_of(60, 80)).save(tmp_path / "a.png")
-    assert jpeg_quality(tmp_path / "a.png") == 100
     paths = [tmp_path / name for name in ("89.jpg", "91.jpg", "a.png")]
     pairs = load_pairs(paths, 2, Degradation(), halved_below_quality=90)
     assert [pair.lr.shape for pair in pairs] == [(15, 20), (30, 40), (30, 40)]

@@ -5,7 +5,6 @@ import io
 import json
 import struct
 from fractions import Fraction
-from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -23,6 +22,7 @@ from subpixel.upscaler import Upscaler
 from subpixel.video.damage import Damage
 from subpixel.video.frames import FrameUpscaler, chroma_location, says_where_chroma_lies
 from subpixel.video.hdr import attached, display_matrix, unknown
+from subpixel.video.losses import losses_later
 from subpixel.video.source import is_packet, open_source
 from video_files import decoded, pictures, streams, write
 
@@ -84,8 +84,11 @@ def test_every_number_of_side_data_is_taken(tmp_path):
 
     assert Type(999) is Type(999) and Type(999) not in list(Type)
     assert Type(6) is Type.DISPLAYMATRIX
-    carrying = SimpleNamespace(side_data=[SimpleNamespace(type=Type(number)) for number in (6, 29, 999)])
-    assert unknown(carrying) == ["which view it is (MV-HEVC)", "FFmpeg's side data number 999"]
+    names = [Type(number).name for number in (6, 999, 29)]
+    assert unknown(names) == ["which view it is (MV-HEVC)", "FFmpeg's side data number 999"]
+    assert losses_later([names[2]], "libx264") == [
+        "libx264 does not keep which view it is (MV-HEVC), which later frames carry"
+    ]
 
 
 # Errors name the file

@@ -1,8 +1,10 @@
 """Small videos for tests, made with PyAV, and what is in a video file, packet by packet."""
 
+import subprocess
 from fractions import Fraction
 
 import av
+import imageio_ffmpeg
 import numpy as np
 
 RATE = 25
@@ -47,6 +49,7 @@ def write(
     attachment=False,
     cover=None,
     rotation=None,
+    matrix=None,
     metadata=None,
     container_options=None,
     **properties,
@@ -66,6 +69,7 @@ def write(
         attachment: whether there is one.
         cover: the name of a codec, for an attached picture.
         rotation: counter-clockwise, in degrees.
+        matrix: how players turn and scale it, in FFmpeg's layout.
         properties: of the encoder, such as ``color_trc``.
     """
     frames = list(frames)
@@ -81,6 +85,8 @@ def write(
             setattr(video.codec_context, name, value)
         if rotation is not None:
             video.set_display_rotation(rotation)
+        if matrix is not None:
+            video.set_display_matrix(matrix)
         rate = 48000 if sound == "libopus" else 44100
         voice = output.add_stream(sound, rate, layout="mono") if sound else None
         if voice is not None:
@@ -139,7 +145,10 @@ def streams(path):
     """What a file says of each stream, in words: its type and codec."""
     with av.open(f"file:{path}") as file:
         return [
-            (stream.type, stream.codec_context.name if stream.codec_context else stream.name)
+            (
+                stream.type,
+                stream.codec_context.name if stream.codec_context else getattr(stream, "name", None),
+            )
             for stream in file.streams
         ]
 
@@ -177,3 +186,63 @@ def chroma(frame, index=1):
     plane = frame.planes[index]
     dtype = np.uint8 if frame.format.components[0].bits <= 8 else np.uint16
     return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size).view(dtype)[:, : plane.width].copy()
+
+
+def ffmpeg(*arguments):
+    """Run FFmpeg's own program, which is independent of ours; what it prints on stdout."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *map(str, arguments)]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True).stdout
+
+
+def remuxed(source, target, *options):
+    """A file copied packet by packet into another, by FFmpeg's own program."""
+    ffmpeg("-i", source, "-c", "copy", *options, target)
+    return target
+
+
+def with_data(path, codec, tag=None):
+    """A film with sound and, at index 2, a stream of data that FFmpeg has no codec for.
+
+    Args:
+        path: its extension decides the container.
+        codec: FFmpeg's name of what the data is.
+        tag: MP4's code for it, instead of the one that FFmpeg gives.
+    """
+    base = write(path.with_name("base.mkv"), pictures(12), sound="aac")
+    with av.open(f"file:{base}") as source, av.open(f"file:{path}", "w") as output:
+        copies = [output.add_stream_from_template(stream, opaque=True) for stream in source.streams]
+        data = output.add_data_stream(codec)
+        data.time_base = Fraction(1, 1000)
+        output.start_encoding()
+        for number in range(4):
+            packet = av.Packet(b"what a sensor saw %d" % number)
+            packet.stream, packet.time_base = data, Fraction(1, 1000)
+            packet.pts = packet.dts = 100 * number
+            packet.duration, packet.is_keyframe = 100, True
+            output.mux(packet)
+        for packet in source.demux():
+            if packet.size:
+                packet.stream = copies[packet.stream.index]
+                output.mux(packet)
+    if tag is not None:
+        path.write_bytes(path.read_bytes().replace(b"gpmd", tag))
+    return path
+
+
+def insert_box(path, box):
+    """Put an MP4 box into what an MP4 says of its first video, which must be H.264."""
+    data = bytearray(path.read_bytes())
+    at, end = 0, len(data)
+    for name, header in [(name, 8) for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl")] + [
+        (b"stsd", 16),
+        (b"avc1", 86),
+    ]:
+        while data[at + 4 : at + 8] != name:
+            at += int.from_bytes(data[at : at + 4])
+            assert at < end
+        size = int.from_bytes(data[at : at + 4])
+        data[at : at + 4] = (size + len(box)).to_bytes(4)
+        end, at = at + size, at + header
+    data[end:end] = box
+    path.write_bytes(data)
+    return path

@@ -30,16 +30,6 @@ class Job(NamedTuple):
         extensions = {path.suffix.lower() for path in self}
         return PIPE in map(str, self) or not extensions.isdisjoint(VIDEO_EXTENSIONS)
 
-    @property
-    def content(self) -> str:
-        """What its source is taken for, see `content_of`."""
-        return content_of(self.source) if self.is_video else "clean"
-
-
-def content_of(film: Path) -> str:
-    """What a film is taken for, going by its name: "compressed", but YUV4MPEG2 and pictures for "clean"."""
-    return "clean" if film.suffix.lower() in (".y4m", *PICTURE_EXTENSIONS) else "compressed"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
@@ -56,6 +46,10 @@ class Report:
     threads: int
     reason: str
     """Why this engine, in words for people."""
+    content: str
+    """What the source was taken for, "clean" or "compressed"; empty where that decided nothing."""
+    content_reason: str
+    """Why, in words for people."""
     width: int
     """Of the output in pixels, as `height`."""
     height: int

@@ -15,7 +15,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -23,6 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from subpixel.errors import ModelError
+from subpixel.model_file import listed, open_tensors, short
+from subpixel.model_limits import check_cost, check_sizes
 
 Activation = Literal["none", "relu", "prelu", "tanh"]
 Residual = Literal["none", "nearest"]
@@ -31,8 +33,15 @@ Enlargement = Literal["shuffle", "bicubic"]
 BICUBIC_REACH_PX = 2
 """How many LR pixels bicubic sees to each side when it makes an image larger."""
 
+FLAT_REACH_PX = 2
+"""How many LR pixels to each side must have one value for a network with a residual to add nothing: bicubic's
+reach, so flat areas end where they would by bicubic."""
+
 FORMAT = "subpixel-model-1"
 """The version of the file's layout. A file that says anything else is refused."""
+
+MAX_NAME = 200
+"""Characters of a model's name."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,8 @@ class Description:
     A ``(channels, H, W)`` image in [0, 1] passes the layers in turn; the last one yields
     ``channels * scale**2`` values a pixel, which the pixel shuffle (PyTorch's channel order: colour slowest)
     arranges as ``(channels, scale*H, scale*W)``. With ``residual="nearest"`` the input, each pixel repeated
-    ``scale`` x ``scale`` times, is added.
+    ``scale`` x ``scale`` times, is added; and where the input is flat, which is where its pixels within
+    `FLAT_REACH_PX` all have one value, the result is that value alone (see `subpixel.engines.flat`).
 
     With ``enlargement="bicubic"`` there is no shuffle: the image is first made larger by `resample.imresize`,
     as SRCNN has it, and the layers work in HR space; the last one yields ``channels`` values a pixel.
@@ -67,30 +77,50 @@ class Description:
 
     def __post_init__(self) -> None:
         """Refuse what no engine could run, whether it comes from code or from a file."""
+        whole = {"scale": self.scale, "channels": self.channels}
+        for index, layer in enumerate(self.layers):
+            if not isinstance(layer, Convolution):
+                raise TypeError(f"layer {index} must be Convolution, not {type(layer).__name__}")
+            sizes = {"inputs": layer.inputs, "outputs": layer.outputs, "kernel": layer.kernel}
+            whole |= {f"layer {index}: {name}": size for name, size in sizes.items()}
+        for name, number in whole.items():
+            if not isinstance(number, int):
+                raise TypeError(f"{name} must be int, not {short(number)}")
         if not 1 <= self.scale <= 8:
-            raise ModelError(f"scale must be 1 to 8, not {self.scale}")
+            raise ModelError(f"scale must be 1 to 8, not {short(self.scale)}")
         if self.channels < 1:
-            raise ModelError(f"channels must be at least 1, not {self.channels}")
+            raise ModelError(f"channels must be at least 1, not {short(self.channels)}")
         if not self.layers:
             raise ModelError("a network needs at least one convolution")
         if self.residual not in get_args(Residual):
-            raise ModelError(f"unknown residual {self.residual!r}; known: {', '.join(get_args(Residual))}")
+            known = ", ".join(get_args(Residual))
+            raise ModelError(f"unknown residual {short(self.residual)}; known: {known}")
         if self.enlargement not in get_args(Enlargement):
             known = ", ".join(get_args(Enlargement))
-            raise ModelError(f"unknown enlargement {self.enlargement!r}; known: {known}")
+            raise ModelError(f"unknown enlargement {short(self.enlargement)}; known: {known}")
         if self.enlargement == "bicubic" and self.residual != "none":
             raise ModelError("a residual goes with the shuffle, not with bicubic before the layers")
+        check_sizes(self)
+        self._check_layers()
+        check_cost(self)
+
+    def _check_layers(self) -> None:
+        """Refuse layers that do not fit each other."""
         expected = self.channels
         for index, layer in enumerate(self.layers):
             if layer.activation not in get_args(Activation):
                 known = ", ".join(get_args(Activation))
-                raise ModelError(f"layer {index}: unknown activation {layer.activation!r}; known: {known}")
+                raise ModelError(
+                    f"layer {index}: unknown activation {short(layer.activation)}; known: {known}"
+                )
             if layer.kernel < 1 or layer.kernel % 2 == 0:
-                raise ModelError(f"layer {index}: the kernel's side must be odd, not {layer.kernel}")
+                raise ModelError(f"layer {index}: the kernel's side must be odd, not {short(layer.kernel)}")
             if layer.inputs != expected:
-                raise ModelError(f"layer {index} takes {layer.inputs} channels but is given {expected}")
+                raise ModelError(
+                    f"layer {index} takes {short(layer.inputs)} channels but is given {expected}"
+                )
             if layer.outputs < 1:
-                raise ModelError(f"layer {index} must give at least one channel, not {layer.outputs}")
+                raise ModelError(f"layer {index} must give at least one channel, not {short(layer.outputs)}")
             expected = layer.outputs
         if expected != self.channels * self.shuffle**2:
             raise ModelError(
@@ -111,6 +141,8 @@ class Description:
     @property
     def halo_px(self) -> int:
         """How many LR pixels a result sees to each side."""
+        if self.residual == "nearest":
+            return max(self.reach_px, FLAT_REACH_PX)
         if self.enlargement == "shuffle":
             return self.reach_px
         return math.ceil(self.reach_px / self.scale) + BICUBIC_REACH_PX
@@ -178,15 +210,15 @@ class Description:
 def _checked_fields(data: Any, types: Mapping[str, type], where: str = "the description") -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ModelError(f"{where} is {type(data).__name__}, not an object")
-    missing = sorted(types.keys() - data.keys())
-    unknown = sorted(data.keys() - types.keys())
+    missing = types.keys() - data.keys()
+    unknown = data.keys() - types.keys()
     if missing or unknown:
         raise ModelError(
-            f"{where}: missing {', '.join(missing) or 'nothing'}; unknown {', '.join(unknown) or 'nothing'}"
+            f"{where}: missing {listed(missing) or 'nothing'}; unknown {listed(unknown) or 'nothing'}"
         )
     for name, kind in types.items():
         if not isinstance(data[name], kind) or isinstance(data[name], bool):
-            raise ModelError(f"{where}: {name} must be {kind.__name__}, not {data[name]!r}")
+            raise ModelError(f"{where}: {name} must be {kind.__name__}, not {short(data[name])}")
     return data
 
 
@@ -207,6 +239,36 @@ class Facts:
     """What the 8-bit layers were calibrated on; empty where there are none."""
     licence: str = ""
     citation: str = ""
+
+    @classmethod
+    def from_json(cls, data: Any) -> "Facts":
+        """Build facts from what a file says; `ModelError` for anything unknown or of the wrong type."""
+        if not isinstance(data, dict):
+            raise ModelError(f"its metadata is damaged: the facts are {type(data).__name__}, not an object")
+        if unknown := data.keys() - {entry.name for entry in fields(cls)}:
+            raise ModelError(f"its metadata is damaged: unknown facts {listed(unknown)}")
+        for name, value in data.items():
+            if name == "psnr_db":
+                fits = isinstance(value, dict) and all(map(_is_decibel, value.values()))
+                texts = list(value) if fits else []
+            else:
+                fits, texts = isinstance(value, str), [value]
+            if not fits or not all(map(_is_text, texts)):
+                raise ModelError(f"its metadata is damaged: {name} can't be {short(value)}")
+        return cls(**data)
+
+
+def _is_decibel(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1000
+
+
+def _is_text(value: str) -> bool:
+    """Whether a text from JSON can be written: JSON can spell half a character, which nothing can write."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -255,6 +317,13 @@ class Model:
 
     def __post_init__(self) -> None:
         """Check every array against the description, and freeze it."""
+        kinds = {"description": Description, "weights": Mapping, "facts": Facts, "quantised": tuple}
+        for key, kind in kinds.items():
+            if not isinstance(getattr(self, key), kind):
+                raise TypeError(f"{key} must be {kind.__name__}, not {type(getattr(self, key)).__name__}")
+        name = self.name
+        if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or not name.isprintable():
+            raise ModelError(f"a model's name is 1 to {MAX_NAME} printable characters, not {short(name)}")
         shapes = self.description.shapes()
         missing = sorted(shapes.keys() - self.weights.keys())
         unknown = sorted(self.weights.keys() - shapes.keys())
@@ -278,6 +347,14 @@ class Model:
         object.__setattr__(
             self, "quantised", tuple(map(self._frozen_layer, range(len(self.quantised)), self.quantised))
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A pickle is checked and frozen as any model: arrays would come back writeable."""
+        return Model, (self.name, self.description, dict(self.weights), self.facts, self.quantised)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Model":
+        """The model itself, for nothing of it can change."""
+        return self
 
     def _frozen_layer(self, index: int, layer: QuantisedLayer) -> QuantisedLayer:
         weight_shape = self.description.shapes()[f"layers.{index}.weight"]
@@ -363,33 +440,56 @@ class Model:
 def load_model(path: str | Path) -> Model:
     """Read a model file.
 
+    Nothing large is read before the description is known to be within the limits of `subpixel.model_limits`
+    and the arrays' shapes to fit it.
+
     Raises `ModelError` that names the file and says what is wrong with it.
     """
-    from safetensors import SafetensorError, safe_open
-
-    path = Path(path)
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            arrays = {key: _widened(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118 - not a mapping
-    except FileNotFoundError:
-        raise ModelError(f"{path}: no such model file") from None
-    except (SafetensorError, OSError, TypeError, ValueError) as error:
-        raise ModelError(f"{path}: not a readable .safetensors file ({error})") from error
-    if metadata.get("format") != FORMAT:
-        raise ModelError(
-            f"{path}: not a Subpixel model: its format is {metadata.get('format', 'not stated')!r}, "
-            f"this version reads {FORMAT!r}"
-        )
-    try:
-        description = Description.from_json(json.loads(metadata["description"]))
-        facts = Facts(**json.loads(metadata["facts"]))
+    with open_tensors(Path(path)) as file:
+        if (given := file.metadata.get("format", "not stated")) != FORMAT:
+            raise ModelError(
+                f"not a Subpixel model: its format is {short(given)}, this version reads {FORMAT!r}"
+            )
+        description = Description.from_json(_json_of(file.metadata, "description"))
+        shapes, dtypes = _file_arrays(description, file.keys)
+        arrays = {key: _widened(array) for key, array in file.arrays(shapes, dtypes).items()}
         quantised = _take_quantised(arrays, len(description.layers))
-        return Model(metadata["name"], description, arrays, facts, quantised)
-    except ModelError as error:
-        raise ModelError(f"{path}: {error}") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{path}: its metadata is damaged ({error!r})") from error
+        facts = Facts.from_json(_json_of(file.metadata, "facts"))
+        return Model(file.metadata.get("name", ""), description, arrays, facts, quantised)
+
+
+def _json_of(metadata: Mapping[str, str], key: str) -> Any:
+    """What a file's metadata has as JSON under a key."""
+    try:
+        return json.loads(metadata[key])
+    except KeyError:
+        raise ModelError(f"its metadata is damaged: no {key}") from None
+    except RecursionError:
+        raise ModelError(f"its metadata is damaged: {key} is nested too deeply") from None
+    except ValueError as error:
+        raise ModelError(f"its metadata is damaged: {key} is no JSON ({error})") from None
+
+
+def _file_arrays(
+    description: Description, keys: frozenset[str]
+) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[str, ...]]]:
+    """The shapes and the dtypes of the arrays that a file must have, where it has arrays of these names."""
+    shapes = description.shapes()
+    dtypes: dict[str, tuple[str, ...]] = dict.fromkeys(shapes, ("float32", "float16"))
+    quantised = {
+        f"quantised.{index}.{key}": (
+            shapes[f"layers.{index}.weight"][: None if key == "weight" else 1],
+            dtype,
+        )
+        for index in range(len(description.layers))
+        for key, dtype in QUANTISED_DTYPES.items()
+    }
+    if found := quantised.keys() & keys:
+        if missing := quantised.keys() - found:
+            raise ModelError(f"quantised layers are incomplete: {listed(missing)} missing")
+        shapes |= {key: shape for key, (shape, _) in quantised.items()}
+        dtypes |= {key: (np.dtype(dtype).name,) for key, (_, dtype) in quantised.items()}
+    return shapes, dtypes
 
 
 def _halves(weights: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float16]]:
@@ -403,13 +503,9 @@ def _widened(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _take_quantised(arrays: dict[str, NDArray[Any]], count: int) -> tuple[QuantisedLayer, ...]:
-    """Take the quantised layers out of a file's arrays; none, or all of them."""
-    names = {f"quantised.{index}.{key}" for index in range(count) for key in QUANTISED_DTYPES}
-    found = names & arrays.keys()
-    if not found:
+    """Take the quantised layers out of a file's arrays; all of them, or none."""
+    if "quantised.0.weight" not in arrays:
         return ()
-    if missing := sorted(names - found):
-        raise ModelError(f"quantised layers are incomplete: {', '.join(missing)} missing")
     return tuple(
         QuantisedLayer(**{key: arrays.pop(f"quantised.{index}.{key}") for key in QUANTISED_DTYPES})
         for index in range(count)

@@ -128,6 +128,21 @@ def imresize(image: NDArray[Any], scale: float) -> NDArray[Any]:
     return image
 
 
+@lru_cache(maxsize=8)
+def cubic_phases(scale: int) -> list[list[tuple[int, float]]]:
+    """`imresize` by an integer factor from 1 up along one axis.
+
+    Returns:
+        For each of the ``scale`` samples that lie over input sample k, the taps that make it: their place
+        counted from k, and their weight, which is not 0. They reach 2 samples at most.
+    """
+    taps = _cubic_taps(scale, scale)
+    return [
+        [(int(first) + tap, float(weight)) for tap, weight in enumerate(weights) if weight]
+        for first, weights in zip(taps.first, taps.weights, strict=True)
+    ]
+
+
 def bicubic_kernels(scale: int) -> NDArray[np.float64]:
     """`imresize` by an integer factor from 1 up as a sub-pixel convolution.
 
@@ -135,13 +150,10 @@ def bicubic_kernels(scale: int) -> NDArray[np.float64]:
         ``(scale**2, 5, 5)``: the taps of each phase, in order ``crd``. Correlated with an image whose edge is
         repeated by 2 pixels, and shuffled, they give what `imresize` gives for floats.
     """
-    taps = _cubic_taps(scale, scale)
     line = np.zeros((scale, 5))
-    for phase in range(scale):
-        for tap, weight in enumerate(taps.weights[phase]):
-            place = int(taps.first[phase]) + tap + 2
-            if weight:
-                line[phase, place] = weight
+    for phase, taps in enumerate(cubic_phases(scale)):
+        for place, weight in taps:
+            line[phase, place + 2] = weight
     products = line[:, None, :, None] * line[None, :, None, :]
     return products.reshape(scale**2, 5, 5)
 

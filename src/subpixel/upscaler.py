@@ -1,21 +1,23 @@
 """The library's front door: a model and an engine, to be called on images."""
 
+import contextlib
+import os
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from subpixel.content import KINDS, Content
 from subpixel.engines.base import Engine
 from subpixel.errors import ModelError
 from subpixel.model import Model, load_model
+from subpixel.networks.packaged import DEFAULT_SCALE
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-DEFAULT_SCALE = 2
-"""The scale where neither a scale nor a model is asked for."""
 
 _MOST_FRAMES_AT_ONCE = 4
 """Each needs memory, and makes the first one late."""
@@ -29,6 +31,9 @@ Frame = TypeVar("Frame")
 
 class Upscaler:
     """Enlarges images with one model on one engine.
+
+    It can be pickled, and so be given to other processes (``pool.map(upscaler, images)``), which make the
+    engine anew.
 
     Attributes:
         model: the network.
@@ -44,7 +49,6 @@ class Upscaler:
         *,
         precision: str = "auto",
         threads: int | None = None,
-        pixels: int | None = None,
     ) -> None:
         """Make ``model`` ready to run.
 
@@ -53,13 +57,17 @@ class Upscaler:
             engine: ``"auto"``, the name of an engine, or one that was compiled from this model.
             precision: ``"auto"``, ``"fp32"`` or ``"int8"``; see `subpixel.engines.select.choose`.
             threads: how many CPU threads to use; all by default.
-            pixels: how many of the small pictures it is for in all, if that is known: see
-                `subpixel.engines.select.choose`.
 
         Raises:
             ModelError: the network works on more than one channel.
             EngineError: the engine is unknown, not installed, or cannot run this model.
         """
+        if not isinstance(model, Model):
+            raise TypeError(
+                f"expected a Model, not {type(model).__name__}; subpixel.load takes a name or a scale"
+            )
+        if threads is not None and not isinstance(threads, int | np.integer):
+            raise TypeError(f"threads must be a whole number, not {threads!r}")
         if model.description.channels != 1:
             raise ModelError(
                 f"model {model.name} has {model.description.channels} channels; images need one of 1"
@@ -71,7 +79,7 @@ class Upscaler:
         else:
             from subpixel.engines.select import choose
 
-            choice = choose(model, engine, precision, threads, pixels=pixels)
+            choice = choose(model, engine, precision, threads)
             self.engine, self._deep, self.reason = choice.engine, choice.deep, choice.reason
         self.model = model
 
@@ -84,18 +92,6 @@ class Upscaler:
     def frames_at_once(self) -> int:
         """On how many frames of a film to work at once: one alone leaves CPUs idle at its end."""
         return min(self.engine.threads, _MOST_FRAMES_AT_ONCE)
-
-    def facts(self, engine: Engine) -> dict[str, Any]:
-        """What a `subpixel.jobs.Report` says of the model and of the engine that ran it."""
-        return {
-            "scale": self.scale,
-            "model": self.model.name,
-            "engine": engine.name,
-            "precision": engine.precision,
-            "target": engine.target,
-            "threads": engine.threads,
-            "reason": self.reason,
-        }
 
     def engine_for(self, dtype: DTypeLike) -> Engine:
         """What runs the model on samples of a dtype: a deeper source than 8 bits may need more precision."""
@@ -197,7 +193,6 @@ def load(
     engine: str = "auto",
     precision: str = "auto",
     threads: int | None = None,
-    pixels: int | None = None,
 ) -> Upscaler:
     """Load a model and make it ready to run.
 
@@ -211,14 +206,18 @@ def load(
         path: of a model file (``.safetensors``), instead of a name.
         content: instead of a name what the default is to be for: ``"clean"`` sources, which it is for anyway,
             or ``"compressed"`` ones, as JPEGs and films are.
-        engine, precision, threads, pixels: see `Upscaler`.
+        engine, precision, threads: see `Upscaler`.
 
     Raises:
         ModelError: no such model, or its scale is not the one asked for.
         EngineError: see `Upscaler`.
+        ValueError, TypeError: arguments that exclude each other, or of another type.
     """
     from subpixel.networks import packaged
 
+    if name is not None and not isinstance(name, str):
+        cure = f"write load(scale={name})" if isinstance(name, int) else "write load(path=...) for a file"
+        raise TypeError(f"the first argument is a model's name, not {name!r}; {cure}")
     if sum(given is not None for given in (name, content, path)) > 1:
         raise ValueError("of name, content and path give one")
     if path is not None:
@@ -226,34 +225,125 @@ def load(
         if scale not in (None, model.scale):
             raise ModelError(f"{path}: enlarges x{model.scale}, not x{scale}; leave out the scale")
     elif name is not None:
-        if scale is None and not packaged.path(name) and packaged.path(f"{name}-x{DEFAULT_SCALE}"):
-            scale = DEFAULT_SCALE
         model = packaged.find(name, scale=scale)
     else:
         scale = DEFAULT_SCALE if scale is None else scale
         model = packaged.find(scale=scale, content=content or "clean")
-    return Upscaler(model, engine, precision=precision, threads=threads, pixels=pixels)
+    return Upscaler(model, engine, precision=precision, threads=threads)
 
 
-def given_or_loaded(
-    upscaler: Upscaler | None,
+def check(
+    *,
     model: str | None,
     scale: int | None,
     content: str | None,
-    otherwise: str,
-    pixels: int | None = None,
-) -> Upscaler:
-    """The upscaler that is given, or else one for a model, a scale and a content; ValueError for both.
+    engine: str,
+    precision: str,
+    threads: int | None,
+) -> None:
+    """Raise what `load` would, before any file is looked at: see `chosen`."""
+    clean = Content("clean", "")
+    chosen(
+        None,
+        model=model,
+        scale=scale,
+        content=content,
+        engine=engine,
+        precision=precision,
+        threads=threads,
+        guess=lambda: clean,
+    )
 
-    ``otherwise`` is the content where nothing says which; for ``pixels`` see `Upscaler`.
+
+class Chosen(NamedTuple):
+    """An upscaler for one file, and why that one."""
+
+    upscaler: Upscaler
+    content: Content | None
+    """What the file is taken for, where that decided the model."""
+
+    def facts(self, engine: Engine) -> dict[str, Any]:
+        """What a `subpixel.jobs.Report` says of the model, of the engine that ran it, and of both choices."""
+        return {
+            "scale": self.upscaler.scale,
+            "model": self.upscaler.model.name,
+            "engine": engine.name,
+            "precision": engine.precision,
+            "target": engine.target,
+            "threads": engine.threads,
+            "reason": self.upscaler.reason,
+            "content": self.content.kind if self.content else "",
+            "content_reason": self.content.reason if self.content else "",
+        }
+
+
+def chosen(
+    upscaler: Upscaler | None,
+    *,
+    model: str | None,
+    scale: int | None,
+    content: str | None,
+    engine: str,
+    precision: str,
+    threads: int | None,
+    guess: Callable[[], Content],
+) -> Chosen:
+    """The upscaler that is given, or else one for a model, or for a scale and what the file holds.
+
+    The last few that were loaded are kept, so that a loop over files loads and compiles nothing twice.
+
+    Args:
+        upscaler: instead of all else.
+        model, scale, engine, precision, threads: see `load`; a path of a model file will do as a model.
+        content: "clean", "compressed", or "auto", which is the default where no model is named: then
+            ``guess`` says, which looks at the file.
+
+    Raises:
+        ValueError: an upscaler and something else, or a model and a content.
     """
-    if upscaler is None:
-        return load(
-            model, scale=scale, content=content or (otherwise if model is None else None), pixels=pixels
-        )
-    if not (scale is None and model is None and content is None):
-        raise ValueError("give an upscaler, or a scale, a model and a content, not both")
-    return upscaler
+    if upscaler is not None and not isinstance(upscaler, Upscaler):
+        raise TypeError(f"upscaler must be what `load` returns, not {type(upscaler).__name__}")
+    if isinstance(model, os.PathLike):
+        model = os.fspath(model)
+    if model is not None and not isinstance(model, str):
+        raise TypeError(f"model must be a name or a path, not {model!r}")
+    options = (model, scale, content, threads)
+    if upscaler is not None:
+        if any(option is not None for option in options) or (engine, precision) != ("auto", "auto"):
+            raise ValueError("give an upscaler, or a scale, a model, a content and an engine, not both")
+        return Chosen(upscaler, None)
+    if content not in (None, *KINDS):
+        raise ValueError(f"unknown content {content!r}; known: {', '.join(KINDS)}")
+    found = None
+    if model is None:
+        found = guess() if content in (None, "auto") else Content(content, "asked for")
+    elif content is not None:
+        raise ValueError("give a model or a content, not both")
+    stamp = None
+    if model is not None and model.endswith(".safetensors"):
+        with contextlib.suppress(OSError):  # `load` says what is wrong
+            status = Path(model).stat()
+            stamp = (status.st_mtime_ns, status.st_size)
+    kind = found.kind if found else None
+    return Chosen(_loaded(model, scale, kind, engine, precision, threads, stamp), found)
+
+
+_MOST_KEPT = 4
+"""Upscalers; each takes some MB, and a network that was compiled loads in milliseconds."""
+
+
+@lru_cache(maxsize=_MOST_KEPT, typed=True)
+def _loaded(
+    model: str | None,
+    scale: int | None,
+    content: str | None,
+    engine: str,
+    precision: str,
+    threads: int | None,
+    stamp: tuple[int, int] | None,
+) -> Upscaler:
+    """`load`, for the last few; a model file that has changed since has another ``stamp``."""
+    return load(model, scale=scale, content=content, engine=engine, precision=precision, threads=threads)
 
 
 def _check(image: NDArray[Any]) -> None:
@@ -261,6 +351,15 @@ def _check(image: NDArray[Any]) -> None:
         raise ValueError(f"expected an image of shape (H, W) or (H, W, n), not {image.shape}")
     if image.dtype not in (np.uint8, np.uint16, np.float32, np.float64):
         raise TypeError(f"expected uint8, uint16, float32 or float64 samples, not {image.dtype}")
-    # The negation catches NaN too.
-    if image.dtype.kind == "f" and not (image.min() >= 0 and image.max() <= 1):
-        raise ValueError("float samples must lie in [0, 1]; divide by the largest value, such as 255, first")
+    if image.dtype.kind == "f":
+        low, high = float(image.min()), float(image.max())  # NaN where any sample is
+        if not np.isfinite([low, high]).all():
+            count = image.size - np.count_nonzero(np.isfinite(image))
+            raise ValueError(f"{count} of {image.size} samples are NaN or infinite; replace them first")
+        if low < 0 or high > 1:
+            cure = (
+                "divide by the largest value, such as 255, first"
+                if high > 1 and low >= 0
+                else "clip them first"
+            )
+            raise ValueError(f"float samples must lie in [0, 1], and lie in [{low:g}, {high:g}]; {cure}")

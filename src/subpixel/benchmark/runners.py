@@ -4,6 +4,7 @@ The others get the plane as the float tensor that they take, converted beforehan
 that they make; ours takes the 8-bit plane and gives one.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from subpixel.benchmark.quantised_graph import build_quantised
 from subpixel.engines.base import to_float
 from subpixel.engines.onnx_graph import build
+from subpixel.engines.onnxruntime_engine import import_onnxruntime
 from subpixel.errors import EngineError
 from subpixel.model import Model
 
@@ -79,7 +81,7 @@ def _graphs(model: Model) -> Iterator[tuple[str, bytes]]:
 
 
 def _onnxruntime(model: Model, tensor: NDArray[np.float32], threads: int) -> Iterator[Runner]:
-    onnxruntime = import_module("onnxruntime")
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -96,7 +98,7 @@ def _onnxruntime(model: Model, tensor: NDArray[np.float32], threads: int) -> Ite
 
 
 def _openvino(model: Model, tensor: NDArray[np.float32], threads: int) -> Iterator[Runner]:
-    openvino = import_module("openvino")
+    openvino = _import_openvino()
     core = openvino.Core()
     settings = {
         "INFERENCE_NUM_THREADS": threads,
@@ -115,6 +117,22 @@ def _openvino(model: Model, tensor: NDArray[np.float32], threads: int) -> Iterat
             lambda request=request, given=given: request.infer({0: given}, share_outputs=True),  # type: ignore[misc]
             lambda outputs: np.array(outputs[0][0, 0]),
         )
+
+
+def _import_openvino() -> Any:
+    """Import ``openvino`` without its telemetry, which has no other switch for one process.
+
+    The import would send an event to Intel and write an identifier to the user's home folder. OpenVINO takes
+    a stub of its own where the package ``openvino_telemetry`` cannot be imported.
+    """
+    package = "openvino_telemetry"
+    if package in sys.modules:  # whoever imported it has decided
+        return import_module("openvino")
+    sys.modules[package] = None  # type: ignore[assignment]
+    try:
+        return import_module("openvino")
+    finally:
+        del sys.modules[package]
 
 
 def _opencv(model: Model, tensor: NDArray[np.float32], threads: int) -> Iterator[Runner]:

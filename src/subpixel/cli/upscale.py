@@ -4,7 +4,8 @@ import json
 import logging
 import re
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +16,7 @@ import typer
 from subpixel.cli.display import Display, abandon_stdout, display, to_stdout
 from subpixel.cli.errors import exiting, saying, stoppable
 from subpixel.errors import SubpixelError
-from subpixel.images.formats import DEFAULT_QUALITY, MAX_OUTPUT_PIXELS
+from subpixel.images.formats import DEFAULT_QUALITY, MAX_MEMORY_MIB, MAX_OUTPUT_PIXELS
 from subpixel.jobs import PIPE, Job
 
 PICTURES = "Pictures"
@@ -53,9 +54,9 @@ def upscale(
     content: Annotated[
         str | None,
         typer.Option(
-            help="Instead of a model, what became of the input before: clean, or compressed (by JPEG, or as "
-            "films are). By default pictures and .y4m files are taken for clean, other films, and stdin, for "
-            "compressed."
+            help="Instead of a model, what became of the input before: auto, clean or compressed. auto, the "
+            "default, takes pictures for compressed whose file says that they lost much to JPEG or WebP, and "
+            "films that are not .y4m."
         ),
     ] = None,
     engine: Annotated[str, typer.Option(help="auto, halide, onnxruntime or numpy.")] = "auto",
@@ -82,6 +83,15 @@ def upscale(
             min=1, help="Refuse what would become larger, before it is decoded.", rich_help_panel=PICTURES
         ),
     ] = MAX_OUTPUT_PIXELS,
+    max_memory: Annotated[
+        int,
+        typer.Option(
+            metavar="MIB",
+            min=1,
+            help="Refuse what would need more memory, before it is decoded.",
+            rich_help_panel=PICTURES,
+        ),
+    ] = MAX_MEMORY_MIB,
     codec: Annotated[
         str,
         typer.Option(
@@ -142,10 +152,8 @@ def upscale(
     named, and the others are done all the same.
     """
     from subpixel.jobs import plan
-    from subpixel.upscaler import load
+    from subpixel.upscaler import check
 
-    for library in ("imagecodecs", "tifffile", "PIL"):  # what matters of their warnings arrives as errors
-        logging.getLogger(library).setLevel(logging.DEBUG if verbose else logging.CRITICAL)
     with exiting(2, ValueError, SubpixelError):
         if as_json and output == PIPE:
             raise ValueError("--json and -o - both want stdout")
@@ -156,37 +164,24 @@ def upscale(
         if any(job.is_video for job in todo.jobs):
             video_options = _video_options(codec, crf, preset, codec_option or [], container, start, end)
             video_options["drop_unsupported"] = drop_unsupported
-        model = model or None
-        if model and content:
-            raise ValueError("give --model or --content, not both")
-        pixels = None
-        if len(todo.jobs) == 1 and not todo.jobs[0].is_video:
-            from subpixel.images.read import pixels_of  # a film needs nothing of it
-
-            pixels = pixels_of(todo.jobs[0].source)
-        contents = [content or (None if model else job.content) for job in todo.jobs]
-        upscalers = {
-            each: load(
-                model,
-                scale=scale,
-                content=each,
-                engine=engine,
-                precision=precision,
-                threads=threads,
-                pixels=pixels,
-            )
-            for each in dict.fromkeys(contents)
+        options: dict[str, Any] = {
+            "scale": scale,
+            "model": model or None,
+            "content": content,
+            "engine": engine,
+            "precision": precision,
+            "threads": threads,
         }
+        check(**options)
     failed = 0
-    with display(len(todo.jobs), bar=progress == "auto") as people:
-        if verbose:
-            for upscaler in upscalers.values():
-                people.say(f"model {upscaler.model.name}, engine {upscaler.reason}")
-            if todo.skipped:
-                people.say(f"{todo.skipped} files left aside: neither pictures nor videos by their names")
+    with (
+        display(len(todo.jobs), bar=progress == "auto") as people,
+        compiling_told(people, to_all=verbose),
+    ):
+        if verbose and todo.skipped:
+            people.say(f"{todo.skipped} files left aside: neither pictures nor videos by their names")
         for number, job in enumerate(todo.jobs):
             people.show(number, job.source.name)
-            upscaler = upscalers[contents[number]]
             try:
                 report: Any
                 with saying(_when_stopped(job)):
@@ -194,8 +189,9 @@ def upscale(
                         from subpixel.video.upscale import upscale_video
 
                         report = upscale_video(
-                            *job,
-                            upscaler=upscaler,
+                            job.source,
+                            job.output,
+                            **options,
                             overwrite=overwrite,
                             progress=_video_progress(people, number, job, lines=progress == "json"),
                             **video_options,
@@ -204,11 +200,13 @@ def upscale(
                         from subpixel.images.upscale import upscale_image
 
                         report = upscale_image(
-                            *job,
-                            upscaler=upscaler,
+                            job.source,
+                            job.output,
+                            **options,
                             quality=quality,
                             overwrite=overwrite,
                             max_output_pixels=max_output_pixels,
+                            max_memory_mib=max_memory,
                             progress=_picture_progress(people, number, job, lines=progress == "json"),
                         )
             except BrokenPipeError:
@@ -233,6 +231,8 @@ def upscale(
             if as_json:
                 with to_stdout():
                     typer.echo(json.dumps(asdict(report)))
+            if verbose:
+                people.say(_reasons(job, report))
             if verbose or people.is_terminal:
                 people.say(_summary(job, report))
             if job.is_video and report.damaged_share > max_damage:
@@ -309,6 +309,31 @@ def _video_progress(people: Display, number: int, job: Job, *, lines: bool) -> C
         people.show(number + fraction, f"{job.source.name}  {detail}")
 
     return show
+
+
+@contextmanager
+def compiling_told(people: Display, *, to_all: bool) -> Iterator[None]:
+    """Tell a terminal, or ``to_all``, of networks that are compiled: it takes seconds, once on a machine."""
+
+    class Said(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if to_all or people.is_terminal:
+                people.say(record.getMessage())
+
+    log, said = logging.getLogger("subpixel.engines"), Said()
+    before = log.level
+    log.addHandler(said)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+        log.removeHandler(said)
+
+
+def _reasons(job: Job, report: Any) -> str:
+    content = f" for {report.content} sources ({report.content_reason})" if report.content else ""
+    return f"{job.source}: model {report.model}{content}, engine {report.reason}"
 
 
 def _when_stopped(job: Job) -> str:

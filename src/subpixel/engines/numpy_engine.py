@@ -10,6 +10,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from subpixel.engines.base import Engine, enlarged_first
+from subpixel.engines.flat import keep_flat
 from subpixel.model import Convolution, Model
 from subpixel.quantisation import MOST_TANH_ARGUMENT, IntegerLayer, rounded_product, tanh_steps
 from subpixel.shuffle import pixel_shuffle
@@ -30,14 +31,17 @@ class NumpyEngine(Engine):
     def run(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Engine.run`."""
         if self.precision == "int8":
-            tensor, values = self._through_integers(tensor)
+            picture, values = self._through_integers(tensor)
         else:
-            values = self._through_reals(tensor)
+            picture, values = tensor, self._through_reals(tensor)
         description = self.model.description
         hr = pixel_shuffle(values, description.shuffle)
-        if description.residual == "nearest":
-            hr = hr + tensor.repeat(description.scale, axis=1).repeat(description.scale, axis=2)
-        return hr.astype(np.float32)
+        if description.residual == "none":
+            return hr.astype(np.float32)
+        hr = hr + picture.repeat(description.scale, axis=1).repeat(description.scale, axis=2)
+        result: NDArray[np.float32] = hr.astype(np.float32)
+        keep_flat(tensor, result)
+        return result
 
     def _through_reals(self, tensor: NDArray[np.float32]) -> NDArray[Float]:
         values = enlarged_first(tensor.astype(np.float64), self.model.description)

@@ -1,6 +1,7 @@
 """A model as an ONNX graph: what ONNX Runtime runs here, and what `subpixel export` writes."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ import numpy as np
 
 from subpixel import __version__
 from subpixel.files import write_atomically
-from subpixel.model import Model
+from subpixel.model import FLAT_REACH_PX, Model
 
 if TYPE_CHECKING:
     import onnx
@@ -58,6 +59,8 @@ def build(model: Model) -> "onnx.ModelProto":
         tensors["phases"] = np.repeat(np.arange(channels, dtype=np.int64), scale**2)
         repeated = add("Gather", ["lr", "phases"], "repeated", axis=1)
         value = add("Add", [value, repeated], "residual")
+        flat = _add_flat(add, tensors, channels)
+        value = add("Where", [flat, repeated, value], "flat.kept")
     if description.enlargement == "bicubic":
         add("Identity", [value], "hr")
     else:
@@ -83,6 +86,22 @@ def build(model: Model) -> "onnx.ModelProto":
     )
     helper.set_model_props(proto, _properties(model))
     return proto
+
+
+def _add_flat(add: Callable[..., str], tensors: dict[str, Any], channels: int) -> str:
+    """Add what tells where the picture is flat, `subpixel.engines.flat.is_flat`: ``(N, 1, H, W)``."""
+    side = 2 * FLAT_REACH_PX + 1
+    side = 2 * FLAT_REACH_PX + 1
+    window: dict[str, Any] = {"kernel_shape": [side, side], "pads": [FLAT_REACH_PX] * 4}
+    highest = add("MaxPool", ["lr"], "flat.highest", **window)
+    negative = add("Neg", ["lr"], "flat.negative")
+    lowest = add("Neg", [add("MaxPool", [negative], "flat.depth", **window)], "flat.lowest")
+    if channels == 1:
+        return add("Equal", [highest, lowest], "flat")
+    tensors["flat.none"] = np.float32(0)
+    each = add("Sub", [highest, lowest], "flat.range")
+    varies = add("ReduceMax", [each], "flat.varies", axes=[1], keepdims=1)
+    return add("Equal", [varies, "flat.none"], "flat")
 
 
 def _properties(model: Model) -> dict[str, str]:

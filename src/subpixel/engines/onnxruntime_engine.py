@@ -1,5 +1,6 @@
 """The portable engine: ONNX Runtime on the CPU, wherever it has a wheel."""
 
+import os
 from importlib import import_module
 from typing import Any
 
@@ -10,6 +11,10 @@ from subpixel.engines.base import Engine
 from subpixel.engines.onnx_graph import build
 from subpixel.errors import EngineError
 from subpixel.model import Model
+
+TELEMETRY_VARIABLE = "ORT_DISABLE_TELEMETRY"
+"""ONNX Runtime reads this environment variable when it is imported. Without it, the import writes a device
+identifier and a database to the user's cache folder, and usage data is sent to Microsoft."""
 
 
 class OnnxRuntimeEngine(Engine):
@@ -59,9 +64,15 @@ def require() -> Any:
     """The module ``onnxruntime``; `EngineError` with the cure where it, or what it needs, is missing."""
     try:
         import_module("onnx")
-        return import_module("onnxruntime")
+        return import_onnxruntime()
     except ImportError as error:
         raise EngineError(
             f"engine onnxruntime cannot be imported ({error}); "
             "run `pip install onnx onnxruntime`, or choose the slow engine numpy"
         ) from error
+
+
+def import_onnxruntime() -> Any:
+    """Import ``onnxruntime`` with its telemetry off, unless the user's environment says otherwise."""
+    os.environ.setdefault(TELEMETRY_VARIABLE, "1")
+    return import_module("onnxruntime")

@@ -1,6 +1,5 @@
 """The choice of an engine and a precision, and the reason for it."""
 
-import contextlib
 import os
 from dataclasses import dataclass
 
@@ -13,9 +12,6 @@ ENGINES = ("halide", "onnxruntime", "numpy")
 
 PRECISIONS = ("fp32", "int8")
 """Names of the precisions that some engine knows."""
-
-FEW_MULTIPLY_ADDS = 2e10
-"""Which ONNX Runtime does in 0.1 to 0.5 s on two cores, where compiling a network takes 0.5 to 3."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +30,11 @@ def choose(
     engine: str = "auto",
     precision: str = "auto",
     threads: int | None = None,
-    *,
-    pixels: int | None = None,
 ) -> Choice:
     """Compile a model for the engine asked for, or for the best one that works here.
+
+    What is chosen depends on these alone, never on how much there is to do, so that a picture becomes the
+    same alone and in company.
 
     Args:
         model: what to compile.
@@ -45,9 +42,6 @@ def choose(
         precision: a name in `PRECISIONS`, or "auto": int8 where the engine is fast in it, the model has 8-bit
             layers and the samples have 8 bits; else fp32, so that a deeper source keeps its depth.
         threads: CPU threads that the engine may use; by default every CPU available to this process.
-        pixels: how many of LR will be enlarged in all, where that is known. For few of them "auto" takes ONNX
-            Runtime, which is ready at once; whether the network was compiled before makes no difference, so
-            that the same picture becomes the same.
 
     Raises:
         EngineError: an unknown name; the engine asked for is not installed, does not suit this processor or
@@ -65,12 +59,6 @@ def choose(
         raise ValueError(f"threads must be at least 1, not {threads}")
     if engine != "auto":
         return _compile(engine, model, precision, threads, "asked for")
-    if pixels is not None and pixels * model.description.macs_per_lr_pixel <= FEW_MULTIPLY_ADDS:
-        # It has no int8, and may be missing: then as for many pixels.
-        with contextlib.suppress(EngineError):
-            return _compile(
-                "onnxruntime", model, precision, threads, "so little is done before halide compiles"
-            )
     passed_over: list[str] = []
     for name in ENGINES:
         why = "the fastest installed" if not passed_over else "; ".join(passed_over)

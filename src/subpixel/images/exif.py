@@ -12,7 +12,10 @@ from typing import NamedTuple
 _IMAGE_WIDTH, _IMAGE_LENGTH, _ORIENTATION, _EXIF_IFD = 0x0100, 0x0101, 0x0112, 0x8769
 _PIXEL_X, _PIXEL_Y = 0xA002, 0xA003
 _THUMBNAIL, _THUMBNAIL_BYTES = 0x0201, 0x0202
+_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
+_MPF_COUNT = 0xB001
 _SHORT, _LONG = 3, 4
+_INCH, _CENTIMETRE = 2, 3
 
 
 class _Entry(NamedTuple):
@@ -51,6 +54,11 @@ class _Block:
     def next_ifd(self, ifd: int) -> int:
         """The position of the pointer to the following directory."""
         return ifd + 2 + 12 * self.unpack("H", ifd)
+
+    def rational(self, entry: _Entry) -> float:
+        """The value of a single RATIONAL."""
+        place = self.unpack("I", entry.position + 8)
+        return self.unpack("I", place) / self.unpack("I", place + 4)
 
     def set_long(self, entry: _Entry, value: int) -> None:
         struct.pack_into(self.order + "HII", self.data, entry.position + 2, _LONG, 1, value)
@@ -111,3 +119,57 @@ def xmp_orientation(xmp: bytes) -> int:
 def updated_xmp(xmp: bytes) -> bytes:
     """An XMP packet for the picture now upright."""
     return _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
+
+
+def resolution(exif: bytes) -> tuple[float, float] | None:
+    """Pixels in an inch, across and down, by an EXIF block; None where it does not say, or is malformed."""
+    try:
+        block = _Block(exif)
+        places = {entry.tag: entry for entry in block.entries(block.first)}
+        across, down = (block.rational(places[tag]) for tag in (_X_RESOLUTION, _Y_RESOLUTION))
+    except (ValueError, KeyError, ZeroDivisionError):
+        return None
+    unit = places[_RESOLUTION_UNIT].value if _RESOLUTION_UNIT in places else _INCH
+    inch = {_INCH: 1.0, _CENTIMETRE: 2.54}.get(unit)
+    return (across * inch, down * inch) if inch and across and down else None
+
+
+_LOST_PARTS = (
+    (
+        rb"http://ns\.adobe\.com/hdr-gain-map/1\.0/",
+        "its gain map, which brightens it on HDR screens, was left out",
+    ),
+    (rb"http://ns\.google\.com/photos/1\.0/container/(?:item/)?", ""),
+    (rb"http://ns\.google\.com/photos/1\.0/camera/", "its moving part was left out"),
+    (
+        rb"http://ns\.google\.com/photos/1\.0/(?:depthmap|image|audio)/",
+        "its depth map, second image or sound was left out",
+    ),
+    (rb"http://ns\.adobe\.com/xmp/note/", ""),
+)
+"""Names of what XMP says of other parts of a JPEG file, which a new one has not; and what to tell of each."""
+
+
+def without_lost_parts(xmp: bytes) -> tuple[bytes, list[str]]:
+    """An XMP packet without what it says of parts of its file that are left out, and notices of them."""
+    notices = []
+    for name, notice in _LOST_PARTS:
+        for declared in re.findall(rb"xmlns:([\w.-]+)\s*=\s*[\"']" + name + rb"[\"']", xmp):
+            prefix = re.escape(declared)
+            before = xmp
+            xmp = re.sub(rb"<(" + prefix + rb":[\w.-]+)\b[^>]*?(?<!/)>.*?</\1\s*>", b"", xmp, flags=re.DOTALL)
+            xmp = re.sub(rb"<" + prefix + rb":[\w.-]+\b[^>]*/>", b"", xmp)
+            xmp = re.sub(rb"\s+" + prefix + rb":[\w.-]+\s*=\s*(\"[^\"]*\"|'[^']*')", b"", xmp)
+            if xmp != before and notice and notice not in notices:
+                notices.append(notice)
+            xmp = re.sub(rb"\s+xmlns:" + prefix + rb"\s*=\s*(\"[^\"]*\"|'[^']*')", b"", xmp)
+    return xmp, notices
+
+
+def mpf_frames(block: bytes) -> int:
+    """How many pictures a file has, by its MPF segment (CIPA DC-007); 1 where that is malformed."""
+    try:
+        index = _Block(block)
+        return next((entry.value for entry in index.entries(index.first) if entry.tag == _MPF_COUNT), 1)
+    except ValueError:
+        return 1

@@ -7,10 +7,10 @@ from subpixel.errors import OutputError
 
 MAX_OUTPUT_PIXELS = 2**30
 """The default limit on an enlarged picture, 3 GB as 8-bit RGB: what is larger is a mistake or an attack."""
+MAX_MEMORY_MIB = 2048
+"""The default limit on the memory that a picture may need while it is enlarged."""
 DEFAULT_QUALITY = 95
 """Of JPEG and WebP, 1 to 100."""
-LOSSLESS_QUALITY = 100
-"""At which WebP is written without loss."""
 
 
 @dataclass(frozen=True)

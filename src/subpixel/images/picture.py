@@ -1,7 +1,8 @@
 """A picture between its file and the network: samples that stand upright, and what goes with them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +22,20 @@ class Metadata:
     xmp: bytes | None = None
     dpi: tuple[float, float] | None = None
     """Across and down. Enlarging leaves it as it is, so the picture gets larger in print as well."""
+    aspect: tuple[int, int] | None = None
+    """Pixels in some length, across and down, where pixels are not square and nothing says how long it is."""
+    iptc: bytes | None = None
+    """IPTC-IIM records: titles, keywords, credits."""
+    comment: bytes | None = None
+    """A comment of JPEG's, in no known encoding."""
     png_chunks: tuple[tuple[bytes, bytes], ...] = ()
     """Chunks that have no home outside PNG (its colour space, its texts), as type and body."""
 
     def orientation(self, notices: list[str]) -> int:
-        """How the stored picture stands, 1 to 8, by its EXIF or else its XMP. Damaged EXIF is dropped."""
+        """How the stored picture stands, 1 to 8, by its EXIF or else its XMP; its resolution is turned too.
+
+        Damaged EXIF is dropped.
+        """
         stated = None
         if self.exif:
             try:
@@ -34,7 +44,15 @@ class Metadata:
             except ValueError as error:
                 notices.append(f"its EXIF data is damaged and was left out ({error})")
                 self.exif = None
-        return stated or exif_blocks.xmp_orientation(self.xmp or b"")
+        turn = stated or exif_blocks.xmp_orientation(self.xmp or b"")
+        self.turn(turn)
+        return turn
+
+    def turn(self, orientation: int) -> None:
+        """Turn the resolution with a picture that is turned upright."""
+        if swaps_axes(orientation):
+            self.dpi = self.dpi and (self.dpi[1], self.dpi[0])
+            self.aspect = self.aspect and (self.aspect[1], self.aspect[0])
 
     def updated(self, width_px: int, height_px: int) -> "Metadata":
         """The metadata of the picture now upright and ``width_px`` x ``height_px`` large."""
@@ -61,6 +79,47 @@ class Picture:
     def alpha(self) -> bool:
         """Whether the last band is alpha."""
         return self.samples.ndim == 3 and self.samples.shape[2] in (2, 4)
+
+
+class Header(NamedTuple):
+    """What is known of a picture before its pixels are decoded."""
+
+    width: int
+    """In pixels, upright, as `height`."""
+    height: int
+    bands: int
+    deep: bool
+    """Whether samples have 16 bits."""
+    copies: int = 1
+    """How many times the samples are in memory while they are decoded."""
+
+    @property
+    def nbytes(self) -> int:
+        """Of the samples."""
+        return self.width * self.height * self.bands * (2 if self.deep else 1)
+
+
+class Strips(NamedTuple):
+    """Samples on their way to a file, from top to bottom."""
+
+    shape: tuple[int, ...]
+    """Of the whole: ``(H, W)`` or ``(H, W, 2 to 4)``, as in `Picture`."""
+    dtype: np.dtype[Any]
+    rows: int
+    """Of each strip but the last, which may be lower: a multiple of 16."""
+    each: Iterator[NDArray[Any]]
+
+    @property
+    def bands(self) -> int:
+        """How many there are, alpha included."""
+        return self.shape[2] if len(self.shape) == 3 else 1
+
+    def whole(self) -> NDArray[Any]:
+        """All of them as one array."""
+        samples = np.empty(self.shape, self.dtype)
+        for top, strip in zip(range(0, self.shape[0], self.rows), self.each, strict=True):
+            samples[top : top + self.rows] = strip
+        return samples
 
 
 def upright(samples: NDArray[Any], orientation: int) -> NDArray[Any]:

@@ -52,14 +52,26 @@ def from_samples(samples: NDArray[Any]) -> Image.Image:
     return Image.fromarray(samples)
 
 
-def _to_srgb(image: Image.Image) -> Image.Image:
-    source = ImageCms.createProfile("LAB") if image.mode == "LAB" else image.info.get("icc_profile")
+def cmyk_to_srgb(samples: NDArray[np.uint8], profile: bytes | None) -> NDArray[np.uint8]:
+    """Inks ``(H, W, 4)``, 255 being all of one, as RGB; by an ICC profile, where one is given and fits."""
+    return np.asarray(_to_srgb(Image.fromarray(samples, "CMYK"), profile))
+
+
+def lab_to_srgb(samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """CIE L*a*b* ``(H, W, 3)`` as TIFF keeps it: L from 0 to 255, a and b as signed bytes; as RGB."""
+    return np.asarray(_to_srgb(Image.frombytes("LAB", samples.shape[1::-1], samples.tobytes())))
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None = None) -> Image.Image:
+    source = (
+        ImageCms.createProfile("LAB") if image.mode == "LAB" else profile or image.info.get("icc_profile")
+    )
     if source is None:
         return image.convert("RGB")
     try:
-        profile = ImageCms.ImageCmsProfile(BytesIO(source) if isinstance(source, bytes) else source)
+        opened = ImageCms.ImageCmsProfile(BytesIO(source) if isinstance(source, bytes) else source)
         converted = ImageCms.profileToProfile(
-            image, profile, ImageCms.createProfile("sRGB"), ImageCms.Intent.RELATIVE_COLORIMETRIC, "RGB",
+            image, opened, ImageCms.createProfile("sRGB"), ImageCms.Intent.RELATIVE_COLORIMETRIC, "RGB",
             flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
         )  # fmt: skip
     except (ImageCms.PyCMSError, OSError):  # a damaged profile, or one for another kind of colour

@@ -7,12 +7,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from subpixel.content import content_of_picture
 from subpixel.errors import ImageTooLarge, OutputError
 from subpixel.files import refuse_input, write_atomically
-from subpixel.images.formats import DEFAULT_QUALITY, FORMATS, MAX_OUTPUT_PIXELS, Format, format_of
-from subpixel.images.picture import Picture, without_opaque_alpha
-from subpixel.images.planes import enlarge
-from subpixel.images.read import pixels_of, read
+from subpixel.images.formats import (
+    DEFAULT_QUALITY,
+    FORMATS,
+    MAX_MEMORY_MIB,
+    MAX_OUTPUT_PIXELS,
+    Format,
+    format_of,
+)
+from subpixel.images.memory import refuse_too_much
+from subpixel.images.picture import Header, Picture, without_opaque_alpha
+from subpixel.images.planes import enlarged_strips, workers_for
+from subpixel.images.read import read
+from subpixel.images.workers import Workers
 from subpixel.images.write import write
 from subpixel.jobs import Report
 
@@ -27,10 +37,14 @@ def upscale_image(
     scale: int | None = None,
     model: str | None = None,
     content: str | None = None,
+    engine: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
     upscaler: "Upscaler | None" = None,
     quality: int = DEFAULT_QUALITY,
     overwrite: bool = False,
     max_output_pixels: int = MAX_OUTPUT_PIXELS,
+    max_memory_mib: int = MAX_MEMORY_MIB,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> Report:
     """Enlarge a picture file into another, which appears under its name only when it is whole.
@@ -44,11 +58,14 @@ def upscale_image(
         output: the file to write; its extension decides the format.
         scale: how many times larger each side becomes; x2 when no model is named either.
         model: the name of a packaged model or the path of a ``.safetensors`` file.
-        content: instead of a model what became of the picture before: "clean", the default, or "compressed".
-        upscaler: one from `load`, for many pictures or another engine; instead of scale, model and content.
+        content: instead of a model what became of the picture before: "clean", "compressed", or "auto", the
+            default, by which the file's own compression decides, see `subpixel.content`.
+        engine, precision, threads: see `subpixel.Upscaler`.
+        upscaler: one from `load`, instead of all of these.
         quality: 1 to 100, of JPEG and WebP; WebP is without loss at 100.
         overwrite: whether an existing output is replaced.
         max_output_pixels: the largest enlarged picture that is accepted; known before anything is decoded.
+        max_memory_mib: the most memory that a picture may need, in MiB, likewise.
         progress: called with the fraction of the enlarging done.
 
     Raises:
@@ -56,7 +73,7 @@ def upscale_image(
         OutputError: the output exists, is the input, or cannot hold or be given the result.
         ModelError, EngineError: see `load`.
     """
-    from subpixel.upscaler import given_or_loaded
+    from subpixel.upscaler import chosen
 
     started = time.perf_counter()
     input, output = Path(input), Path(output)
@@ -64,31 +81,44 @@ def upscale_image(
         raise ValueError(f"quality must be 1 to 100, not {quality}")
     kind = format_of(output)
     refuse_input(output, input)
-    upscaler = given_or_loaded(
-        upscaler, model, scale, content, "clean", None if upscaler else pixels_of(input)
+    choice = chosen(
+        upscaler,
+        model=model,
+        scale=scale,
+        content=content,
+        engine=engine,
+        precision=precision,
+        threads=threads,
+        guess=lambda: content_of_picture(input),
     )
+    upscaler = choice.upscaler
 
-    def approve(width: int, height: int) -> None:
-        _approve(input, output, kind, width * upscaler.scale, height * upscaler.scale, max_output_pixels)
+    def approve(header: Header) -> None:
+        width, height = header.width * upscaler.scale, header.height * upscaler.scale
+        _approve(input, output, kind, width, height, max_output_pixels)
+        refuse_too_much(input, header, upscaler.engine, kind, max_memory_mib)
 
     with write_atomically(output, overwrite=overwrite) as part:  # first, so as not to work for nothing
         picture = read(input, approve)
         _fit(input, picture, kind)
-        engine = upscaler.engine_for(picture.samples.dtype)
+        compiled = upscaler.engine_for(picture.samples.dtype)
         depth = picture.samples.dtype if kind.deep else np.uint8
         try:
-            large = enlarge(picture.samples, engine, alpha=picture.alpha, dtype=depth, progress=progress)
+            with Workers(workers_for(compiled)) as workers:
+                large = enlarged_strips(
+                    picture.samples, compiled, workers, alpha=picture.alpha, dtype=depth, progress=progress
+                )
+                height, width = large.shape[:2]
+                metadata = picture.metadata.updated(width, height)
+                notices = (*picture.notices, *write(part, large, metadata, kind, workers, quality=quality))
         except MemoryError as error:
             raise ImageTooLarge(
-                f"{input}: the enlarged picture does not fit into memory ({error})"
+                f"{input}: the enlarged picture does not fit into memory; free some, or cut the picture up"
             ) from error
-        height, width = large.shape[:2]
-        enlarged = Picture(large, picture.metadata.updated(width, height))
-        notices = (*picture.notices, *write(part, enlarged, kind, quality=quality))
     return Report(
         input=str(input),
         output=str(output),
-        **upscaler.facts(engine),
+        **choice.facts(compiled),
         width=width,
         height=height,
         seconds=round(time.perf_counter() - started, 3),

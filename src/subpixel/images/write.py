@@ -2,75 +2,119 @@
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import IO, Any, cast
 
-from subpixel.images.formats import BMP, DEFAULT_QUALITY, JPEG, LOSSLESS_QUALITY, PNG, TIFF, WEBP, Format
-from subpixel.images.picture import Metadata, Picture
-from subpixel.images.pillow import from_samples
-
-_MAX_JPEG_SEGMENT_BYTES = 65_533
-_EXIF_MARK = b"Exif\0\0"
-_XMP_MARK = b"http://ns.adobe.com/xap/1.0/\0"
+from subpixel.images import photoshop
+from subpixel.images.formats import BMP, DEFAULT_QUALITY, JPEG, PNG, TIFF, WEBP, Format
+from subpixel.images.picture import Metadata, Strips
+from subpixel.images.workers import Workers
 
 
-def write(path: Path, picture: Picture, kind: Format, *, quality: int = DEFAULT_QUALITY) -> list[str]:
+def write(
+    path: Path,
+    strips: Strips,
+    metadata: Metadata,
+    kind: Format,
+    workers: Workers,
+    *,
+    quality: int = DEFAULT_QUALITY,
+) -> list[str]:
     """Write a picture to an existing, empty file.
 
     Args:
         path: the file; its name does not matter.
-        picture: with 16-bit samples and alpha only where ``kind`` holds them.
+        strips: with 16-bit samples and alpha only where ``kind`` holds them.
+        metadata: what goes with them.
         kind: the format.
+        workers: who compress.
         quality: 1 to 100, for JPEG and WebP. JPEG keeps colour at full resolution (4:4:4). WebP is without
             loss at 100.
 
     Returns:
         What of the metadata the format cannot hold, in words for people.
     """
-    metadata, notices = _fitting(picture, kind)
+    # Each codec is imported when it is needed.
+    metadata, notices = _fitting(metadata, kind, grey=strips.bands < 3)
     with path.open("r+b") as file:
         if kind is PNG:
-            from subpixel.images import png
+            from subpixel.images.codecs import png
 
-            png.write(file, picture.samples, metadata)
+            png.write(file, strips, metadata, workers)
         elif kind is TIFF:
-            from subpixel.images import tiff
+            from subpixel.images.codecs import tiff
 
-            notices += tiff.write(file, picture.samples, metadata)
+            notices += tiff.write(file, strips, metadata, workers)
+        elif kind is JPEG:
+            from subpixel.images.codecs import jpeg
+
+            jpeg.write(file, strips, metadata, quality, workers)
+        elif kind is WEBP:
+            from subpixel.images.codecs import webp
+
+            webp.write(file, strips, metadata, quality)
         else:
-            # Given a real file, Pillow writes to it in C, where it overlooks that the disk is full.
-            plain = cast(IO[bytes], SimpleNamespace(write=file.write, flush=file.flush))
-            from_samples(picture.samples).save(plain, kind.name, **_options(metadata, kind, quality))
+            from subpixel.images.codecs import bmp
+
+            bmp.write(file, strips, metadata)
     return notices
 
 
-def _fitting(picture: Picture, kind: Format) -> tuple[Metadata, list[str]]:
+def _fitting(metadata: Metadata, kind: Format, *, grey: bool) -> tuple[Metadata, list[str]]:
     """The metadata that the format can hold, and words for what it cannot."""
-    metadata = picture.metadata
-    icc, exif, xmp = metadata.icc, metadata.exif, metadata.xmp
     left_out = []
-    if icc and (kind is BMP or (kind is WEBP and icc[16:20] == b"GRAY")):  # WebP knows no grey
-        icc = None
+    notices: list[str] = []
+    kept = replace(metadata)
+    if kind is not PNG:
+        notices += _without_chunks(kept, grey)
+    if kept.icc and (kind is BMP or (kind is WEBP and kept.icc[16:20] == b"GRAY")):  # WebP knows no grey
+        kept.icc = None
         left_out.append("colour profile")
-    if exif and (kind is BMP or (kind is JPEG and len(_EXIF_MARK + exif) > _MAX_JPEG_SEGMENT_BYTES)):
-        exif = None
+    if kept.exif and (kind is BMP or (kind is JPEG and _too_long(b"Exif\0\0", kept.exif))):
+        kept.exif = None
         left_out.append("EXIF data")
-    if xmp and (kind is BMP or (kind is JPEG and len(_XMP_MARK + xmp) > _MAX_JPEG_SEGMENT_BYTES)):
-        xmp = None
+    if kept.xmp and (
+        kind is BMP or (kind is JPEG and _too_long(b"http://ns.adobe.com/xap/1.0/\0", kept.xmp))
+    ):
+        kept.xmp = None
         left_out.append("XMP data")
-    if metadata.dpi and kind is WEBP:
+    resources = photoshop.resources_of(kept.iptc or b"")
+    if kept.iptc and (kind not in (JPEG, TIFF) or (kind is JPEG and _too_long(photoshop.MARK, resources))):
+        kept.iptc = None
+        left_out.append("IPTC data (titles, keywords, credits)")
+    if kept.comment and kind is not JPEG:
+        left_out.append("comment")
+    if kept.dpi and kind is WEBP:
         left_out.append("resolution")
-    notices = [f"its {what} does not fit into a {kind.name} file and was left out" for what in left_out]
-    return replace(metadata, icc=icc, exif=exif, xmp=xmp), notices
+    if kept.aspect and kind in (WEBP, BMP):
+        left_out.append("pixels' aspect ratio")
+    notices += [f"its {what} does not fit into a {kind.name} file and was left out" for what in left_out]
+    return kept, notices
 
 
-def _options(metadata: Metadata, kind: Format, quality: int) -> dict[str, Any]:
-    """What Pillow's writer of the format is told."""
-    options: dict[str, Any] = {"icc_profile": metadata.icc, "xmp": metadata.xmp, "dpi": metadata.dpi}
-    if metadata.exif:
-        options["exif"] = _EXIF_MARK + metadata.exif
-    if kind is JPEG:
-        options |= {"quality": quality, "subsampling": "4:4:4"}
-    if kind is WEBP:
-        options |= {"quality": quality, "lossless": quality == LOSSLESS_QUALITY}
-    return {name: value for name, value in options.items() if value is not None}
+def _too_long(mark: bytes, body: bytes) -> bool:
+    from subpixel.images.codecs.jpeg import MAX_SEGMENT_BYTES
+
+    return len(mark) + len(body) > MAX_SEGMENT_BYTES
+
+
+def _without_chunks(metadata: Metadata, grey: bool) -> list[str]:
+    """Turn what chunks of PNG say into what other formats know; words for what they do not."""
+    if not metadata.png_chunks:
+        return []
+    from subpixel.images.codecs import png, png_colours
+
+    notices = []
+    if not metadata.icc or any(kind == b"cICP" for kind, _ in metadata.png_chunks):  # which comes first
+        profile, notice = png_colours.profile(dict(metadata.png_chunks), grey)
+        metadata.icc = profile or metadata.icc
+        notices += [notice] if notice else []
+    lost = {b"sBIT": "significant bits", b"bKGD": "background colour", b"tIME": "time of change"}
+    lost |= dict.fromkeys(png.TEXT_CHUNKS, "texts")
+    names = dict.fromkeys(
+        lost.get(kind, f"{kind.decode('latin-1')!r} chunk")
+        for kind, _ in metadata.png_chunks
+        if kind not in png.COLOUR_CHUNKS
+    )
+    if names:
+        notices.append(f"what it says in PNG's own chunks was left out ({', '.join(names)})")
+    metadata.png_chunks = ()
+    return notices

@@ -52,7 +52,7 @@ def load_checkpoint(
             flat = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
         numbers: dict[str, Any] = json.loads(metadata["numbers"])
         scalars = json.loads(metadata["optimiser"])
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: damaged checkpoint ({error}); remove it to start anew") from error
     state: dict[int, dict[str, Any]] = {int(index): dict(values) for index, values in scalars.items()}
     groups: dict[str, dict[str, Tensor]] = {}

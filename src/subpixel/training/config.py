@@ -46,12 +46,13 @@ class NetworkConfig:
     scaled and shifted, so that on training patches each unit's sums have mean 0 and deviation 0.5.
     "gaussian-0.001": SRCNN's (arXiv 1501.00092)."""
     start: str = ""
-    """A model file to start from instead, as an earlier run left it: of the same network, for a second stage,
-    or of the same network at another scale, whose last layer is then solved by least squares."""
+    """A model to start from instead, by the path of its file or by the name of a packaged one: of the same
+    network, for a second stage, or of the same network at another scale, whose last layer is then solved by
+    least squares."""
     mixed_with: str = ""
-    """A model file of the same network that this one descends from. What comes out is, weight by weight, so
-    much of it and for the rest what was trained: it keeps more of what the other is good at (Wortsman et al.,
-    arXiv 2109.01903)."""
+    """A model, named likewise, of the same network that this one descends from. What comes out is, weight by
+    weight, so much of it and for the rest what was trained: it keeps more of what the other is good at
+    (Wortsman et al., arXiv 2109.01903)."""
     mixed_share: float = 0.0
     """Of the model in ``mixed_with``."""
 
@@ -65,7 +66,8 @@ class DataConfig:
     halved: tuple[str, ...] = ()
     """Those of ``folders`` whose pictures are first made half as large: JPEGs, to shed their artefacts."""
     halved_below_quality: float = 101.0
-    """Of ``halved``, only JPEGs of a lower quality are: see `subpixel.training.data.jpeg_quality`."""
+    """Of ``halved``, only JPEGs of a lower quality are: see
+    `subpixel.images.compression.jpeg_quality`."""
     degradation: Literal["bicubic", "gaussian"] = "bicubic"
     """See `subpixel.evaluation.protocol.Degradation`."""
     sigma_px: float = 1.0

@@ -19,13 +19,11 @@ from subpixel.color import luma_8bit
 from subpixel.engines.base import from_float
 from subpixel.errors import DatasetError
 from subpixel.evaluation.protocol import Degradation, crop_to_multiple, read_picture
+from subpixel.images.compression import jpeg_quality
 from subpixel.resample import imresize
 from subpixel.shuffle import pixel_unshuffle
 from subpixel.training.compression import MARGIN_PX, compressed
 from subpixel.training.config import PatchConfig
-
-IJG_LUMA_SUM = 3688
-"""Of the luma table in annex K of the JPEG standard (ITU-T T.81), which the IJG's quality 50 has as it is."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ def load_pairs(
     pairs = []
     for path in paths:
         picture = read_picture(path)
-        if halved_below_quality and jpeg_quality(path) < halved_below_quality:
+        if halved_below_quality and (jpeg_quality(path) or 100) < halved_below_quality:
             picture = imresize(picture, 0.5)
         for size in shrink:
             shrunk = picture if size == 1 else imresize(picture, size)
@@ -102,21 +100,6 @@ def load_pairs(
                     rng = np.random.default_rng([zlib.crc32(path.name.encode()), copy])
                     pairs.append(make_pair(shrunk, scale, degradation, rng))
     return pairs
-
-
-def jpeg_quality(path: Path) -> float:
-    """How little a JPEG was compressed, on the scale up to 100 that encoders have from the IJG's library.
-
-    From its quantisation table for luma, by the scale's formula at the table's mean; 100 for what is no JPEG.
-    """
-    from PIL import Image
-    from PIL.JpegImagePlugin import JpegImageFile
-
-    with Image.open(path) as picture:
-        if not isinstance(picture, JpegImageFile):
-            return 100
-        percent = 100 * sum(picture.quantization[0]) / IJG_LUMA_SUM
-    return 100 - percent / 2 if percent <= 100 else 5000 / percent
 
 
 def copies_of(name: str, wanted: float) -> int:

@@ -18,8 +18,8 @@ from subpixel.calibration import CONTRASTS, random_blocks
 from subpixel.errors import ConfigError
 from subpixel.evaluation.protocol import Degradation, pictures
 from subpixel.files import is_file
-from subpixel.model import Description, Facts, Model, load_model
-from subpixel.networks import espcn, srcnn, stack
+from subpixel.model import Description, Facts, Model
+from subpixel.networks import espcn, packaged, srcnn, stack
 from subpixel.training.checkpoint import load_checkpoint, save_checkpoint
 from subpixel.training.config import NetworkConfig, TrainingConfig
 from subpixel.training.data import Pair, Patches, load_pairs
@@ -131,7 +131,7 @@ class Run:
         config = self.config.network
         network = Network(description, config.expansion)
         initialise(network, config.initialisation, generator)
-        whole = bool(config.start) and self._start_from(load_model(config.start), network)
+        whole = bool(config.start) and self._start_from(packaged.find(config.start), network)
         network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.patches = self._make_patches([layer.kernel for layer in description.layers], description.halo_px)
         if config.initialisation in ("fitted", "centred") and not whole:
@@ -364,7 +364,7 @@ class Run:
         """The network that the result is to be mixed with."""
         if not self.config.network.mixed_with:
             return None
-        model = load_model(self.config.network.mixed_with)
+        model = packaged.find(self.config.network.mixed_with)
         if model.description != describe(self.config.network):
             raise ConfigError(
                 f"network.mixed_with: {self.config.network.mixed_with} is another network than the "

@@ -19,6 +19,7 @@ from subpixel.engines.base import from_float
 from subpixel.errors import ModelError
 from subpixel.files import write_atomically
 from subpixel.model import Facts
+from subpixel.model_file import open_tensors, short
 from subpixel.networks.packaged import TNRD_FORMAT
 from subpixel.resample import imresize
 from subpixel.training.network import Bicubic, Trainable
@@ -30,6 +31,8 @@ CENTRES, RANGE = 63, 310.0
 luma in levels of 255."""
 WIDTH = 2 * RANGE / (CENTRES - 1)
 """Standard deviation of each, and the distance between two."""
+MAX_STAGES = 100
+"""Of a TNRD in a file."""
 FINE = 8
 """An influence function is read off a table of so many entries for each centre, linearly in between."""
 
@@ -151,15 +154,22 @@ def load_tnrd(path: Path) -> TnrdModel:
     """Read what `TnrdModel.save` wrote; `ModelError` names the file where it is something else."""
     from safetensors import SafetensorError, safe_open
 
+    with open_tensors(path):  # refuses what safe_open would take long for
+        pass
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != TNRD_FORMAT:
                 raise ModelError(f"{path}: no TNRD: its format is {metadata.get('format', 'not stated')!r}")
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
-        network = TNRD(int(metadata["scale"]), len(tensors["reaction"]))
+        scale = metadata["scale"]
+        if scale not in map(str, range(1, 9)):
+            raise ModelError(f"{path}: scale must be 1 to 8, not {short(scale)}")
+        if not 1 <= (stages := tensors["reaction"].numel()) <= MAX_STAGES:
+            raise ModelError(f"{path}: a TNRD has 1 to {MAX_STAGES} stages, not {stages}")
+        network = TNRD(int(scale), stages)
         network.load_state_dict(tensors)
-        return TnrdModel(metadata["name"], network, Facts(**json.loads(metadata["facts"])))
+        return TnrdModel(metadata["name"], network, Facts.from_json(json.loads(metadata["facts"])))
     except FileNotFoundError:
         raise ModelError(f"{path}: no such model file") from None
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:

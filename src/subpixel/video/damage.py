@@ -1,7 +1,7 @@
 """What was wrong with an input, counted while it is read."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass
@@ -22,6 +22,8 @@ class Damage:
     """Whether streams appeared midway, which are not read."""
     resized: int = 0
     """Frames of another size than the first, brought to that."""
+    carried_later: list[str] = field(default_factory=list)
+    """What frames carry that the first one does not, by FFmpeg's names; no damage."""
     broken: str = ""
     """Why reading stopped before the end, if it did."""
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Union
 
 import numpy as np
 
+from subpixel.errors import EncoderError
 from subpixel.video.codecs import Encoder
 from subpixel.video.journal import Journal
 
@@ -96,6 +97,22 @@ def _encoded(
         assert packet.pts is not None and packet.dts is not None
         duration = durations.pop(packet.pts, packet.duration or 0)
         yield Encoded(bytes(packet), packet.pts, packet.dts, duration, packet.is_keyframe)
+
+
+def sample(codec: "VideoCodecContext", frame: "VideoFrame") -> bytes:
+    """The packet that an encoder makes of one frame, and which ends its work; empty where it makes none.
+
+    Raises `EncoderError` with the encoder's own words where it refuses the frame.
+    """
+    import av
+
+    try:
+        return next((bytes(packet) for packet in [*codec.encode(frame), *codec.encode(None)]), b"")
+    except (av.FFmpegError, ValueError) as error:
+        raise EncoderError(
+            f"{codec.name} does not encode {frame.width}x{frame.height} {frame.format.name}"
+            f" ({getattr(error, 'strerror', error)})"
+        ) from error
 
 
 def joined(journal: Journal) -> Iterator[Encoded]:

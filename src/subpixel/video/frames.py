@@ -215,6 +215,19 @@ class FrameUpscaler:
             UnsupportedVideo: the frame's samples are of a kind that FFmpeg cannot turn into planes.
             EngineError: the engine failed.
         """
+        small, large = self._by_bicubic(frame)
+        self._put_luma(plane(small, 0), bits(small.format), plane(large, 0), bits(large.format))
+        return large
+
+    def blank(self, frame: "VideoFrame") -> "VideoFrame":
+        """What a frame becomes, but for the picture, which is grey: encoders make short work of that."""
+        large = self._by_bicubic(frame)[1]
+        for index in range(len(large.planes)):
+            plane(large, index)[...] = 1 << bits(large.format) - 1
+        return large
+
+    def _by_bicubic(self, frame: "VideoFrame") -> "tuple[VideoFrame, VideoFrame]":
+        """A frame in planes, and made larger."""
         import av
         from av.video.frame import PictureType
         from av.video.reformatter import Interpolation
@@ -236,10 +249,9 @@ class FrameUpscaler:
             raise UnsupportedVideo(
                 f"frames of the pixel format {frame.format.name} cannot be enlarged ({error})"
             ) from error
-        self._put_luma(plane(frame, 0), bits(frame.format), plane(large, 0), bits(large.format))
         # How the input was coded says nothing of the output; encoders would take it for an order.
         large.pict_type = PictureType.NONE
-        return large
+        return frame, large
 
     def _reformatters(self) -> "tuple[VideoReformatter, VideoReformatter]":
         """FFmpeg's, to enlarge and to convert, which keep what they prepare; each thread has its own."""

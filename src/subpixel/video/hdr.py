@@ -8,7 +8,7 @@ written here that holds nothing else, for FFmpeg to read.
 
 import io
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
@@ -104,9 +104,9 @@ _NEWER = {
 """Numbers of FFmpeg's AVFrameSideDataType that PyAV does not know, in words for people."""
 
 
-def unknown(frame: "VideoFrame") -> list[str]:
-    """What is attached to a frame that PyAV has no name for, in words for people."""
-    numbers = sorted({side.type.value for side in attached(frame) if side.type.name.startswith(_NAMELESS)})
+def unknown(names: Iterable[str]) -> list[str]:
+    """What is among the names of types of side data that PyAV has none for, in words for people."""
+    numbers = sorted({int(name.removeprefix(_NAMELESS)) for name in names if name.startswith(_NAMELESS)})
     return [_NEWER.get(number, f"FFmpeg's side data number {number}") for number in numbers]
 
 
@@ -149,12 +149,13 @@ _SITINGS = {"left": (1, 2), "center": (2, 2), "topleft": (1, 1), "top": (2, 1)}
 """Matroska's numbers for where chroma lies, across and down: 1 with luma, 2 in the middle."""
 
 
-def carrier(codec_id: str, hdr: Hdr, siting: str | None = None) -> "InputContainer":
+def carrier(codec_id: str, hdr: Hdr, immersive: bytes = b"", siting: str | None = None) -> "InputContainer":
     """A Matroska file in memory without frames, whose one stream is of a codec and says what ``hdr`` does.
 
     Args:
         codec_id: Matroska's name of the codec.
         hdr: what it shall say.
+        immersive: what else, as elements of the video track.
         siting: where chroma lies, in FFmpeg's words; None to say nothing.
     """
     import av
@@ -162,34 +163,34 @@ def carrier(codec_id: str, hdr: Hdr, siting: str | None = None) -> "InputContain
     colour = b""
     if siting in _SITINGS:
         across, down = _SITINGS[siting]
-        colour += _element("55B7", _uint(across)) + _element("55B8", _uint(down))
+        colour += element("55B7", uint(across)) + element("55B8", uint(down))
     if hdr.light is not None:
-        colour += _element("55BC", _uint(hdr.light[0])) + _element("55BD", _uint(hdr.light[1]))
+        colour += element("55BC", uint(hdr.light[0])) + element("55BD", uint(hdr.light[1]))
     if (display := hdr.display) is not None:
         numbers = [*display.red, *display.green, *display.blue, *display.white, *display.luminance[::-1]]
         ids = ["55D1", "55D2", "55D3", "55D4", "55D5", "55D6", "55D7", "55D8", "55D9", "55DA"]
-        colour += _element("55D0", *map(_element, ids, map(_double, numbers)))
-    side = _uint(64)
-    video = _element(
-        "E0", _element("B0", side), _element("BA", side), _element("55B0", colour) if colour else b""
-    )
-    one = _uint(1)
-    kind = _element("86", codec_id.encode())
-    track = _element("AE", _element("D7", one), _element("73C5", one), _element("83", one), kind, video)
-    header = _element("1A45DFA3", _element("4282", b"matroska"), _element("4287", _uint(4)))
-    info = _element("1549A966", _element("2AD7B1", _uint(1_000_000)))
-    cluster = _element("1F43B675", _element("E7", _uint(0)))
-    segment = _element("18538067", info, _element("1654AE6B", track), cluster)
+        colour += element("55D0", *map(element, ids, map(_double, numbers)))
+    side = uint(64)
+    said = (element("55B0", colour) if colour else b"") + immersive
+    video = element("E0", element("B0", side), element("BA", side), said)
+    one = uint(1)
+    kind = element("86", codec_id.encode())
+    track = element("AE", element("D7", one), element("73C5", one), element("83", one), kind, video)
+    header = element("1A45DFA3", element("4282", b"matroska"), element("4287", uint(4)))
+    info = element("1549A966", element("2AD7B1", uint(1_000_000)))
+    cluster = element("1F43B675", element("E7", uint(0)))
+    segment = element("18538067", info, element("1654AE6B", track), cluster)
     return av.open(io.BytesIO(header + segment), "r", format="matroska")
 
 
-def _element(id: str, *content: bytes) -> bytes:
+def element(id: str, *content: bytes) -> bytes:
     """An EBML element (RFC 8794): its identifier in hexadecimal, its length in eight bytes, its content."""
     whole = b"".join(content)
     return bytes.fromhex(id) + struct.pack(">Q", len(whole) | 1 << 56) + whole
 
 
-def _uint(value: int) -> bytes:
+def uint(value: int) -> bytes:
+    """A number as EBML has it."""
     return value.to_bytes(8, "big")
 
 
@@ -197,18 +198,22 @@ def _double(value: Fraction) -> bytes:
     return struct.pack(">d", value)
 
 
-def display_matrix(frame: "VideoFrame") -> Sequence[int] | None:
+def display_matrix(frame: "VideoFrame", scale: int = 1) -> Sequence[int] | None:
     """The nine numbers by which a player turns or mirrors the picture, in FFmpeg's layout; None if it
-    doesn't.
+    doesn't. They are those for a frame that is ``scale`` times as large.
     """
     from av.sidedata.sidedata import Type
 
     for side in attached(frame):
         if side.type == Type.DISPLAYMATRIX:
             matrix = struct.unpack_from("=9i", bytes(side))
-            return None if matrix == _AS_IT_LIES else matrix
+            moved = [max(-_FARTHEST, min(scale * steps, _FARTHEST)) for steps in matrix[6:8]]
+            return None if matrix == _AS_IT_LIES else (*matrix[:6], *moved, matrix[8])
     return None
 
 
 _AS_IT_LIES = (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
 """The matrix that turns nothing."""
+
+_FARTHEST = (1 << 31) - 1
+"""In 16.16 fixed point, as pixels are that a matrix moves by."""

@@ -1,7 +1,7 @@
 """The output file: the large picture, and everything else of the input as it was."""
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from subpixel.errors import EncoderError
 from subpixel.video.codecs import Encoder
-from subpixel.video.containers import CONTAINERS, MKV, MOV, MP4, WEBM, Y4M, Container
+from subpixel.video.containers import MKV, MOV, MP4, Y4M, Container
 from subpixel.video.hdr import Hdr, carrier
 from subpixel.video.source import EARLIEST_SECONDS, Source, is_attached_picture, url
 
@@ -20,14 +20,17 @@ if TYPE_CHECKING:
 
     from subpixel.video.encode import Encoded
 
-_REWRITTEN = ("major_brand", "minor_version", "compatible_brands", "encoder")
+REWRITTEN = ("major_brand", "minor_version", "compatible_brands", "encoder")
 """Metadata that says how the input was written, not what it is."""
 
-_STATISTICS = ("BPS", "DURATION", "NUMBER_OF_", "_STATISTICS_", "encoder", "ENCODER", "vendor_id")
+STATISTICS = ("BPS", "DURATION", "NUMBER_OF_", "_STATISTICS_")
+"""The beginnings of what Matroska counts about a stream."""
+
+OF_THE_OLD = (*STATISTICS, "encoder", "ENCODER", "vendor_id", "alpha_mode")
 """The beginnings of a video stream's metadata that hold for its old packets only."""
 
-_FFMPEGS = tuple(container for container in CONTAINERS if container is not Y4M)
-"""Those that FFmpeg's muxers write."""
+_LONGEST_DURATION = (1 << 31) - 1
+"""Of a packet, in ticks; FFmpeg's muxers refuse longer ones."""
 
 _NO_TEXT = bytes(2)
 """A packet of MP4's subtitles for when nothing is shown."""
@@ -43,6 +46,10 @@ class Track:
     hdr: Hdr
     matrix: Sequence[int] | None
     """How a player turns the picture; see `display_matrix`."""
+    immersive: bytes
+    """How it is spread on a sphere and seen by two eyes; see `immersive`."""
+    sample: bytes
+    """A picture as the encoder writes it, grey, for trials."""
 
 
 class Muxer:
@@ -62,18 +69,13 @@ class Muxer:
             "pipe:1" if target is None else url(target),
             "w",
             format=container.muxer,
-            container_options=dict(options),
+            container_options=dict(options) | strictness(track),
             metadata_errors="surrogateescape",
         )
         try:
-            self._output.metadata.update(
-                {key: value for key, value in source.container.metadata.items() if key not in _REWRITTEN}
+            self._video, copies = add_all(
+                self._output, container, source, track, source.others, to_pipe=target is None
             )
-            self._output.set_chapters(_chapters(source))
-            self._video = _add_video(self._output, container, source, track)
-            copies = {
-                stream.index: _add_copy(self._output, container, source, stream) for stream in source.others
-            }
             # What is attached was given whole to the header, and has no packets.
             self._copies = {
                 index: copy
@@ -83,16 +85,16 @@ class Muxer:
             self._output.start_encoding()
             # Its muxer puts an empty text between two others; copied ones would come on top.
             self._gaps = {
-                index
-                for index, copy in self._copies.items()
-                if container in (MP4, MOV) and copy.codec_context.name == "mov_text"
+                stream.index
+                for stream in source.others
+                if container in (MP4, MOV) and codec_name(stream) == "mov_text"
             }
             self._clocks = {
                 copy.index: source.clock(copy, Fraction(copy.time_base)) for copy in self._copies.values()
             }
         except (av.FFmpegError, ValueError) as error:
             raise EncoderError(
-                f"{container.name} cannot be written ({getattr(error, 'strerror', error)})"
+                f"{source.name}: {container.name} cannot be written ({getattr(error, 'strerror', error)})"
             ) from error
         self._time_base = track.encoder.time_base
         # There a film lasts from the first decoding to the last, which must last for all that is shown.
@@ -136,7 +138,9 @@ class Muxer:
         if packet.pts is not None and packet.pts * Fraction(stream.time_base) < -EARLIEST_SECONDS:
             self.refused += 1
             return
-        clock = self._clocks[stream.index]
+        clock, last = self._clocks[stream.index], self._clocks[stream.index].last
+        if not 0 <= (packet.duration or 0) <= _LONGEST_DURATION:
+            packet.duration = 0  # the last one of Ogg
         clock.step = packet.duration or clock.step
         dts = packet.dts
         if dts is None and packet.pts is not None:
@@ -144,6 +148,8 @@ class Muxer:
             dts = packet.pts if clock.last is None else min(packet.pts, clock.last + 1)
         packet.dts = clock.mend(dts)
         packet.pts = packet.dts if packet.pts is None else max(packet.pts, packet.dts)
+        if self._lasts_by_decoding and not packet.duration and stream.type == "audio" and last is not None:
+            packet.duration = packet.dts - last  # or a player would not play the last one
         try:
             self._output.mux_one(packet)
         except av.error.InvalidDataError:
@@ -170,7 +176,7 @@ class Y4mWriter:
         self._time_base, self._rate = track.encoder.time_base, track.encoder.rate
         self._first_pts: int | None = None
         self._frames = 0
-        target.write(_y4m_header(track.encoder))
+        target.write(y4m_header(track.encoder))
 
     def video(self, encoded: "Encoded") -> None:
         """Write one frame."""
@@ -190,7 +196,8 @@ class Y4mWriter:
         self._target.flush()
 
 
-def _y4m_header(encoder: Encoder) -> bytes:
+def y4m_header(encoder: Encoder) -> bytes:
+    """The first line of a file; `EncoderError` where it cannot say what the pixel format is."""
     import av
 
     sink = io.BytesIO()
@@ -211,75 +218,37 @@ def _y4m_header(encoder: Encoder) -> bytes:
     return sink.getvalue().split(b"\n", 1)[0] + b"\n"
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """A stream that a container does not hold."""
-
-    stream: "Stream"
-    what: str
-    """For people."""
-    holders: tuple[Container, ...]
-    """The containers that would hold it."""
+def codec_name(stream: "Stream") -> str | None:
+    """FFmpeg's name of what a stream is in; None where it knows none."""
+    context = stream.codec_context
+    name: str | None = context.name if context is not None else getattr(stream, "name", None)
+    return name
 
 
-def refusals(container: Container, source: Source, *, to_pipe: bool = False) -> list[Refusal]:
-    """The streams of the input that the container cannot hold, found by trying each in memory."""
-
-    def holds(container: Container, stream: "Stream") -> bool:
-        # FFmpeg's muxer of MP4 goes back for what it learns of such sound.
-        return _holds(container, source, stream) and not (
-            to_pipe and container in (MP4, MOV) and _is_broadcast_aac(stream)
-        )
-
-    return [
-        Refusal(stream, describe(stream), tuple(other for other in _FFMPEGS if holds(other, stream)))
-        for stream in source.others
-        if not _is_remade(source, stream) and not holds(container, stream)
-    ]
-
-
-def check_picture(container: Container, source: Source, track: Track) -> None:
-    """Raise `EncoderError` where a container cannot hold the picture, with those that can."""
-    if container is Y4M:
-        _y4m_header(track.encoder)
-    elif not _holds_picture(container, source, track):
-        holders = [other for other in _FFMPEGS if _holds_picture(other, source, track)]
-        extensions = " or ".join(holder.extensions[0] for holder in holders)
-        cure = f"; write {extensions}" if extensions else "; choose another codec"
-        raise EncoderError(f"{container.name} does not hold what {track.encoder.codec.name} writes{cure}")
-
-
-def _holds_picture(container: Container, source: Source, track: Track) -> bool:
-    return _takes(container, lambda output: _add_video(output, container, source, track))
+def printable(text: str) -> str:
+    """What a file calls something, as it can be shown: other bytes than text are escaped."""
+    return text if text.isprintable() else repr(text)[1:-1]
 
 
 def describe(stream: "Stream") -> str:
     """A stream in words for people."""
     kind = "cover" if is_attached_picture(stream) else {"subtitle": "subtitles"}.get(stream.type, stream.type)
-    codec = stream.codec_context.name if stream.codec_context is not None else getattr(stream, "name", None)
+    name = codec_name(stream)
+    # FFmpeg has one name for much of what is data.
+    codec = printable((tag(stream) if name in (None, "bin_data") else "") or name or "")
     return f"stream {stream.index} ({kind}{f', {codec}' if codec else ''})"
 
 
-def _holds(container: Container, source: Source, stream: "Stream") -> bool:
-    if is_attached_picture(stream) and container in (WEBM, MOV):
-        return False
-    return _takes(container, lambda output: _add_copy(output, container, source, stream))
-
-
-def _takes(container: Container, add: "Callable[[OutputContainer], object]") -> bool:
-    """Whether FFmpeg writes the header of a container with what ``add`` puts into it; tried in memory."""
-    import av
-
+def tag(stream: "Stream") -> str:
+    """The code by which its container names what a stream is in; empty where that has none in letters."""
     try:
-        with av.open(io.BytesIO(), "w", format=container.muxer, metadata_errors="surrogateescape") as output:
-            add(output)
-            output.start_encoding()
-    except (av.FFmpegError, ValueError):
-        return False
-    return True
+        letters: str = _parameters(stream).codec_context.codec_tag.rstrip("\0")
+    except UnicodeDecodeError:  # such as MPEG's types of streams, which are numbers
+        return ""
+    return letters if letters.isprintable() else ""
 
 
-def _is_remade(source: Source, stream: "Stream") -> bool:
+def is_remade(source: Source, stream: "Stream") -> bool:
     """Whether a stream comes into being again without being copied: timecode, and QuickTime's chapter
     titles.
     """
@@ -290,10 +259,41 @@ def _is_remade(source: Source, stream: "Stream") -> bool:
     )
 
 
-def _add_video(output: "OutputContainer", container: Container, source: Source, track: Track) -> Any:
+def strictness(track: Track) -> dict[str, str]:
+    """What a muxer of FFmpeg's is told so that it writes how a picture lies on a sphere into MP4."""
+    return {"strict": "unofficial"} if track.immersive else {}
+
+
+def add_all(
+    output: "OutputContainer",
+    container: Container,
+    source: Source,
+    track: Track,
+    others: Iterable["Stream"],
+    *,
+    to_pipe: bool,
+) -> tuple[Any, dict[int, Any]]:
+    """Give an output all that its header holds; of the other streams of the input those that are given.
+
+    Returns:
+        The picture's stream, and those of ``others`` by their index in the input, None for what is not to be
+        written.
+    """
+    output.metadata.update(
+        {key: value for key, value in source.container.metadata.items() if key not in REWRITTEN}
+    )
+    output.set_chapters(chapters(source))
+    video = add_video(output, container, source, track)
+    return video, {
+        stream.index: add_copy(output, container, source, stream, to_pipe=to_pipe) for stream in others
+    }
+
+
+def add_video(output: "OutputContainer", container: Container, source: Source, track: Track) -> Any:
+    """Add the large picture."""
     encoder = track.encoder
     siting = encoder.options.get("chroma_sample_location")
-    template = carrier(encoder.codec.matroska_id, track.hdr, siting)
+    template = carrier(encoder.codec.matroska_id, track.hdr, track.immersive, siting)
     stream = output.add_stream_from_template(template.streams.video[0], opaque=True)
     context = stream.codec_context
     context.width, context.height, context.pix_fmt = encoder.width, encoder.height, encoder.format
@@ -308,14 +308,16 @@ def _add_video(output: "OutputContainer", container: Container, source: Source, 
     stream.set_display_matrix(track.matrix)
     stream.disposition = source.stream.disposition
     stream.metadata.update(
-        {key: value for key, value in source.stream.metadata.items() if not key.startswith(_STATISTICS)}
+        {key: value for key, value in source.stream.metadata.items() if not key.startswith(OF_THE_OLD)}
     )
     return stream
 
 
-def _add_copy(output: "OutputContainer", container: Container, source: Source, stream: "Stream") -> Any:
+def add_copy(
+    output: "OutputContainer", container: Container, source: Source, stream: "Stream", *, to_pipe: bool
+) -> Any:
     """Add a stream that is copied; None where its packets are not wanted."""
-    if _is_remade(source, stream):
+    if is_remade(source, stream):
         return None
     if is_attached_picture(stream) and container is MKV:
         # Matroska keeps covers as attachments.
@@ -327,15 +329,54 @@ def _add_copy(output: "OutputContainer", container: Container, source: Source, s
         copy.metadata.update(stream.metadata)
         copy.metadata.update(filename=name, mimetype=mime)
         return copy
-    copy = output.add_stream_from_template(stream, opaque=True)
-    if container is MKV and _is_broadcast_aac(stream):
+    try:
+        copy = output.add_stream_from_template(stream, opaque=True)
+    except ValueError:
+        # PyAV knows neither what Matroska takes over from AVI nor what FFmpeg does not decode.
+        known = stream.codec_context is not None
+        if stream.type not in ("video", "audio", "subtitle") or (known and container is not MKV):
+            raise
+        copy = _add_unasked(output, stream)
+    if to_pipe and container is MKV and is_broadcast_aac(stream):
+        # Where it can go back, FFmpeg's muxer does so, but only leaves room for it where there is none.
         copy.codec_context.extradata = _aac_config(source.first_packet(stream))
     copy.disposition = stream.disposition
     copy.metadata.update(stream.metadata)
     return copy
 
 
-def _is_broadcast_aac(stream: "Stream") -> bool:
+def _add_unasked(output: "OutputContainer", stream: "Stream") -> Any:
+    """Add a stream that is copied, about which nobody is asked but the muxer, once it writes the header."""
+    from av.bitstream import BitStreamFilterContext
+
+    copy: Any
+    if stream.type == "video":
+        copy = output.add_mux_stream("av1", stream.average_rate)  # all but the rate is overwritten
+    else:
+        copy = output.add_data_stream()
+    parameters = _parameters(stream)
+    parameters.codec_context.codec_tag = "\0\0\0\0"  # each container has its own codes
+    parameters.container.start_encoding()  # which brings the change from the codec's context to the stream
+    BitStreamFilterContext("null", parameters, copy)
+    copy.time_base = stream.time_base
+    return copy
+
+
+def _parameters(stream: "Stream") -> Any:
+    """All that FFmpeg knows of what a stream is in, as a stream of a container that writes nothing.
+
+    It has a codec's context, also where FFmpeg has no codec.
+    """
+    import av
+    from av.bitstream import BitStreamFilterContext
+
+    nowhere, any_codec = (av.open("nowhere", "w", format="null") for _ in range(2))
+    parameters = nowhere.add_stream_from_template(any_codec.add_stream("pcm_s16le"), opaque=True)
+    BitStreamFilterContext("null", stream, parameters)
+    return parameters
+
+
+def is_broadcast_aac(stream: "Stream") -> bool:
     """Whether each packet says by itself what kind of AAC it is, and nothing does so before."""
     context = stream.codec_context
     return context is not None and context.name == "aac" and not getattr(context, "extradata", None)
@@ -354,12 +395,13 @@ def _aac_config(packet: bytes | None) -> bytes | None:
     return (kind << 11 | rate << 7 | channels << 3).to_bytes(2) if channels else None
 
 
-def _chapters(source: Source) -> Any:
-    chapters = source.container.chapters()
+def chapters(source: Source) -> Any:
+    """The chapters of the output: the input's, as far as they lie in the part that is wanted."""
+    found = source.container.chapters()
     if not source.shift and not source.cut:
-        return chapters
+        return found
     kept = []
-    for chapter in chapters:
+    for chapter in found:
         base = Fraction(chapter["time_base"] or 1)
         start, end = (chapter[edge] * base - source.shift for edge in ("start", "end"))
         last = None if source.cut.end is None else source.cut.end - source.cut.start

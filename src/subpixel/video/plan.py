@@ -11,6 +11,7 @@ from subpixel.engines.base import Engine
 from subpixel.errors import EncoderError, UnsupportedVideo
 from subpixel.video.codecs import Codec, Encoder, Encoding, find_codec, options_for, pixel_format
 from subpixel.video.containers import MKV, WEBM, Y4M, Container
+from subpixel.video.encode import sample
 from subpixel.video.frames import (
     FrameUpscaler,
     bits,
@@ -28,8 +29,10 @@ from subpixel.video.hdr import (
     unknown,
     with_parameters,
 )
-from subpixel.video.mux import Track, describe, refusals
+from subpixel.video.immersive import immersive
+from subpixel.video.mux import Track, describe
 from subpixel.video.source import Source
+from subpixel.video.trial import refusals
 
 if TYPE_CHECKING:
     from av import VideoFormat
@@ -38,6 +41,12 @@ if TYPE_CHECKING:
 
 _DEEPEST_X264 = 10
 """Bits; deeper sources go to libx265, which takes 12, where no codec is asked for."""
+
+_AT_ONCE_SECONDS = 0.1
+"""A film that begins no later than this begins at 0 without a word."""
+
+_HEARD_SECONDS = 0.1
+"""Of sound before the picture begins; an encoder's own delay is shorter."""
 
 
 @dataclass
@@ -65,9 +74,20 @@ class Plan:
 
     @cached_property
     def track(self) -> Track:
-        """What the container is told of the picture. Opens the encoder once, to ask for its extradata."""
-        extradata = self.encoder.open().extradata
-        return Track(self.encoder, extradata, self.hdr, display_matrix(self.source.first))
+        """What the container is told of the picture. Opens the encoder once, to ask for its extradata, and
+        for a picture.
+        """
+        first, scale = self.source.first, self.upscaler.scale
+        context = self.encoder.open()
+        extradata = context.extradata
+        return Track(
+            encoder=self.encoder,
+            extradata=extradata,
+            hdr=self.hdr,
+            matrix=display_matrix(first, scale),
+            immersive=immersive(first, scale),
+            sample=b"" if self.container is Y4M else sample(context, self.frame_upscaler().blank(first)),
+        )
 
 
 def make_plan(
@@ -202,19 +222,23 @@ def _about_input(source: Source, container: Container) -> list[str]:
             "interlaced: its lines belong to two moments, and the result is marked as progressive; "
             "deinterlace it first for a good result"
         )
-    if _has_alpha(first.format):
+    if _has_alpha(first.format) or source.alpha_beside or source.stream.metadata.get("alpha_mode") == "1":
         notices.append("its transparency is left out")
     if Type.DOVI_METADATA in kinds or Type.DOVI_RPU_BUFFER in kinds:
         notices.append("Dolby Vision's data is left out: it belongs to the small picture")
-    if left_out := unknown(first):
+    if left_out := unknown(kind.name for kind in kinds):
         notices.append(f"left out, as it cannot be passed on: {', '.join(left_out)}")
     if source.origin < 0 and not source.cut:
         notices.append(f"begins before 0: all is moved by {float(-source.origin):g} s, so that all is shown")
-    if source.origin > 0:
+    if source.origin > _AT_ONCE_SECONDS:
         notices.append(
             f"begins at {float(source.origin):.12g} s: all is moved to begin at 0, "
             "and a part is counted from there"
         )
+    if "mpegts" in source.container.format.name and len(source.container.streams.video) > 1:
+        notices.append("which stream belongs to which program of MPEG-TS is not kept")
+    if container in (MKV, WEBM) and not source.cut and (seconds := source.hidden_seconds) > _HEARD_SECONDS:
+        notices.append(f"{container.name} plays {seconds:.2f} s of sound that the input's edit list hides")
     per_millisecond = source.time_base * 1000
     if container in (MKV, WEBM) and per_millisecond.denominator != 1:
         notices.append(f"{container.name} keeps times to the millisecond")

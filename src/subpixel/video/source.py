@@ -21,6 +21,7 @@ from subpixel.video.clock import Clock
 from subpixel.video.cut import LONGEST_SECONDS, WHOLE, Cut
 from subpixel.video.damage import Damage
 from subpixel.video.decoder import Decoded, Decoder
+from subpixel.video.hdr import attached
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
@@ -85,8 +86,11 @@ class Source:
     """Of the whole film, in seconds of the file's times; None until its first frame is decoded."""
     lead: int | None = None
     """See `Decoder.lead`; likewise."""
+    _carried: set[str] = field(init=False)
     is_waited_for: bool = False
     """Whether a thread is still reading, from a pipe that gives nothing; the file must not be closed then."""
+    alpha_beside: bool = False
+    """Whether its transparency is a picture of its own, as with VP8 and VP9; FFmpeg does not decode that."""
 
     def __post_init__(self) -> None:
         """Read up to the first frame."""
@@ -130,6 +134,7 @@ class Source:
                 self.container.seek(int((self.origin + place) * _MICROSECONDS))
         self.damage = Damage()
         self._decoder = Decoder(self.stream, by_decoding=self._by_decoding, lead=self.lead)
+        self._carried = set()
         self._clock = self.clock(self.stream, self.time_base)
         self._clock.step = max(1, round(1 / (self.rate * self.time_base)))
         self._earliest = None
@@ -282,6 +287,18 @@ class Source:
             )
         return ""
 
+    @property
+    def hidden_seconds(self) -> float:
+        """How long sound is, of what was read, that an edit list keeps from being heard."""
+        packets: list[Any] = [*filter(is_packet, self._read)]
+        hidden = [p for p in packets if p.is_discard and p.stream.type == "audio" and p.pts is not None]
+        return max((-float(packet.pts * packet.time_base) for packet in hidden), default=0.0)
+
+    def sample(self, stream: "Stream") -> bytes | None:
+        """What a packet of another stream holds that came before the first frame; None where none did."""
+        packets: list[Any] = [*filter(is_packet, self._read)]
+        return next((bytes(packet) for packet in packets if packet.stream_index == stream.index), None)
+
     def copies(self) -> Iterator["Packet"]:
         """The packets of the other streams alone, from where reading is; nothing is decoded."""
         from av.stream import Discard
@@ -330,6 +347,7 @@ class Source:
                 continue
             if self.beginning is None and self._decoder.packets == 0 and (why := self._seal(packet)):
                 raise UnsupportedVideo(f"{self.name}: its picture {why}")
+            self.alpha_beside = self.alpha_beside or _has_alpha_beside(packet)
             for decoded in self._decoder.decode(packet):
                 frame = decoded.frame
                 at = self._clock.mend(decoded.time)
@@ -393,6 +411,7 @@ class Source:
     def _placed(self, frame: "VideoFrame") -> "VideoFrame":
         """Count a frame, and put it at its time in the output."""
         self.damage.frames += 1
+        self._note_carried(frame)
         # Many containers tell the times of some frames alone, from which the others follow.
         self.damage.retimed = max(0, self._clock.mended - self._untold) if self._has_times else 0
         assert frame.pts is not None
@@ -403,6 +422,13 @@ class Source:
             end = min(end, round((self.cut.end - self.cut.start) / self.time_base))
         frame.duration = max(0, end - frame.pts)
         return frame
+
+    def _note_carried(self, frame: "VideoFrame") -> None:
+        """Keep in mind what frames carry that the first one does not."""
+        kinds = {side.type.name for side in attached(frame)}
+        if self.damage.frames > 1:
+            self.damage.carried_later += sorted(kinds - self._carried)
+        self._carried |= kinds
 
     def _missing(self, last: "VideoFrame | None") -> int:
         """About how many frames the file lacks at its end, by its own word; ``last`` as it was decoded."""
@@ -419,16 +445,20 @@ class Source:
         return missing if missing > _FEW_FRAMES else 0
 
     def _demuxed(self) -> Iterator["Packet"]:
-        """All packets, up to the end or to where the file cannot be read any further."""
+        """All packets that hold something, up to the end or to where the file cannot be read any further, and
+        one that has the decoder give what it still holds.
+        """
         import av
 
         tries = 0
         while True:
             try:
+                # PyAV ends with empty ones for all decoders, but their index is always that of the first
+                # stream. An empty one before the end would end the decoder too.
                 for packet in self.container.demux():
                     tries = 0
-                    yield packet
-                return
+                    if packet.size:
+                        yield packet
             except av.error.BlockingIOError as error:
                 # There is nothing yet, which is no end.
                 tries += 1
@@ -482,6 +512,16 @@ class Source:
         return packet
 
 
+_ALPHA_BESIDE = (1).to_bytes(8)
+"""How Matroska's BlockAdditional begins where it is the alpha of VP8 or VP9."""
+
+
+def _has_alpha_beside(packet: "Packet") -> bool:
+    if not packet.has_sidedata("matroska_block_additional"):
+        return False
+    return bytes(packet.get_sidedata("matroska_block_additional"))[:8] == _ALPHA_BESIDE
+
+
 def is_packet(event: Union["Packet", "VideoFrame"]) -> bool:
     """Whether an event is a packet, to be copied, and not a frame."""
     import av
@@ -494,6 +534,11 @@ def is_attached_picture(stream: "Stream") -> bool:
     from av.stream import Disposition
 
     return bool(stream.disposition & Disposition.attached_pic)
+
+
+def is_attached(stream: "Stream") -> bool:
+    """Whether a stream is an attachment or a cover, and has no place in time."""
+    return stream.type == "attachment" or is_attached_picture(stream)
 
 
 def open_source(input: Path | str, cut: Cut = WHOLE) -> Source:

@@ -7,24 +7,26 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from subpixel.content import content_of_film
 from subpixel.engines.select import available_cpus
 from subpixel.errors import InputError, naming
 from subpixel.files import make_folder_of, refuse_existing, refuse_input
-from subpixel.jobs import PIPE, Report, content_of
+from subpixel.jobs import PIPE, Report
 from subpixel.video.codecs import Encoding
 from subpixel.video.containers import OUTPUT_EXTENSIONS, Y4M, Container, container_named, container_of
 from subpixel.video.cut import Cut
 from subpixel.video.damage import Damage
 from subpixel.video.journal import Journal
+from subpixel.video.losses import losses_later
 from subpixel.video.meter import Meter, Progress
-from subpixel.video.mux import check_picture
 from subpixel.video.plan import Plan, make_plan
 from subpixel.video.source import is_regular, open_source
 from subpixel.video.stages import patiently
+from subpixel.video.trial import check_output
 from subpixel.video.work import earlier_threads, folder_beside, run_in_segments, run_through
 
 if TYPE_CHECKING:
-    from subpixel.upscaler import Upscaler
+    from subpixel.upscaler import Chosen, Upscaler
 
 
 _PATIENCE_SECONDS = 2
@@ -61,6 +63,9 @@ def upscale_video(
     scale: int | None = None,
     model: str | None = None,
     content: str | None = None,
+    engine: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
     upscaler: "Upscaler | None" = None,
     codec: str = "auto",
     crf: float | None = None,
@@ -84,9 +89,10 @@ def upscale_video(
         output: the file to write, whose extension decides the container, or "-" for stdout.
         scale: how many times larger each side becomes; x2 when no model is named either.
         model: the name of a packaged model or the path of a ``.safetensors`` file.
-        content: instead of a model what became of the video before: "clean", the default for files named
-            ``.y4m``, or "compressed", the default for all else.
-        upscaler: one from `load`, for many videos or another engine; instead of scale, model and content.
+        content: instead of a model what became of the video before: "clean", "compressed", or "auto", the
+            default, which takes files named ``.y4m`` for clean and all else for compressed.
+        engine, precision, threads: see `subpixel.Upscaler`.
+        upscaler: one from `load`, instead of all of these.
         codec: FFmpeg's name of the encoder, such as "libx264"; "auto" takes what suits container and depth.
         crf: the quality, smaller is better, on the codec's own scale; 18 by default for libx264.
         preset: the codec's own word for how much time it takes; "veryfast" by default for libx264.
@@ -104,7 +110,7 @@ def upscale_video(
         ValueError: the codec does not know what is asked of it, or there is no such codec, container or part.
         BrokenPipeError: whoever read from stdout has closed it.
     """
-    from subpixel.upscaler import given_or_loaded
+    from subpixel.upscaler import chosen
 
     encoding = Encoding(codec, crf, preset, codec_options or {})
     input, output = str(input), str(output)
@@ -120,7 +126,16 @@ def upscale_video(
             kind,
             cut,
             encoding,
-            lambda: given_or_loaded(upscaler, model, scale, content, content_of(Path(input))),
+            lambda: chosen(
+                upscaler,
+                model=model,
+                scale=scale,
+                content=content,
+                engine=engine,
+                precision=precision,
+                threads=threads,
+                guess=lambda: content_of_film(Path(input)),
+            ),
             overwrite=overwrite,
             drop_unsupported=drop_unsupported,
             progress=progress,
@@ -133,7 +148,7 @@ def _upscale(
     kind: Container,
     cut: Cut,
     encoding: Encoding,
-    load: "Callable[[], Upscaler]",
+    load: "Callable[[], Chosen]",
     *,
     overwrite: bool,
     drop_unsupported: bool,
@@ -146,18 +161,18 @@ def _upscale(
     with _failing():
         opened = open_source(input, cut) if regular else patiently(lambda: open_source(input, cut))
     with contextlib.closing(opened) as source:
-        upscaler = load()
-        threads = (None if piped else earlier_threads(Path(output))) or available_cpus()
+        choice = load()
+        encoder_threads = (None if piped else earlier_threads(Path(output))) or available_cpus()
         plan = make_plan(
             source,
-            upscaler,
+            choice.upscaler,
             kind,
             encoding,
-            threads=threads,
+            threads=encoder_threads,
             drop_unsupported=drop_unsupported,
             to_pipe=output == PIPE,
         )
-        check_picture(kind, source, plan.track)
+        plan.notices += check_output(kind, source, plan.track, to_pipe=output == PIPE)
         meter.rate, meter.total = float(source.rate), source.expected_frames
         try:
             with _failing():
@@ -168,7 +183,7 @@ def _upscale(
         finally:
             source.is_waited_for = not meter.line.close(None if regular else _PATIENCE_SECONDS)
         meter.tell(last=True)
-        return _report(plan, input, output, meter, damage)
+        return _report(plan, choice, input, output, meter, damage)
 
 
 @contextlib.contextmanager
@@ -216,12 +231,15 @@ def _container(output: str, name: str | None) -> Container:
     return container
 
 
-def _report(plan: Plan, input: str, output: str, meter: Meter, damage: Damage) -> VideoReport:
+def _report(
+    plan: Plan, choice: "Chosen", input: str, output: str, meter: Meter, damage: Damage
+) -> VideoReport:
+    codec = plan.encoder.codec.name
     return VideoReport(
         input=input,
         output=output,
-        **plan.upscaler.facts(plan.engine),
-        codec=plan.encoder.codec.name,
+        **choice.facts(plan.engine),
+        codec=codec,
         width=plan.encoder.width,
         height=plan.encoder.height,
         frames=damage.frames,
@@ -234,5 +252,5 @@ def _report(plan: Plan, input: str, output: str, meter: Meter, damage: Damage) -
         missing_frames=damage.missing,
         lost_frames=damage.lost,
         damaged_share=round(damage.share, 4),
-        notices=(*plan.notices, *damage.notices),
+        notices=(*plan.notices, *damage.notices, *losses_later(damage.carried_later, codec)),
     )

@@ -1,7 +1,8 @@
 """The engine: a picture cut into rectangles, each enlarged by one call of a kernel on one thread."""
 
+import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from itertools import pairwise
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from subpixel.engines.base import Engine, enlarged_first, from_float, to_float
 from subpixel.engines.halide import cache
+from subpixel.engines.halide.flat import keep_flat
 from subpixel.engines.halide.helpers import Span, helpers
 from subpixel.engines.halide.kernel import Kernel, compile_object, import_halide
 from subpixel.engines.halide.machine import host_machine
@@ -24,6 +26,11 @@ from subpixel.engines.matrices.pack import levels_fit_16_bits
 from subpixel.engines.matrices.pack import pack as pack_matrices
 from subpixel.errors import EngineError
 from subpixel.model import Model
+
+log = logging.getLogger(__name__)
+
+MAX_LAYERS = 32
+"""Compiling takes the square of the number of layers and more: half a minute for 32, minutes for 60."""
 
 MOST_SAMPLES = 2**31 - 1
 """Of an array that a kernel reads or writes: its indices have 32 bits."""
@@ -71,11 +78,17 @@ class HalideEngine(Engine):
         require()
         super().__init__(model, precision=precision, threads=threads, tile_side_px=tile_side_px)
         description = model.description
+        if len(description.layers) > MAX_LAYERS:
+            raise EngineError(
+                f"engine halide compiles at most {MAX_LAYERS} layers, and model {model.name} has "
+                f"{len(description.layers)}"
+            )
         if description.enlargement == "bicubic":
             # Pipelines begin where the layers do: in HR space, with what bicubic has made.
             description = replace(description, scale=1, enlargement="shuffle")
         self._plan = make_plan(description, host_machine(target), precision)
         self.target = self._plan.machine.kind
+        self._asked_target = target
         self._matrices = _by_matrices(model, self._plan)
         self._kernels: dict[str, Kernel | MatrixKernel] = {}
         self._strips: dict[tuple[str, int], int] = {}
@@ -86,6 +99,10 @@ class HalideEngine(Engine):
         if not any(cache.holds(self._plan, samples) for samples in (*SAMPLES, *BY_MATRICES.values())):
             import_halide()  # better now, when another engine can still be chosen, than at the first picture
 
+    def _options(self) -> dict[str, Any]:
+        """See `Engine._options`."""
+        return super()._options() | {"target": self._asked_target}
+
     def run(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Engine.run`. On the calling thread alone: who works tile by tile has threads of their own."""
         tensor = enlarged_first(tensor, self.model.description)
@@ -95,6 +112,7 @@ class HalideEngine(Engine):
         kernel = self._kernel("float32")
         for rows, columns in self._rectangles(height, width, 1, "float32"):
             kernel(tensor, result, columns, rows)
+        self._keep_flat(tensor, result)
         return result
 
     def _enlarge(self, tensor: NDArray[Any], result: NDArray[Any], margin_px: int) -> None:
@@ -123,8 +141,14 @@ class HalideEngine(Engine):
             # So few at once, for each has working memory, and Ctrl-C is heard only when all are done.
             some = pieces[start : start + self.threads]
             self._learn(some, self._helpers.make(kernel.calls(tensor, place, some, margin_px)))
+        self._keep_flat(tensor, place, margin_px)
         if place is not result:
             result[...] = place
+
+    def _keep_flat(self, tensor: NDArray[Any], result: NDArray[Any], margin_px: int = 0) -> None:
+        """What kernels leave out of the network: see `subpixel.engines.flat`."""
+        if self.model.description.residual != "none":
+            keep_flat(tensor, result, margin_px)
 
     def _learn(self, pieces: list[tuple[slice, slice]], spans: list[Span]) -> None:
         """Change the head start by some of what helpers were late."""
@@ -184,10 +208,18 @@ class HalideEngine(Engine):
         plan, matrices = self._plan, self._matrices_for(samples)
         if matrices:
             layout, parameters = matrices
-            code = cache.kept(plan, BY_MATRICES[layout.short], lambda: compile_matrices(layout))
+            code = self._kept(BY_MATRICES[layout.short], lambda: compile_matrices(layout))
             return MatrixKernel(code, layout, parameters)
-        code = cache.kept(plan, samples, lambda: compile_object(plan, samples))
-        return Kernel(code, pack(self.model, plan))
+        return Kernel(self._kept(samples, lambda: compile_object(plan, samples)), pack(self.model, plan))
+
+    def _kept(self, samples: str, build: Callable[[], bytes]) -> bytes:
+        """A kernel's code from the cache, or else what is built now, which takes long enough to be told."""
+
+        def told() -> bytes:
+            log.info("compiling %s for this processor, which is done once", self.model.name)
+            return build()
+
+        return cache.kept(self._plan, samples, told)
 
 
 def _by_matrices(model: Model, plan: Plan) -> tuple[Layout, NDArray[np.uint8]] | None:

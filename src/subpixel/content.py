@@ -1,0 +1,41 @@
+"""What became of a source before: it decides which network enlarges it where none is named."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from subpixel.images.compression import CLEAN_QUALITY, lossy_quality
+from subpixel.images.formats import EXTENSIONS as PICTURE_EXTENSIONS
+
+KINDS = ("auto", "clean", "compressed")
+"""What `--content` can say; "auto" is decided by the source."""
+
+
+class Content(NamedTuple):
+    """What a source is taken for."""
+
+    kind: str
+    """"clean" or "compressed", as `subpixel.networks.packaged.DEFAULT_NETWORKS` has them."""
+    reason: str
+    """Why, in words for people."""
+
+
+def content_of_picture(path: Path) -> Content:
+    """What a picture is taken for, by what its file says of its compression; "clean" where it cannot be read.
+
+    The rule is measured, by ``benchmarks/compression.py``: below `CLEAN_QUALITY` the network for compressed
+    pictures is better.
+    """
+    found = lossy_quality(path)
+    if found is None:
+        return Content("clean", "not compressed with loss")
+    kind, quality = found
+    return Content(
+        "compressed" if quality < CLEAN_QUALITY[kind] else "clean", f"{kind.name} of quality {quality:.0f}"
+    )
+
+
+def content_of_film(path: Path) -> Content:
+    """What a film is taken for, by its name: "compressed", but YUV4MPEG2 and pictures for "clean"."""
+    if path.suffix.lower() in (".y4m", *PICTURE_EXTENSIONS):
+        return Content("clean", f"{path.suffix} holds frames as they are")
+    return Content("compressed", "films are, as a rule")

@@ -1,0 +1,110 @@
+"""libvips decodes JPEG, PNG and most TIFFs, row by row; it tells when a part is missing.
+
+Only these readers are used, on the calling thread alone. Its writers, and its reader of WebP, go through a
+pool of threads, which hangs in a process that was forked after the pool had begun.
+"""
+
+from collections.abc import Sequence
+from typing import IO, Any
+
+import numpy as np
+import pyvips
+from numpy.typing import NDArray
+
+Error = pyvips.Error
+
+_BAND_BYTES = 1 << 22
+_DTYPES = {"uchar": np.uint8, "ushort": np.uint16}
+
+
+class Decoder:
+    """A picture whose header has been read; its pixels are decoded when they are asked for."""
+
+    def __init__(
+        self,
+        loader: str,
+        file: IO[bytes],
+        spans: Sequence[tuple[int, int]] | None = None,
+        tail: bytes = b"",
+    ) -> None:
+        """Read the header.
+
+        Args:
+            loader: "jpegload", "pngload" or "tiffload".
+            file: to read from; it must stay open.
+            spans: the parts of it, as place and length, that make up the picture; by default all of it.
+            tail: what follows them.
+
+        Raises:
+            Error: libvips cannot read it.
+        """
+        # libvips keeps no reference to the source, nor the source to what is called.
+        self._source = pyvips.SourceCustom()
+        if spans is None:
+            self._source.on_read(_quietly(file.read))
+            self._source.on_seek(_quietly(file.seek))
+        else:
+            self._source.on_read(_quietly(_Spans(file, spans, tail).read))
+        self.image = getattr(pyvips.Image, f"{loader}_source")(
+            self._source, access="sequential", fail_on="warning"
+        )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and bands."""
+        return self.image.height, self.image.width, self.image.bands
+
+    def field(self, name: str) -> Any:
+        """A field of the header, or None."""
+        return self.image.get(name) if self.image.get_typeof(name) else None
+
+    def samples(self) -> NDArray[Any]:
+        """Decode: ``(H, W)`` or ``(H, W, n)``, uint8 or uint16.
+
+        Raises:
+            Error: damaged, or cut off.
+            KeyError: samples of another kind.
+        """
+        height, width, bands = self.shape
+        dtype = np.dtype(_DTYPES[self.image.format])
+        result = np.empty((height, width, bands), dtype)
+        band = max(1, _BAND_BYTES // (width * bands * dtype.itemsize))
+        region = pyvips.Region.new(self.image)
+        try:
+            for top in range(0, height, band):
+                rows = result[top : top + band]
+                rows[...] = np.frombuffer(region.fetch(0, top, width, len(rows)), dtype).reshape(rows.shape)
+        finally:
+            self.image.invalidate()  # or libvips keeps it for the next who asks for the same
+        return result[..., 0] if bands == 1 else result
+
+
+class _Spans:
+    """Reads parts of a file as if they were all of one."""
+
+    def __init__(self, file: IO[bytes], spans: Sequence[tuple[int, int]], tail: bytes) -> None:
+        self._file, self._tail = file, tail
+        self._spans = [(place, length) for place, length in reversed(spans) if length]
+
+    def read(self, size: int) -> bytes:
+        if not self._spans:
+            data, self._tail = self._tail[:size], self._tail[size:]
+            return data
+        place, length = self._spans.pop()
+        self._file.seek(place)
+        data = self._file.read(min(size, length))
+        if data and len(data) < length:
+            self._spans.append((place + len(data), length - len(data)))
+        return data
+
+
+def _quietly(call: Any) -> Any:
+    """An error cannot cross C, where it would be printed; the end of the file is what becomes of it."""
+
+    def attempt(*arguments: Any) -> Any:
+        try:
+            return call(*arguments)
+        except (OSError, ValueError):
+            return b"" if len(arguments) == 1 else -1
+
+    return attempt

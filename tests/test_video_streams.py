@@ -1,0 +1,84 @@
+"""Where streams lie in a film: the picture is read to its last frame, whatever comes before it."""
+
+import subprocess
+import sys
+from fractions import Fraction
+
+import av
+import pytest
+
+import subpixel
+from interpolating import bicubic_model
+from subpixel.evaluation.protocol import Degradation
+from subpixel.evaluation.video import evaluate_clip
+from subpixel.upscaler import Upscaler
+from subpixel.video.source import Source, is_packet, open_source
+from video_files import decoded, pictures, remuxed, write
+
+FRAMES = 30
+CODECS = {"avi": {"codec": "mpeg4", "options": {"bf": "2"}, "sound": "mp2"}}
+OF_MPEG = {"codec": "libx264", "options": {"bf": "3"}, "sound": "aac"}
+
+
+@pytest.fixture(scope="module")
+def upscaler():
+    return Upscaler(bicubic_model(2), "numpy", threads=1)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("models") / "bicubic-x2.safetensors"
+    bicubic_model(2).save(path)
+    return str(path)
+
+
+def film(folder, extension, index):
+    """A film with frames that refer to later ones, its picture behind ``index`` streams of sound."""
+    facts = CODECS.get(extension, OF_MPEG)
+    start = write(folder / f"start.{'avi' if extension == 'avi' else 'mkv'}", pictures(FRAMES), **facts)
+    maps = [part for stream in ["0:a"] * index + ["0:v"] + ["0:a"] * (not index) for part in ("-map", stream)]
+    path = remuxed(start, folder / f"in.{extension}", *maps)
+    with av.open(str(path)) as file:
+        assert file.streams.video[0].index == index
+    return path
+
+
+@pytest.mark.parametrize("extension", ["mp4", "mkv", "ts", "mov", "avi"])
+@pytest.mark.parametrize("index", [0, 1, 3])
+@pytest.mark.parametrize("threads", [1, 4])
+def test_every_frame_is_read_wherever_the_picture_lies(monkeypatch, tmp_path, extension, index, threads):
+    source = film(tmp_path, extension, index)
+    began = Source.__post_init__
+
+    def begin(self):
+        self.stream.thread_count = threads
+        began(self)
+
+    monkeypatch.setattr(Source, "__post_init__", begin)
+    opened = open_source(source)
+    frames = [event for event in opened.events() if not is_packet(event)]
+    opened.close()
+    assert len(frames) == len(decoded(source)) == FRAMES
+
+
+@pytest.mark.parametrize("index", [0, 1, 3])
+def test_every_frame_is_made_larger(upscaler, tmp_path, index):
+    """Between files, of a part, and in evaluation."""
+    source = film(tmp_path, "mp4", index)
+    output = tmp_path / "out.mp4"
+    report = subpixel.upscale_video(source, output, upscaler=upscaler)
+    assert report.frames == len(decoded(output)) == FRAMES
+    part = subpixel.upscale_video(source, tmp_path / "part.mp4", upscaler=upscaler, start=Fraction(20, 25))
+    assert part.frames == len(decoded(tmp_path / "part.mp4")) == FRAMES - 20
+    scores = evaluate_clip(source, lambda luma: luma.repeat(2, 0).repeat(2, 1), 2, Degradation())
+    assert scores.frames == FRAMES
+
+
+@pytest.mark.parametrize("index", [0, 1, 3])
+def test_every_frame_goes_through_pipes(model, tmp_path, index):
+    source = film(tmp_path, "mkv", index)
+    command = [sys.executable, "-m", "subpixel", "upscale", "-", "-o", "-", "--container", "mkv"]
+    options = ["--model", model, "--engine", "numpy", "--threads", "1"]
+    done = subprocess.run([*command, *options], input=source.read_bytes(), capture_output=True, check=True)
+    (tmp_path / "out.mkv").write_bytes(done.stdout)
+    assert len(decoded(tmp_path / "out.mkv")) == FRAMES
