@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from subpixel.content import content_of_film
 from subpixel.engines.select import available_cpus
-from subpixel.files import make_folder_of, refuse_existing, refuse_input
+from subpixel.files import make_folder_of, refuse_existing, refuse_input, without_empty_folders
 from subpixel.jobs import PIPE, Report
 from subpixel.video.codecs import Encoding
 from subpixel.video.containers import OUTPUT_EXTENSIONS, Y4M, Container, container_named, container_of
@@ -53,6 +53,7 @@ class VideoReport(Report):
     """Of damaged and missing frames, 0 to 1."""
 
 
+@without_empty_folders
 def upscale_video(
     input: str | Path,
     output: str | Path,
