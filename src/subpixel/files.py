@@ -49,6 +49,8 @@ def without_empty_folders(function: Callable[P, R]) -> Callable[P, R]:
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         output = signature.bind(*args, **kwargs).arguments["output"]
+        if not isinstance(output, str | os.PathLike):  # the function itself says so
+            return function(*args, **kwargs)
         with leaving_no_empty_folder(Path(output)):
             return function(*args, **kwargs)
 

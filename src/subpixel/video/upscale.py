@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from subpixel import arguments
 from subpixel.content import content_of_film
 from subpixel.engines.select import available_cpus
 from subpixel.files import make_folder_of, refuse_existing, refuse_input, without_empty_folders
@@ -110,6 +111,10 @@ def upscale_video(
     """
     from subpixel.upscaler import chosen
 
+    arguments.check_paths(input=input, output=output)
+    arguments.check_texts(codec=codec, preset=preset, container=container)
+    arguments.check_numbers(crf=crf, start=start, end=end)
+    arguments.check_mappings(codec_options=codec_options)
     encoding = Encoding(codec, crf, preset, codec_options or {})
     input, output = str(input), str(output)
     kind = _container(output, container)
