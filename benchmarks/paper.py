@@ -8,7 +8,7 @@
 
 ``--datasets`` says where pictures and clips lie. ``measure`` and ``video`` go on from what is stored: a
 network is measured again only when its file has changed. ``time`` should have the machine to itself. Needs
-`pip install '.[train,plot]'`: TNRD runs by torch.
+`pip install '.[train,bench]'`: TNRD runs by torch.
 """
 
 import argparse

@@ -4,6 +4,7 @@ import importlib
 import json
 import re
 import shlex
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -35,6 +36,16 @@ def test_commands_on_the_pages_exist(page: Path) -> None:
         known = {option for parameter in COMMANDS[name].params for option in (*parameter.opts, "--help")}
         used = {word.partition("=")[0] for word in words if word.startswith("-") and word != "-"}
         assert used <= known, line
+
+
+def test_extras_on_the_pages_exist() -> None:
+    """Wherever a page, a docstring or an error says what to install."""
+    known = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+    folders = ("src", "benchmarks", "examples")
+    sources = [path for name in folders for path in (ROOT / name).rglob("*.py")]
+    for page in (*PAGES, *sources, ROOT / "Makefile"):
+        for names in re.findall(r"(?:'\.|subpixel)\[([\w, -]+)\]'", page.read_text(encoding="utf-8")):
+            assert set(map(str.strip, names.split(","))) <= known, (page.name, names)
 
 
 def test_every_command_is_on_the_front_page() -> None:
