@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 Error = pyvips.Error
 
-_BAND_BYTES = 1 << 22
+_BAND_BYTES = 1 << 21
 _DTYPES = {"uchar": np.uint8, "ushort": np.uint16}
 
 
