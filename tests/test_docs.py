@@ -34,8 +34,8 @@ USER_PAGES = sorted(
 PAGES = [*USER_PAGES, ROOT / "CHANGELOG.md", *sorted(RESEARCH.glob("*.md"))]
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
-NOT_RUN = ("train", "bench")
-"""Commands that take minutes, or need what is not installed."""
+NOT_RUN = ("train", "calibrate", "bench", "figures")
+"""Commands that take long, or need what is not installed; they have tests of their own."""
 
 
 def name_of(page: Path) -> str:
@@ -124,9 +124,8 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     for name in ("film.mp4", "clips/one.mp4", "clips/two.mkv"):
         write_clip(tmp_path / name)
     write_clip(tmp_path / "clip.y4m", "wrapped_avframe", Fraction(25))
-    packaged.find("default-x2").save(tmp_path / "mine.safetensors")
-    (tmp_path / "runs" / "mine-x2").mkdir(parents=True)
-    packaged.find("default-x2").save(tmp_path / "runs" / "mine-x2" / "mine-x2.safetensors")
+    for name in ("mine", "mine-x2"):
+        packaged.find("default-x2").save(tmp_path / f"{name}.safetensors")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("subpixel.engines.select.ENGINES", ("numpy",))
     yield tmp_path
