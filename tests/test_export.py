@@ -116,6 +116,12 @@ def test_command_names_an_unknown_model(tmp_path, run):
     assert not list(tmp_path.iterdir())
 
 
+def test_command_takes_a_name_without_a_scale(tmp_path, run):
+    assert run("fast", "-o", tmp_path / "a.onnx").exit_code == 0
+    properties = {entry.key: entry.value for entry in onnx.load(tmp_path / "a.onnx").metadata_props}
+    assert (properties["name"], properties["scale"]) == ("fast-x2", "2")
+
+
 def test_command_never_writes_over_the_model(tmp_path, model, run):
     path = tmp_path / "model.safetensors"
     model.save(path)

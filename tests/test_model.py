@@ -219,8 +219,18 @@ def test_finding_models() -> None:
         packaged.find("espcn-t92")
     with pytest.raises(ModelError, match="enlarges x3, not x2"):
         packaged.find("espcn-t91-x3", scale=2)
-    with pytest.raises(ModelError, match="no packaged model"):
-        packaged.find(scale=7)
+    for scale in (1, 5, 7):
+        with pytest.raises(ModelError, match=f"^no packaged model enlarges x{scale}, only x2, x3 and x4$"):
+            packaged.find(scale=scale)
+    with pytest.raises(ModelError, match=r"^model fast is packaged for x2, x3 and x4, not for x5$"):
+        packaged.find("fast", scale=5)
+    with pytest.raises(ModelError, match=r"^model espcn-relu-t91 is packaged for x3, not for x2$"):
+        packaged.find("espcn-relu-t91", scale=2)
+    with pytest.raises(
+        ModelError, match=r"^model espcn-relu-t91 is packaged for x3, and x2 is the default: give a scale$"
+    ):
+        packaged.find("espcn-relu-t91")
+    assert packaged.find("fast").name == "fast-x2"
     with pytest.raises(ModelError, match="name a model or a scale"):
         packaged.find()
     with pytest.raises(ValueError, match="unknown content 'dirty'; known: clean, compressed"):

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
@@ -67,11 +69,30 @@ def test_other_shapes_are_refused(upscaler, shape):
         upscaler(np.zeros(shape, np.uint8))
 
 
-@pytest.mark.parametrize("value", [255.0, -0.1, np.nan, np.inf])
-def test_floats_outside_their_range_are_refused(upscaler, value):
-    image = np.zeros((4, 4), np.float32)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (255.0, r"must lie in \[0, 1\], and lie in \[0, 255\]; divide by the largest value"),
+        (-0.1, r"must lie in \[0, 1\], and lie in \[-0.1, 0\]; clip them"),
+        (np.nan, "1 of 16 samples are NaN or infinite; replace them"),
+        (np.inf, "1 of 16 samples are NaN or infinite; replace them"),
+        (-np.inf, "1 of 16 samples are NaN or infinite; replace them"),
+    ],
+)
+def test_floats_outside_their_range_are_refused(upscaler, dtype, value, words):
+    image = np.zeros((4, 4), dtype)
     image[1, 1] = value
-    with pytest.raises(ValueError, match=r"must lie in \[0, 1\]; divide by"):
+    with pytest.raises(ValueError, match=words):
+        upscaler(image)
+    with pytest.raises(ValueError, match=words):
+        next(upscaler.frames([image]))
+
+
+def test_the_largest_floats_are_out_of_range(upscaler):
+    image = np.full((4, 4), np.finfo(np.float64).max)
+    image[0, 0] *= -1
+    with pytest.raises(ValueError, match="clip them first"):
         upscaler(image)
 
 
@@ -184,6 +205,28 @@ class TestLoad:
             (None, 2, "compressed"),
         ]
 
+    @pytest.mark.parametrize(
+        ("arguments", "options", "words"),
+        [
+            ((2,), {}, r"a model's name, not 2; write load\(scale=2\)"),
+            ((2.0,), {}, "a model's name, not 2.0"),
+            ((b"default",), {}, "a model's name, not b'default'"),
+            ((Path("m.safetensors"),), {}, r"write load\(path=...\) for a file"),
+            ((), {"scale": "3"}, "scale must be a whole number, not '3'"),
+            ((), {"scale": 2.0}, "scale must be a whole number, not 2.0"),
+            ((), {"scale": True}, "scale must be a whole number, not True"),
+            ((), {"threads": "2"}, "threads must be a whole number, not '2'"),
+            ((), {"threads": 1.5}, "threads must be a whole number, not 1.5"),
+            ((), {"path": 3}, "not int"),
+        ],
+    )
+    def test_wrong_types(self, arguments, options, words):
+        with pytest.raises(TypeError, match=words):
+            load(*arguments, **options)
+
+    def test_whole_numbers_of_any_kind(self):
+        assert load(scale=np.int64(3), engine="numpy", threads=np.int32(1)).scale == 3
+
     def test_unknown(self, file):
         with pytest.raises(ModelError, match="no packaged model 'nonesuch'"):
             load("nonesuch")
@@ -193,6 +236,13 @@ class TestLoad:
     def test_engine_and_threads(self, file):
         upscaler = load(path=file, engine="numpy", threads=1)
         assert (upscaler.engine.name, upscaler.engine.threads) == ("numpy", 1)
+
+
+def test_a_name_is_no_model():
+    with pytest.raises(TypeError, match=r"expected a Model, not str; subpixel\.load takes a name"):
+        Upscaler("default")
+    with pytest.raises(TypeError, match="upscaler must be what `load` returns, not str"):
+        subpixel.upscale_image("a.png", "b.png", upscaler="default")
 
 
 def test_an_engine_of_another_model():

@@ -97,6 +97,18 @@ def test_pictures_for_two_eyes(upscale, tmp_path, mode):
         assert kept != any("the stereoscopic arrangement" in notice for notice in told(report))
 
 
+def test_an_anaglyph(upscale, tmp_path):
+    """Which FFmpeg knows by its name alone."""
+    made = write(tmp_path / "made.mkv", pictures(3))
+    source = remuxed(made, tmp_path / "in.mkv", "-metadata:s:v", "stereo_mode=anaglyph_cyan_red")
+    assert told(upscale(source, tmp_path / "out.mkv")) == []
+    with av.open(str(tmp_path / "out.mkv")) as file:
+        assert file.streams.video[0].metadata["stereo_mode"] == "anaglyph_cyan_red"
+    assert told(upscale(source, tmp_path / "out.mp4")) == [
+        "MP4 does not keep the tag stereo_mode of the picture"
+    ]
+
+
 HALF = 1 << 15
 WHOLE_STEP = 1 << 16
 TURNED_AND_HALVED = [0, HALF, 0, -HALF, 0, 0, 24 * WHOLE_STEP, 0, 1 << 30]
@@ -257,10 +269,24 @@ def test_closed_captions_that_an_encoder_does_not_write(upscale, tmp_path, first
     assert ("later frames" in notice) == (first > 0)
 
 
-def test_active_format(upscale, tmp_path):
-    source = h264_with(tmp_path / "in.h264", 4, b"\xb5\x00\x31DTG1\x41\xfa", range(6))
-    assert any(side.type == Type.AFD for side in attached(decoded(source)[0]))
-    assert told(upscale(source, tmp_path / "out.mkv")) == ["Matroska does not keep the active format (AFD)"]
+@pytest.mark.parametrize(
+    ("message", "content", "kind", "what"),
+    [
+        (4, b"\xb5\x00\x31DTG1\x41\xfa", Type.AFD, "the active format (AFD)"),
+        (
+            148,
+            struct.pack(">I2H", 3_140_000, 15_635, 16_450),
+            Type.AMBIENT_VIEWING_ENVIRONMENT,
+            "the ambient viewing environment",
+        ),
+    ],
+)
+def test_what_no_encoder_writes(upscale, tmp_path, message, content, kind, what):
+    source = h264_with(tmp_path / "in.h264", message, content, range(6))
+    assert any(side.type == kind for side in attached(decoded(source)[0]))
+    for extension, container in (("mkv", "Matroska"), ("mp4", "MP4")):
+        report = upscale(source, tmp_path / f"out.{extension}")
+        assert told(report) == [f"{container} does not keep {what}"]
 
 
 def test_timecodes_of_mpeg(upscale, tmp_path):
@@ -296,3 +322,24 @@ def test_programs(upscale, tmp_path):
     report = upscale(source, tmp_path / "out.mkv")
     assert "which stream belongs to which program of MPEG-TS is not kept" in report.notices
     assert len(streams(tmp_path / "out.mkv")) == 2
+
+
+def test_names_that_are_no_text(upscale, tmp_path, capsys):
+    """Bytes of another encoding, as old files have them, can be printed."""
+    source = write(tmp_path / "in.mkv", pictures(3), metadata={"STRaNGE_KEY": "x"})
+    source.write_bytes(source.read_bytes().replace(b"STRANGE_KEY", b"STR\xe4NGE_KEY"))
+    (notice,) = told(upscale(source, tmp_path / "out.mp4"))
+    print(notice)
+    assert capsys.readouterr().out == "MP4 does not keep the film's tag STR\\udce4NGE_KEY\n"
+
+
+def test_the_full_range(upscale, tmp_path):
+    """Of grey it goes without saying; ProRes has none."""
+    source = write(tmp_path / "in.mkv", pictures(3, format="gray"), codec="ffv1")
+    for codec, extension, lost in (
+        ("ffv1", "mp4", []),
+        ("libx264", "mp4", []),
+        ("prores_ks", "mov", ["QuickTime does not keep the range of its colours"]),
+    ):
+        report = upscale(source, tmp_path / f"{codec}.{extension}", codec=codec)
+        assert [notice for notice in told(report) if "nearest" not in notice] == lost

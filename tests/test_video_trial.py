@@ -94,6 +94,14 @@ def test_data_that_nothing_holds(upscale, no_work, monkeypatch, tmp_path, name, 
     assert data_of(output)[0], "the sound"
 
 
+def test_what_a_sensor_saw_is_named_as_its_maker_does(upscale, no_work, tmp_path):
+    source = with_data(tmp_path / "in.mp4", "bin_data")
+    with pytest.raises(
+        EncoderError, match=r"Matroska cannot hold stream 2 \(data, gpmd\); write .mp4 or .mov"
+    ):
+        upscale(source, tmp_path / "out.mkv")
+
+
 # What is refused when a file is written
 
 
@@ -129,6 +137,32 @@ def test_sound_of_television_in_a_file(upscale, tmp_path):
     with av.open(str(source)) as before, av.open(str(tmp_path / "out.mkv")) as after:
         sounds = [[frame.to_ndarray() for frame in file.decode(audio=0)] for file in (before, after)]
     np.testing.assert_array_equal(*sounds)
+
+
+@pytest.mark.parametrize(("codec", "container"), [("alac", "mkv"), ("sonic", "mkv"), ("libvorbis", "ogv")])
+def test_packets_that_do_not_say_how_long(upscale, tmp_path, codec, container):
+    """Matroska has no word on it, and Ogg's last one less than nothing. In MP4 the last is played, too."""
+    made = write(tmp_path / "made.mkv", pictures(12), sound="aac")
+    source = tmp_path / f"in.{container}"
+    picture = "libtheora" if container == "ogv" else "copy"
+    ffmpeg("-i", made, "-c:v", picture, "-c:a", codec, "-strict", "-2", source)
+    for extension in ("mkv", "mov" if codec == "sonic" else "mp4"):
+        upscale(source, tmp_path / f"out.{extension}")
+        assert data_of(tmp_path / f"out.{extension}") == data_of(source)
+
+
+def test_a_stream_that_nobody_knows(upscale, tmp_path):
+    """TrueHD in a transport stream that does not say that it is of a Blu-ray disc."""
+    made = write(tmp_path / "made.mkv", pictures(12), sound="aac")
+    source = tmp_path / "in.ts"
+    ffmpeg("-i", made, "-c:v", "copy", "-c:a", "truehd", "-ac", "2", "-ar", "48000", "-strict", "-2", source)
+    assert streams(source)[1] == ("unknown", None)
+    with pytest.raises(
+        EncoderError, match=r"Matroska cannot hold stream 1 \(unknown\); pass --drop-unsupported"
+    ):
+        upscale(source, tmp_path / "out.mkv")
+    upscale(source, tmp_path / "out.mkv", drop_unsupported=True)
+    assert streams(tmp_path / "out.mkv") == [("video", "h264")]
 
 
 # What Matroska takes over from AVI and Windows Media

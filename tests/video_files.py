@@ -145,7 +145,10 @@ def streams(path):
     """What a file says of each stream, in words: its type and codec."""
     with av.open(f"file:{path}") as file:
         return [
-            (stream.type, stream.codec_context.name if stream.codec_context else stream.name)
+            (
+                stream.type,
+                stream.codec_context.name if stream.codec_context else getattr(stream, "name", None),
+            )
             for stream in file.streams
         ]
 

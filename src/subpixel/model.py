@@ -79,6 +79,8 @@ class Description:
         """Refuse what no engine could run, whether it comes from code or from a file."""
         whole = {"scale": self.scale, "channels": self.channels}
         for index, layer in enumerate(self.layers):
+            if not isinstance(layer, Convolution):
+                raise TypeError(f"layer {index} must be Convolution, not {type(layer).__name__}")
             sizes = {"inputs": layer.inputs, "outputs": layer.outputs, "kernel": layer.kernel}
             whole |= {f"layer {index}: {name}": size for name, size in sizes.items()}
         for name, number in whole.items():
@@ -315,6 +317,10 @@ class Model:
 
     def __post_init__(self) -> None:
         """Check every array against the description, and freeze it."""
+        kinds = {"description": Description, "weights": Mapping, "facts": Facts, "quantised": tuple}
+        for key, kind in kinds.items():
+            if not isinstance(getattr(self, key), kind):
+                raise TypeError(f"{key} must be {kind.__name__}, not {type(getattr(self, key)).__name__}")
         name = self.name
         if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or not name.isprintable():
             raise ModelError(f"a model's name is 1 to {MAX_NAME} printable characters, not {short(name)}")
@@ -341,6 +347,14 @@ class Model:
         object.__setattr__(
             self, "quantised", tuple(map(self._frozen_layer, range(len(self.quantised)), self.quantised))
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A pickle is checked and frozen as any model: arrays would come back writeable."""
+        return Model, (self.name, self.description, dict(self.weights), self.facts, self.quantised)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Model":
+        """The model itself, for nothing of it can change."""
+        return self
 
     def _frozen_layer(self, index: int, layer: QuantisedLayer) -> QuantisedLayer:
         weight_shape = self.description.shapes()[f"layers.{index}.weight"]

@@ -1,6 +1,7 @@
 """The library's front door: a model and an engine, to be called on images."""
 
 import contextlib
+import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -13,12 +14,10 @@ from subpixel.content import KINDS, Content
 from subpixel.engines.base import Engine
 from subpixel.errors import ModelError
 from subpixel.model import Model, load_model
+from subpixel.networks.packaged import DEFAULT_SCALE
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-DEFAULT_SCALE = 2
-"""The scale where neither a scale nor a model is asked for."""
 
 _MOST_FRAMES_AT_ONCE = 4
 """Each needs memory, and makes the first one late."""
@@ -32,6 +31,9 @@ Frame = TypeVar("Frame")
 
 class Upscaler:
     """Enlarges images with one model on one engine.
+
+    It can be pickled, and so be given to other processes (``pool.map(upscaler, images)``), which make the
+    engine anew.
 
     Attributes:
         model: the network.
@@ -60,6 +62,12 @@ class Upscaler:
             ModelError: the network works on more than one channel.
             EngineError: the engine is unknown, not installed, or cannot run this model.
         """
+        if not isinstance(model, Model):
+            raise TypeError(
+                f"expected a Model, not {type(model).__name__}; subpixel.load takes a name or a scale"
+            )
+        if threads is not None and not isinstance(threads, int | np.integer):
+            raise TypeError(f"threads must be a whole number, not {threads!r}")
         if model.description.channels != 1:
             raise ModelError(
                 f"model {model.name} has {model.description.channels} channels; images need one of 1"
@@ -203,9 +211,13 @@ def load(
     Raises:
         ModelError: no such model, or its scale is not the one asked for.
         EngineError: see `Upscaler`.
+        ValueError, TypeError: arguments that exclude each other, or of another type.
     """
     from subpixel.networks import packaged
 
+    if name is not None and not isinstance(name, str):
+        cure = f"write load(scale={name})" if isinstance(name, int) else "write load(path=...) for a file"
+        raise TypeError(f"the first argument is a model's name, not {name!r}; {cure}")
     if sum(given is not None for given in (name, content, path)) > 1:
         raise ValueError("of name, content and path give one")
     if path is not None:
@@ -213,8 +225,6 @@ def load(
         if scale not in (None, model.scale):
             raise ModelError(f"{path}: enlarges x{model.scale}, not x{scale}; leave out the scale")
     elif name is not None:
-        if scale is None and not packaged.path(name) and packaged.path(f"{name}-x{DEFAULT_SCALE}"):
-            scale = DEFAULT_SCALE
         model = packaged.find(name, scale=scale)
     else:
         scale = DEFAULT_SCALE if scale is None else scale
@@ -291,6 +301,12 @@ def chosen(
     Raises:
         ValueError: an upscaler and something else, or a model and a content.
     """
+    if upscaler is not None and not isinstance(upscaler, Upscaler):
+        raise TypeError(f"upscaler must be what `load` returns, not {type(upscaler).__name__}")
+    if isinstance(model, os.PathLike):
+        model = os.fspath(model)
+    if model is not None and not isinstance(model, str):
+        raise TypeError(f"model must be a name or a path, not {model!r}")
     options = (model, scale, content, threads)
     if upscaler is not None:
         if any(option is not None for option in options) or (engine, precision) != ("auto", "auto"):
@@ -316,7 +332,7 @@ _MOST_KEPT = 4
 """Upscalers; each takes some MB, and a network that was compiled loads in milliseconds."""
 
 
-@lru_cache(maxsize=_MOST_KEPT)
+@lru_cache(maxsize=_MOST_KEPT, typed=True)
 def _loaded(
     model: str | None,
     scale: int | None,
@@ -335,6 +351,15 @@ def _check(image: NDArray[Any]) -> None:
         raise ValueError(f"expected an image of shape (H, W) or (H, W, n), not {image.shape}")
     if image.dtype not in (np.uint8, np.uint16, np.float32, np.float64):
         raise TypeError(f"expected uint8, uint16, float32 or float64 samples, not {image.dtype}")
-    # The negation catches NaN too.
-    if image.dtype.kind == "f" and not (image.min() >= 0 and image.max() <= 1):
-        raise ValueError("float samples must lie in [0, 1]; divide by the largest value, such as 255, first")
+    if image.dtype.kind == "f":
+        low, high = float(image.min()), float(image.max())  # NaN where any sample is
+        if not np.isfinite([low, high]).all():
+            count = image.size - np.count_nonzero(np.isfinite(image))
+            raise ValueError(f"{count} of {image.size} samples are NaN or infinite; replace them first")
+        if low < 0 or high > 1:
+            cure = (
+                "divide by the largest value, such as 255, first"
+                if high > 1 and low >= 0
+                else "clip them first"
+            )
+            raise ValueError(f"float samples must lie in [0, 1], and lie in [{low:g}, {high:g}]; {cure}")

@@ -24,7 +24,7 @@ def bench(
         ),
     ] = None,
     scale: Annotated[
-        int | None, typer.Option("--scale", "-s", min=1, max=8, help="Factor; 3 by default.")
+        int | None, typer.Option("--scale", "-s", min=1, max=8, help="Factor; by default 3, or the model's.")
     ] = None,
     size: Annotated[str, typer.Option(help="Of the small plane, WIDTHxHEIGHT.")] = "640x360",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; by default all.")] = None,

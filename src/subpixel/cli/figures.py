@@ -45,7 +45,7 @@ def figures(
         chosen = model or [name for name in packaged.names() if name.endswith(f"-x{scale}")]
         chosen = [name for name in chosen if name != "bicubic"]  # which all are compared with anyway
         if not chosen:
-            raise ValueError(f"there is no packaged model for x{scale}; name one with -m")
+            packaged.find(scale=scale)  # raises, and says which scales there are
         enlargers = [
             find_enlarger(name, scale=scale, engine=engine, precision=precision, threads=threads)
             for name in chosen

@@ -153,8 +153,6 @@ def upscale(
     from subpixel.jobs import plan
     from subpixel.upscaler import check
 
-    for library in ("imagecodecs", "tifffile", "PIL"):  # what matters of their warnings arrives as errors
-        logging.getLogger(library).setLevel(logging.DEBUG if verbose else logging.CRITICAL)
     with exiting(2, ValueError, SubpixelError):
         if as_json and output == PIPE:
             raise ValueError("--json and -o - both want stdout")

@@ -8,6 +8,7 @@ import platform
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any, ClassVar, TypeVar
 
@@ -122,6 +123,15 @@ class Engine(ABC):
         self.threads = threads
         if tile_side_px is not None:
             self.tile_side_px = tile_side_px
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What is compiled stays in its process: a pickle or a copy is made anew from model and options."""
+        return partial(type(self), self.model, **self._options()), ()
+
+    def _options(self) -> dict[str, Any]:
+        """The arguments of this engine beside its model."""
+        tile_side_px = self.__dict__.get("tile_side_px")  # only where it is not the class's
+        return {"precision": self.precision, "threads": self.threads, "tile_side_px": tile_side_px}
 
     @abstractmethod
     def run(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -26,7 +26,7 @@ TILE_SIDE_PX = 256
 TILES_AT_ONCE = 8
 """At most, so that memory stays bounded on a machine of many CPUs."""
 
-STRIP_BYTES = 1 << 25
+STRIP_BYTES = 3 << 23
 """Of the enlarged picture; three or four strips are in work at once."""
 
 _LEAST_STRIP_ROWS, _MOST_STRIP_ROWS = 48, 256

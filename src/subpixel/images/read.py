@@ -1,6 +1,9 @@
 """Reading still pictures."""
 
-from collections.abc import Callable
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
@@ -42,18 +45,37 @@ def read(path: Path, approve: Callable[[Header], None]) -> Picture:
     # Each codec is imported when it is needed: the one for TIFF alone takes 0.02 s.
     codec = import_module(f"subpixel.images.codecs.{_CODECS[kind]}")
     try:
-        picture: Picture = codec.read(path, approve)
+        with _quiet():
+            picture: Picture = codec.read(path, approve)
     except SubpixelError:
         raise
     except MemoryError as error:
         raise ImageTooLarge(
             f"{path}: the picture does not fit into memory; free some, or cut it up"
         ) from error
-    except OSError as error:
-        raise UnreadableImage(f"{path}: cannot be read ({error.strerror or 'the reading failed'})") from error
     except Exception as error:  # decoders raise whatever a damaged file makes them stumble over
+        if isinstance(error, OSError) and error.strerror:  # the system's words; decoders have none
+            raise UnreadableImage(f"{path}: cannot be read ({error.strerror})") from error
         raise UnreadableImage(
             f"{path}: the {kind.name} file is damaged or cut off, or of a kind that nothing here decodes; "
             "get it anew, or convert it to PNG"
         ) from error
     return picture
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Have decoders log nothing about what this thread reads: what matters of it becomes an error."""
+    me = threading.get_ident()
+
+    def from_elsewhere(record: logging.LogRecord) -> bool:
+        return record.thread != me
+
+    loggers = [logging.getLogger(name) for name in ("tifffile", "imagecodecs", "pyvips")]
+    for logger in loggers:
+        logger.addFilter(from_elsewhere)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(from_elsewhere)

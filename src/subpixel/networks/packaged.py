@@ -5,6 +5,8 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+import numpy as np
+
 from subpixel.errors import ModelError
 from subpixel.files import is_file
 from subpixel.model import Model, load_model
@@ -13,6 +15,9 @@ from subpixel.model_file import open_tensors
 DEFAULT_NETWORKS = {"clean": "default", "compressed": "default-compressed"}
 """What enlarges when only a scale is asked for, by what became of the source before: nothing, or JPEG or a
 film's compression. A model's name is its network's, a hyphen and ``x<scale>``."""
+
+DEFAULT_SCALE = 2
+"""The scale where neither a scale nor a model's name says which."""
 
 TNRD_FORMAT = "subpixel-tnrd-1"
 """What the file of a TNRD says that it is."""
@@ -73,35 +78,57 @@ def find(name: str | None = None, *, scale: int | None = None, content: str = "c
     """Find a model: a packaged one by name, any one by the path of its file, or the default for a scale.
 
     Args:
-        name: such as ``"espcn-t91-x3"``, or the path of a ``.safetensors`` file. The scale may be left out
-            (``"espcn-t91"``) when ``scale`` gives it.
+        name: such as ``"espcn-t91-x3"``, or the path of a ``.safetensors`` file. A name without a scale
+            (``"espcn-t91"``) is that of the model for ``scale``, or for `DEFAULT_SCALE`.
         scale: the factor that the model must have.
         content: what the default is to be for, one of `DEFAULT_NETWORKS`; nothing where there is a name.
 
     Raises:
         ValueError: another content.
+        TypeError: the scale is no whole number, or the name no string.
         ModelError: no such model, or its scale is another; the message lists what there is.
     """
     if name is None and scale is None:
         raise ModelError("name a model or a scale")
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"a model's name must be str, not {type(name).__name__}")
+    if isinstance(scale, bool) or not isinstance(scale, int | np.integer | None):
+        raise TypeError(f"scale must be a whole number, not {scale!r}")
     if name is not None and name.endswith(".safetensors"):
         model = load_model(name)
     else:
         if content not in DEFAULT_NETWORKS:
             raise ValueError(f"unknown content {content!r}; known: {', '.join(DEFAULT_NETWORKS)}")
         wanted = name or DEFAULT_NETWORKS[content]
-        file = path(wanted)
-        if file is None and scale is not None:
-            wanted = f"{wanted}-x{scale}"
-            file = path(wanted)
+        file = path(wanted) or path(f"{wanted}-x{DEFAULT_SCALE if scale is None else scale}")
         if file is None:
-            known = ", ".join(names()) or "none"
-            raise ModelError(
-                f"no packaged model {wanted!r}; packaged: {known}. A file of your own is named by its path"
-            )
+            raise ModelError(_not_found(name, wanted, scale))
         model = _load(file)
     if scale is not None and model.scale != scale:
         raise ModelError(
             f"model {model.name} enlarges x{model.scale}, not x{scale}; leave out the scale or pick another"
         )
     return model
+
+
+def scales(network: str) -> list[int]:
+    """The scales for which a network is packaged, such as ``"default"``; empty where there is none."""
+    return [scale for scale in range(1, 9) if path(f"{network}-x{scale}")]
+
+
+def _not_found(name: str | None, network: str, scale: int | None) -> str:
+    """Why there is no such model, and what there is."""
+    if not (known := scales(network)):
+        listed = ", ".join(names()) or "none"
+        return f"no packaged model {network!r}; packaged: {listed}. A file of your own is named by its path"
+    there = enumerated([f"x{each}" for each in known])
+    if name is None:
+        return f"no packaged model enlarges x{scale}, only {there}"
+    if scale is None:
+        return f"model {network} is packaged for {there}, and x{DEFAULT_SCALE} is the default: give a scale"
+    return f"model {network} is packaged for {there}, not for x{scale}"
+
+
+def enumerated(words: list[str]) -> str:
+    """Words as people list them; at least one."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from subpixel.video.containers import Container
+from subpixel.video.frames import colour
 from subpixel.video.hdr import attached, display_matrix
-from subpixel.video.mux import OF_THE_OLD, REWRITTEN, STATISTICS, Track, chapters, describe
+from subpixel.video.mux import OF_THE_OLD, REWRITTEN, STATISTICS, Track, chapters, describe, printable
 from subpixel.video.source import Source, is_attached
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ _PICTURE = "the picture"
 
 _AS_IF_UNSAID = {("language", "und"), ("creation_time", "1970-01-01T00:00:00.000000Z")}
 
-_UNSAID_BY_ALL = 2
+_UNSAID_BY_ALL = (2, 2, 2)
 _COLOUR = ("primaries", "transfer", "matrix", "range")
 _UNSAID = ({0, 2}, {0, 2}, {2}, {0, 1})
 """The numbers that say nothing, or what is taken for granted."""
@@ -88,7 +89,7 @@ def losses(
             new = [stream for stream in rest if is_attached(stream) == at_the_end]
             # What the container makes itself, such as a track of chapters, comes behind.
             pairs += [(describe(a), a, b) for a, b in zip(old, new, strict=False)]
-        lost += _of_streams(pairs, file.metadata)
+        lost += _of_streams(pairs, file.metadata, _told_otherwise(source))
         with contextlib.suppress(av.FFmpegError):
             frame = next(file.decode(video=0), None) if track.sample else None
     if frame is not None:
@@ -102,7 +103,7 @@ def losses(
 def losses_of_all(container: Container, source: Source, track: Track) -> list[str]:
     """What is lost of a film whose picture is all that it has, in a container that holds nothing else."""
     lost = [*_of_file(source, {}, ())]
-    if tags := _lost(source.stream.metadata, {}, (*OF_THE_OLD, *_BY_THE_WAY)):
+    if tags := _lost(source.stream.metadata, {}, _told_otherwise(source)):
         lost.append(f"the {_listed(tags)} of {_PICTURE}")
     lost += [*_of_frame(source.first, {}, 1), *_of_colour(track, None)]
     return [f"{container.name} does not keep {what}" for what in lost]
@@ -131,11 +132,19 @@ def _of_file(source: Source, metadata: Mapping[str, str], found: Sequence[Any]) 
         yield f"the chapters' {_listed(lost)}"
 
 
-def _of_streams(pairs: Sequence[tuple[str, "Stream", "Stream"]], kept: Mapping[str, str]) -> Iterator[str]:
+def _told_otherwise(source: Source) -> tuple[str, ...]:
+    """The beginnings of the picture's metadata that do not hold any more, or that its frames carry, too."""
+    eyes = ("stereo_mode",) if "STEREO3D" in _carried(source.first) else ()
+    return (*OF_THE_OLD, *_BY_THE_WAY, *eyes)
+
+
+def _of_streams(
+    pairs: Sequence[tuple[str, "Stream", "Stream"]], kept: Mapping[str, str], of_picture: Sequence[str]
+) -> Iterator[str]:
     """What is lost of streams, given as a name, the old one and the new one; but for what the file keeps."""
     lost: dict[str, list[str]] = {}
     for name, old, new in pairs:
-        without = (*(OF_THE_OLD if name == _PICTURE else STATISTICS), *_BY_THE_WAY)
+        without = of_picture if name == _PICTURE else (*STATISTICS, *_BY_THE_WAY)
         if tags := _lost(old.metadata, {**kept, **new.metadata}, without):
             lost.setdefault(f"the {_listed(tags)} of", []).append(name)
         if flags := old.disposition & ~new.disposition:
@@ -146,7 +155,7 @@ def _of_streams(pairs: Sequence[tuple[str, "Stream", "Stream"]], kept: Mapping[s
 
 
 def _listed(tags: Sequence[str]) -> str:
-    return f"tag{'s' if len(tags) > 1 else ''} {', '.join(tags)}"
+    return f"tag{'s' if len(tags) > 1 else ''} {', '.join(map(printable, tags))}"
 
 
 def _lost(old: Mapping[str, str], new: Mapping[str, str], without: Sequence[str]) -> list[str]:
@@ -179,13 +188,10 @@ def _of_frame(frame: "VideoFrame", after: Mapping[str, bytes], scale: int) -> It
 
 def _of_colour(track: Track, frame: "VideoFrame | None") -> Iterator[str]:
     """What is lost of what the colours mean; where there is no frame all but the range."""
-    *found, range = track.encoder.colour
-    if frame is None:
-        found = [_UNSAID_BY_ALL] * len(found)
-    else:
-        found, range = [frame.color_primaries, frame.color_trc, frame.colorspace], frame.color_range
-    numbers = zip(_COLOUR, _UNSAID, track.encoder.colour, (*found, range), strict=True)
-    if lost := [name for name, unsaid, wanted, now in numbers if wanted not in unsaid and wanted != now]:
+    wanted = track.encoder.colour
+    found = (*_UNSAID_BY_ALL, wanted[3]) if frame is None else colour(frame)
+    numbers = zip(_COLOUR, _UNSAID, wanted, found, strict=True)
+    if lost := [name for name, unsaid, old, new in numbers if old not in unsaid and old != new]:
         yield f"the {', '.join(lost)} of its colours"
 
 

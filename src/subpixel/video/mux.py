@@ -26,8 +26,11 @@ REWRITTEN = ("major_brand", "minor_version", "compatible_brands", "encoder")
 STATISTICS = ("BPS", "DURATION", "NUMBER_OF_", "_STATISTICS_")
 """The beginnings of what Matroska counts about a stream."""
 
-OF_THE_OLD = (*STATISTICS, "encoder", "ENCODER", "vendor_id", "alpha_mode", "stereo_mode")
-"""The beginnings of a video stream's metadata that hold for its old packets only, or are told otherwise."""
+OF_THE_OLD = (*STATISTICS, "encoder", "ENCODER", "vendor_id", "alpha_mode")
+"""The beginnings of a video stream's metadata that hold for its old packets only."""
+
+_LONGEST_DURATION = (1 << 31) - 1
+"""Of a packet, in ticks; FFmpeg's muxers refuse longer ones."""
 
 _NO_TEXT = bytes(2)
 """A packet of MP4's subtitles for when nothing is shown."""
@@ -132,7 +135,9 @@ class Muxer:
 
         packet.stream = stream
         packet.rescale_ts(AVRational(stream.time_base))
-        clock = self._clocks[stream.index]
+        clock, last = self._clocks[stream.index], self._clocks[stream.index].last
+        if not 0 <= (packet.duration or 0) <= _LONGEST_DURATION:
+            packet.duration = 0  # the last one of Ogg
         clock.step = packet.duration or clock.step
         dts = packet.dts
         if dts is None and packet.pts is not None:
@@ -140,6 +145,8 @@ class Muxer:
             dts = packet.pts if clock.last is None else min(packet.pts, clock.last + 1)
         packet.dts = clock.mend(dts)
         packet.pts = packet.dts if packet.pts is None else max(packet.pts, packet.dts)
+        if self._lasts_by_decoding and not packet.duration and stream.type == "audio" and last is not None:
+            packet.duration = packet.dts - last  # or a player would not play the last one
         try:
             self._output.mux_one(packet)
         except av.error.InvalidDataError:
@@ -215,17 +222,27 @@ def codec_name(stream: "Stream") -> str | None:
     return name
 
 
+def printable(text: str) -> str:
+    """What a file calls something, as it can be shown: other bytes than text are escaped."""
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
 def describe(stream: "Stream") -> str:
     """A stream in words for people."""
     kind = "cover" if is_attached_picture(stream) else {"subtitle": "subtitles"}.get(stream.type, stream.type)
-    codec = codec_name(stream) or tag(stream)
+    name = codec_name(stream)
+    # FFmpeg has one name for much of what is data.
+    codec = printable((tag(stream) if name in (None, "bin_data") else "") or name or "")
     return f"stream {stream.index} ({kind}{f', {codec}' if codec else ''})"
 
 
 def tag(stream: "Stream") -> str:
     """The code by which its container names what a stream is in; empty where that has none in letters."""
-    letters = _parameters(stream).codec_context.codec_tag.rstrip("\0")
-    return letters if letters.isascii() and letters.isprintable() else ""
+    try:
+        letters: str = _parameters(stream).codec_context.codec_tag.rstrip("\0")
+    except UnicodeDecodeError:  # such as MPEG's types of streams, which are numbers
+        return ""
+    return letters if letters.isprintable() else ""
 
 
 def is_remade(source: Source, stream: "Stream") -> bool:

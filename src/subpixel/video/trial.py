@@ -153,7 +153,7 @@ class _Trial:
         def add(output: "OutputContainer") -> _Packets:
             video, copies = add_all(output, self.container, self.source, track, others, to_pipe=self.to_pipe)
             packets = [(copies[s.index], self._sample(s)) for s in others if s.index in taken]
-            return [(video, track.sample), *packets]
+            return [(video, track.sample), *packets] if track.sample else packets
 
         # MP4 leaves out what has no packets; covers and what else is attached come last.
         seen = [stream for stream in others if stream.index in taken or self.container in (MKV, WEBM)]
@@ -166,7 +166,7 @@ class _Trial:
             copy = add_copy(output, self.container, self.source, stream, to_pipe=self.to_pipe)
             return [] if copy.type == "attachment" else [(copy, self._sample(stream))]
 
-        written, took = self._write(add, {})
+        written, took = self._write(add, {}, lenient=True)
         self.taken[stream.index] = took
         return written, took
 
@@ -174,12 +174,16 @@ class _Trial:
         return self.source.pictures.get(stream.index) or self.source.sample(stream) or _NOTHING
 
     def _write(
-        self, add: Callable[["OutputContainer"], _Packets], options: dict[str, str]
+        self,
+        add: Callable[["OutputContainer"], _Packets],
+        options: dict[str, str],
+        *,
+        lenient: bool = False,
     ) -> tuple[io.BytesIO, bool]:
         """A file in memory with what ``add`` puts into it, and whether its muxer took all packets.
 
         Raises:
-            _Refused: not so its header, or its end.
+            _Refused: not so its header, its end, or, unless ``lenient``, its packets.
         """
         import av
 
@@ -197,7 +201,8 @@ class _Trial:
             ) as output:
                 packets = add(output)
                 output.start_encoding()
-                with contextlib.suppress(av.FFmpegError):  # a packet that is refused may be damaged
+                # A packet that is refused may be damaged, or none at all.
+                with contextlib.suppress(*([av.FFmpegError] if lenient else [])):
                     for stream, data in packets:
                         output.mux_one(_packet(stream, data))
                     took = bool(packets)

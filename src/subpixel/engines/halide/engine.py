@@ -88,6 +88,7 @@ class HalideEngine(Engine):
             description = replace(description, scale=1, enlargement="shuffle")
         self._plan = make_plan(description, host_machine(target), precision)
         self.target = self._plan.machine.kind
+        self._asked_target = target
         self._matrices = _by_matrices(model, self._plan)
         self._kernels: dict[str, Kernel | MatrixKernel] = {}
         self._strips: dict[tuple[str, int], int] = {}
@@ -97,6 +98,10 @@ class HalideEngine(Engine):
         self._helpers = helpers(threads - 1)
         if not any(cache.holds(self._plan, samples) for samples in (*SAMPLES, *BY_MATRICES.values())):
             import_halide()  # better now, when another engine can still be chosen, than at the first picture
+
+    def _options(self) -> dict[str, Any]:
+        """See `Engine._options`."""
+        return super()._options() | {"target": self._asked_target}
 
     def run(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Engine.run`. On the calling thread alone: who works tile by tile has threads of their own."""

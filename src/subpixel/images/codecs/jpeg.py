@@ -231,15 +231,19 @@ def _refuse_incomplete(path: Path, file: _File, frame: _Frame) -> None:
             f"{path}: the JPEG file is damaged or cut off (it holds too little for {frame.width} x "
             f"{frame.height} pixels); get it anew"
         )
-    missing = dict.fromkeys(frame.components, True)
+    missing = dict.fromkeys(frame.components, (1 << 64) - 1)  # a bit for each coefficient of a block
     for scan in file.scans:
         count = scan[0] if scan else 0
         if len(scan) != 4 + 2 * count:
             continue  # libjpeg will tell
-        low_bit = scan[-1] & 15 if frame.marker in _PROGRESSIVE else 0
+        first, last, bits = scan[-3:] if frame.marker in _PROGRESSIVE else (0, 63, 0)
+        coefficients = (1 << min(last, 63) + 1) - (1 << min(first, 63))
         for component in scan[1 : 1 + 2 * count : 2]:
-            # The scans of a component refine one another; the last leaves no bit open.
-            missing[component] = low_bit > 0
+            # Scans of the same coefficients refine one another; the last leaves no bit open.
+            if bits & 15:
+                missing[component] = missing.get(component, 0) | coefficients
+            else:
+                missing[component] = missing.get(component, 0) & ~coefficients
     if any(missing.values()):
         raise UnreadableImage(f"{path}: the JPEG file is damaged or cut off (scans are missing); get it anew")
 
@@ -278,7 +282,7 @@ def _set_resolution(metadata: Metadata, file: _File) -> None:
             continue
         unit, across, down = struct.unpack(">BHH", body[2:7])
         if unit == 0 and across != down and across and down:
-            metadata.aspect = (down, across)  # JFIF gives pixels a length, PNG a number in a length
+            metadata.aspect = (across, down)
         elif unit in (1, 2) and across and down:
             inch = 1 if unit == 1 else _INCH_CM
             metadata.dpi = (across * inch, down * inch)
@@ -291,7 +295,7 @@ def _segments(metadata: Metadata) -> Iterator[tuple[int, bytes]]:
     if metadata.dpi:
         unit, (across, down) = 1, (max(1, round(value)) for value in metadata.dpi)
     elif metadata.aspect and max(metadata.aspect) <= 0xFFFF:
-        down, across = metadata.aspect
+        across, down = metadata.aspect
     yield _APP, b"JFIF\0\1\1" + struct.pack(">BHHBB", unit, across, down, 0, 0)
     if metadata.exif:
         yield _APP + 1, EXIF_MARK + metadata.exif

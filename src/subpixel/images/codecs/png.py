@@ -194,9 +194,8 @@ def _read_ancillary(path: Path, chunks: list[_Chunk], layout: _Layout) -> Pictur
             metadata.icc = _unpacked(_profile, body, "colour profile", notices)
         elif kind == b"iTXt" and body.startswith(_XMP):
             metadata.xmp = _unpacked(_xmp, body, "XMP data", notices)
-        elif kind == b"pHYs" and len(body) == 9 and body[8] == 1:
-            across, down = struct.unpack(">II", body[:8])
-            metadata.dpi = (across * _INCH_M, down * _INCH_M)
+        elif kind == b"pHYs":
+            _set_resolution(metadata, body)
         elif kind in (b"sBIT", b"bKGD"):
             body = _significant_bits(body, layout) if kind == b"sBIT" else _background(body, layout)
             carried += [(kind, body)] if body else []
@@ -209,6 +208,16 @@ def _read_ancillary(path: Path, chunks: list[_Chunk], layout: _Layout) -> Pictur
         notices.append(f"what it says in chunks that depend on its pixels was left out ({names})")
     metadata.png_chunks = tuple(carried)
     return Picture(np.empty((0, 0), np.uint8), metadata, notices)
+
+
+def _set_resolution(metadata: Metadata, body: bytes) -> None:
+    if len(body) != 9:
+        return
+    across, down, unit = struct.unpack(">IIB", body)
+    if unit == 1:
+        metadata.dpi = (across * _INCH_M, down * _INCH_M)
+    elif across and down and across != down:
+        metadata.aspect = (across, down)
 
 
 def _significant_bits(body: bytes, layout: _Layout) -> bytes:

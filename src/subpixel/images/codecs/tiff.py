@@ -4,12 +4,9 @@ tifffile knows the newer compressions and every depth. Fax, JPEG and subsampled 
 refuse a strip that is shorter than it should be. Written by tifffile, in strips that are compressed here.
 """
 
-import logging
 import struct
-import threading
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import IO, Any
@@ -43,12 +40,13 @@ _MOST_CLASSIC_BYTES = 2**32 - 2**25
 """Classic TIFF has offsets of 32 bits, and compression may not help; beyond this it is BigTIFF."""
 _STRIP_BYTES = 1 << 20
 _INCH_CM = 2.54
+_EXIF_NOTICE = "some of its EXIF data is damaged, and was left out or may be wrong"
 
 
 def read(path: Path, approve: Callable[[Header], None]) -> Picture:
     """Read a TIFF file; ``approve`` is given the header before the pixels are decoded."""
     notices: list[str] = []
-    with path.open("rb") as file, _quiet(), tifffile.TiffFile(file) as tiff:
+    with path.open("rb") as file, tifffile.TiffFile(file) as tiff:
         page = tiff.pages.first
         _check(path, tiff, page)
         turn = _value(page, "Orientation", 1)
@@ -56,7 +54,7 @@ def read(path: Path, approve: Callable[[Header], None]) -> Picture:
         deep = page.bitspersample > 8
         bands = page.samplesperpixel
         approve(Header(*(size[::-1] if swaps_axes(turn) else size), bands, deep, 3))
-        metadata = _metadata(file, tiff, page)
+        metadata = _metadata(file, tiff, page, notices)
         metadata.turn(turn)
         samples = tiff_colours.interpreted(*_decoded(file, page), notices)
         if any(notice.startswith("converted") for notice in notices):
@@ -83,7 +81,7 @@ def write(file: IO[bytes], strips: Strips, metadata: Metadata, workers: Workers)
             except Exception:  # there are many ways to stumble over damaged EXIF
                 notices.append("its EXIF data is damaged and was left out")
         if caught:
-            notices.append("some of its EXIF data is damaged, and was left out or may be wrong")
+            notices.append(_EXIF_NOTICE)
     # The directories follow the pixels, so their place is known only afterwards. And tifffile leaves out
     # pointers that it does not understand, so each is written under the unused number before its own.
     tags += [(kind - 1, "Q" if big else "I", 1, 0, True) for kind in directories]
@@ -140,24 +138,6 @@ def _compressed(rows: NDArray[Any]) -> bytes:
     return deflate.whole(differences.reshape(-1).view(np.uint8))
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Have tifffile log nothing about what this thread reads: what matters of it becomes an error."""
-    me = threading.get_ident()
-
-    def from_elsewhere(record: logging.LogRecord) -> bool:
-        return record.thread != me
-
-    loggers = [logging.getLogger(name) for name in ("tifffile", "imagecodecs")]
-    for logger in loggers:
-        logger.addFilter(from_elsewhere)
-    try:
-        yield
-    finally:
-        for logger in loggers:
-            logger.removeFilter(from_elsewhere)
-
-
 def _decoded(file: IO[bytes], page: Any) -> tuple[NDArray[Any], Any, bool]:
     """A page's samples ``(H, W, n)``, the page, and whether libtiff has made them."""
     from subpixel.images.codecs.vips import Decoder
@@ -190,10 +170,10 @@ def _check(path: Path, tiff: tifffile.TiffFile, page: Any) -> None:
     if page.imagedepth > 1:
         raise UnsupportedImage(f"{path}: is a volume of {page.imagedepth} layers; give the layers one by one")
     tiff_colours.refuse_unknown(path, page)
-    places = zip(page.dataoffsets, page.databytecounts, strict=False)
-    if not page.dataoffsets or any(
-        not count or start + count > tiff.filehandle.size for start, count in places
-    ):
+    stored = [*zip(page.dataoffsets, page.databytecounts, strict=False)]
+    compressed = page.compression != tifffile.COMPRESSION.NONE  # else, what is missing shows when decoding
+    end = tiff.filehandle.size
+    if not all(count for _, count in stored) or (compressed and any(sum(part) > end for part in stored)):
         raise UnreadableImage(
             f"{path}: the TIFF file is damaged or cut off (pixels are missing); get it anew"
         )
@@ -204,7 +184,7 @@ def _value(page: Any, name: str, default: Any) -> Any:
     return default if tag is None else tag.value
 
 
-def _metadata(file: IO[bytes], tiff: tifffile.TiffFile, page: Any) -> Metadata:
+def _metadata(file: IO[bytes], tiff: tifffile.TiffFile, page: Any, notices: list[str]) -> Metadata:
     icc, xmp = _value(page, "InterColorProfile", None), _value(page, "XMP", None)
     metadata = Metadata(icc=icc, xmp=xmp if isinstance(xmp, bytes) else None)
     resources = _raw(file, page, _PHOTOSHOP)
@@ -218,6 +198,18 @@ def _metadata(file: IO[bytes], tiff: tifffile.TiffFile, page: Any) -> Metadata:
         elif across != down:
             ratio = Fraction(across / down).limit_denominator(1000)
             metadata.aspect = (ratio.numerator, ratio.denominator)
+    try:
+        with warnings.catch_warnings(record=True, action="always") as caught:
+            metadata.exif = _exif(file, tiff, page)
+        notices += [_EXIF_NOTICE] if caught else []
+    except Exception:  # there are many ways to stumble over damaged EXIF, and Pillow lacks one kind of file
+        if any(int(ifd) in page.tags for ifd in _DIRECTORIES):
+            notices.append("its EXIF data cannot be read and was left out")
+    return metadata
+
+
+def _exif(file: IO[bytes], tiff: tifffile.TiffFile, page: Any) -> bytes | None:
+    """The texts of a page and its EXIF directories as an EXIF block."""
     source, block = Image.Exif(), Image.Exif()
     source.endian, source.bigtiff = tiff.byteorder, tiff.is_bigtiff
     source.load_from_fp(file, page.offset)
@@ -226,8 +218,7 @@ def _metadata(file: IO[bytes], tiff: tifffile.TiffFile, page: Any) -> Metadata:
             block[tag] = source[tag]
     for ifd, values in _directories(source).items():
         block[ifd] = values
-    metadata.exif = block.tobytes().removeprefix(b"Exif\0\0") if len(block) else None
-    return metadata
+    return block.tobytes().removeprefix(b"Exif\0\0") if len(block) else None
 
 
 def _raw(file: IO[bytes], page: Any, number: int) -> bytes:

@@ -57,7 +57,7 @@ def interpreted(samples: NDArray[Any], page: Any, by_libtiff: bool, notices: lis
     elif photometric != _KIND.PALETTE:
         samples = _over_whole_range(samples, page.bitspersample)
     count = _COLOURS[photometric]
-    colours, alpha = samples[..., :count], None
+    colours, alpha, left_out = samples[..., :count], None, False
     extras = [_EXTRA(extra) for extra in page.extrasamples] or [_EXTRA.UNSPECIFIED] * (
         samples.shape[2] - count
     )
@@ -67,7 +67,9 @@ def interpreted(samples: NDArray[Any], page: Any, by_libtiff: bool, notices: lis
             if extra == _EXTRA.ASSOCALPHA and not by_libtiff:
                 colours = _straight(colours, alpha)
         else:
-            notices.append("channels beyond its colours and its transparency were left out")
+            left_out = True
+    if left_out:
+        notices.append("channels beyond its colours and its transparency were left out")
     colours = _as_rgb(colours, photometric, page, notices)
     if alpha is None:
         return colours[..., 0] if colours.shape[2] == 1 else colours

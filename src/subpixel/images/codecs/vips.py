@@ -1,18 +1,15 @@
-"""libvips decodes JPEG, PNG, WebP and most TIFFs: row by row; it tells when a part is missing.
+"""libvips decodes JPEG, PNG and most TIFFs, row by row; it tells when a part is missing.
 
-Only its readers are used, on the calling thread alone. Its writers and whatever else goes through its pool of
-threads would hang in a process that was forked after the pool had begun.
+Only these readers are used, on the calling thread alone. Its writers, and its reader of WebP, go through a
+pool of threads, which hangs in a process that was forked after the pool had begun.
 """
 
-import os
 from collections.abc import Sequence
 from typing import IO, Any
 
 import numpy as np
-from numpy.typing import NDArray
-
-os.environ.setdefault("VIPS_WARNING", "0")  # or it prints warnings to stderr; what matters of them are errors
 import pyvips
+from numpy.typing import NDArray
 
 Error = pyvips.Error
 
@@ -33,7 +30,7 @@ class Decoder:
         """Read the header.
 
         Args:
-            loader: "jpegload", "pngload", "webpload" or "tiffload".
+            loader: "jpegload", "pngload" or "tiffload".
             file: to read from; it must stay open.
             spans: the parts of it, as place and length, that make up the picture; by default all of it.
             tail: what follows them.

@@ -1,13 +1,15 @@
-"""WebP: read through libvips, written by Pillow, both whole: libwebp knows no strips."""
+"""WebP: read and written by Pillow, whole: libwebp knows no strips."""
 
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any, cast
 
+from PIL import WebPImagePlugin
+
 from subpixel.errors import UnsupportedImage
 from subpixel.images.picture import Header, Metadata, Picture, Strips, swaps_axes, upright
-from subpixel.images.pillow import from_samples
+from subpixel.images.pillow import from_samples, to_samples
 
 LOSSLESS_QUALITY = 100
 """At which WebP is written without loss."""
@@ -17,24 +19,19 @@ _EXIF_MARK = b"Exif\0\0"
 
 def read(path: Path, approve: Callable[[Header], None]) -> Picture:
     """Read a WebP file; ``approve`` is given the header before the pixels are decoded."""
-    from subpixel.images.codecs.vips import Decoder
-
-    with path.open("rb") as file:
-        decoder = Decoder("webpload", file, [(0, path.stat().st_size)])
-        if (frames := decoder.field("n-pages") or 1) > 1:
+    # By its own reader, not by Image.open, whose limit on pixels is a setting of the whole process.
+    with path.open("rb") as file, WebPImagePlugin.WebPImageFile(file) as image:
+        if (frames := image.n_frames) > 1:
             raise UnsupportedImage(f"{path}: is an animation of {frames} frames; give the frames one by one")
-        exif = decoder.field("exif-data")
-        metadata = Metadata(
-            icc=decoder.field("icc-profile-data"),
-            exif=exif.removeprefix(_EXIF_MARK) if exif else None,
-            xmp=decoder.field("xmp-data"),
-        )
+        info = image.info
+        exif = info.get("exif", b"").removeprefix(_EXIF_MARK)
+        metadata = Metadata(icc=info.get("icc_profile"), exif=exif or None, xmp=info.get("xmp"))
         notices: list[str] = []
         turn = metadata.orientation(notices)
-        height, width, bands = decoder.shape
-        size = (height, width) if swaps_axes(turn) else (width, height)
-        approve(Header(*size, bands, False, 3))
-        return Picture(upright(decoder.samples(), turn), metadata, notices)
+        size = image.size[::-1] if swaps_axes(turn) else image.size
+        approve(Header(*size, len(image.getbands()), False, 4))
+        image.load()
+        return Picture(upright(to_samples(image), turn), metadata, notices)
 
 
 def write(file: IO[bytes], strips: Strips, metadata: Metadata, quality: int) -> None:

@@ -1,0 +1,257 @@
+"""Half a picture is never taken for a whole one, and a false header costs nothing."""
+
+import io
+import logging
+import re
+import resource
+import struct
+import subprocess
+import sys
+import time
+import zlib
+
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from image_files import picture, png, png_chunk
+from subpixel.errors import UnreadableImage, UnsupportedImage
+from subpixel.images.read import read
+
+EOI = b"\xff\xd9"
+
+
+def anything(header):
+    """Approve of any size."""
+
+
+def jpeg(image, **options):
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", **options)
+    return file.getvalue()
+
+
+def claiming(data, width, height):
+    """A JPEG file whose frame header says another size."""
+    place = re.search(rb"\xff[\xc0\xc2]", data).start()
+    return data[: place + 5] + struct.pack(">HH", height, width) + data[place + 9 :]
+
+
+def refused(tmp_path, data):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(data)
+    with pytest.raises(UnreadableImage, match=r"a\.jpg: the JPEG file is damaged"):
+        read(path, anything)
+
+
+class TestJpeg:
+    @pytest.mark.parametrize("progressive", [False, True])
+    @pytest.mark.parametrize("claimed", [(1000, 1000), (104, 64), (96, 72), (9600, 64)])
+    def test_less_than_the_header_says(self, tmp_path, claimed, progressive):
+        refused(tmp_path, claiming(jpeg(picture(64, 96), progressive=progressive), *claimed))
+
+    @pytest.mark.parametrize("progressive", [False, True])
+    def test_a_small_file_that_claims_a_lot_costs_little(self, tmp_path, progressive):
+        path = tmp_path / "a.jpg"
+        path.write_bytes(claiming(jpeg(picture(64, 96), progressive=progressive), 16_000, 16_000))
+        code = (
+            "import sys, pathlib, resource\n"
+            "from subpixel.errors import UnreadableImage\n"
+            "from subpixel.images.read import read\n"
+            "try:\n    read(pathlib.Path(sys.argv[1]), lambda header: None)\n"
+            "except UnreadableImage:\n    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+        )
+        started = time.process_time(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+        done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
+        assert int(done.stdout) < 200_000, "KiB, where the pixels alone would take 750,000"
+        assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - started[1] < 5
+
+    @pytest.mark.parametrize("share", [0.01, 0.3, 0.6, 0.9])
+    @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}], ids=str)
+    def test_cut_off_with_an_end_marker(self, tmp_path, options, share):
+        data = jpeg(picture(256, 384), quality=95, **options)
+        start = data.index(b"\xff\xda") + 14
+        for end in (EOI, b""):
+            refused(tmp_path, data[: start + int((len(data) - start) * share)] + end)
+
+    def test_every_scan_of_a_progressive_one_counts(self, tmp_path):
+        data = jpeg(picture(64, 96), progressive=True)
+        scans = [found.start() for found in re.finditer(rb"\xff\xda", data)]
+        assert len(scans) > 5
+        for start in scans[1:]:
+            # A scan follows its tables, so that the scan before ends where the last of them begins.
+            refused(tmp_path, data[: max(data.rindex(b"\xff\xc4", 0, start), scans[0] + 20)] + EOI)
+
+    def test_bytes_lost_inside(self, tmp_path):
+        data = jpeg(picture(256, 384), quality=95)
+        middle = len(data) // 2
+        refused(tmp_path, data[:middle] + b"\xff\xd0\xff\xd3" + data[middle + 4 :])
+
+    def test_only_the_end_marker_missing(self, tmp_path):
+        """All pixels are there."""
+        data = jpeg(picture(64, 96))
+        (tmp_path / "a.jpg").write_bytes(data[:-2])
+        expected = np.asarray(Image.open(io.BytesIO(data)))
+        np.testing.assert_array_equal(read(tmp_path / "a.jpg", anything).samples, expected)
+
+    def test_decoded_once(self, tmp_path, monkeypatch):
+        from subpixel.images.codecs import vips
+
+        calls = []
+        decode = vips.Decoder.samples
+        monkeypatch.setattr(vips.Decoder, "samples", lambda self: calls.append(self) or decode(self))
+        (tmp_path / "a.jpg").write_bytes(jpeg(picture()))
+        read(tmp_path / "a.jpg", anything)
+        assert len(calls) == 1
+        assert "av" not in {name.partition(".")[0] for name in vars(vips)}
+
+    def test_kinds_that_nothing_decodes_are_named(self, tmp_path):
+        (tmp_path / "a.jpg").write_bytes(bytes(imagecodecs.ljpeg_encode(picture(bands=1))))
+        with pytest.raises(UnsupportedImage, match=r"a\.jpg: is a lossless or hierarchical JPEG; convert"):
+            read(tmp_path / "a.jpg", anything)
+
+
+class TestOthers:
+    @pytest.mark.parametrize("share", [0.1, 0.5, 0.97])
+    @pytest.mark.parametrize("lossless", [False, True])
+    def test_webp(self, tmp_path, lossless, share):
+        file = io.BytesIO()
+        Image.fromarray(picture(64, 96)).save(file, "WebP", lossless=lossless)
+        data = file.getvalue()[: int(len(file.getvalue()) * share)]
+        (tmp_path / "a.webp").write_bytes(data)
+        with pytest.raises(UnreadableImage, match="the WebP file is damaged"):
+            read(tmp_path / "a.webp", anything)
+
+    @pytest.mark.parametrize("interlaced", [0, 1])
+    def test_png_whose_header_says_more(self, tmp_path, interlaced):
+        path = tmp_path / "a.png"
+        path.write_bytes(png((64, 64, 8, 0, interlaced), [bytes(64)] * 40))
+        with pytest.raises(UnreadableImage, match="the PNG file is damaged"):
+            read(path, anything)
+
+    @pytest.mark.parametrize("compression", [None, "zlib", "lzw", "packbits", "zstd", "jpeg"])
+    @pytest.mark.parametrize("options", [{"rowsperstrip": 16}, {"tile": (16, 16)}], ids=str)
+    def test_tiff_of_which_a_strip_is_too_short(self, tmp_path, compression, options):
+        """The file is whole: only what its last strip holds is not."""
+        path = tmp_path / "a.tif"
+        noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+        tifffile.imwrite(path, noise, photometric="rgb", compression=compression, metadata=None, **options)
+        with tifffile.TiffFile(path) as tiff:
+            counts = list(tiff.pages.first.databytecounts)
+            name = "TileByteCounts" if "tile" in options else "StripByteCounts"
+            tag = tiff.pages.first.tags[name]
+            place, size = tag.valueoffset, tag.dtype.name
+        width = {"SHORT": 2, "LONG": 4}[size]
+        counts[-1] //= 2
+        data = bytearray(path.read_bytes())
+        data[place : place + width * len(counts)] = np.array(counts, f"<u{width}").tobytes()
+        path.write_bytes(data)
+        with pytest.raises(UnreadableImage, match=r"a\.tif: the TIFF file is damaged"):
+            read(path, anything)
+
+    def test_tiff_with_strips_left_empty(self, tmp_path):
+        path = tmp_path / "a.tif"
+        tifffile.imwrite(path, picture(64, 64), photometric="rgb", compression="zlib", rowsperstrip=16)
+        with tifffile.TiffFile(path, mode="r+") as tiff:
+            counts = list(tiff.pages.first.databytecounts)
+            tiff.pages.first.tags["StripByteCounts"].overwrite([*counts[:-1], 0])
+        with pytest.raises(UnreadableImage, match="pixels missing"):
+            read(path, anything)
+
+    @pytest.mark.parametrize("mode", ["1", "P", "RGB"])
+    def test_bmp(self, tmp_path, mode):
+        file = io.BytesIO()
+        Image.fromarray(picture(64, 96)).convert(mode).save(file, "BMP")
+        (tmp_path / "a.bmp").write_bytes(file.getvalue()[:-97])
+        with pytest.raises(UnreadableImage, match="the BMP file is damaged or cut off"):
+            read(tmp_path / "a.bmp", anything)
+
+
+class TestWords:
+    """What is refused is refused in our words: nobody else's reason, no log, nothing from C on stderr."""
+
+    OTHERS = re.compile(r"Error\(|codec can't|unpack|Vips|vips|libpng|out of range|index|NoneType|0x|\n")
+
+    def broken(self):
+        rng = np.random.default_rng(0)
+        sources = {
+            "jpg": jpeg(picture()),
+            "png": bytes(imagecodecs.png_encode(picture())),
+            "bmp": self.saved("BMP"),
+            "webp": self.saved("WebP"),
+            "tif": self.saved("TIFF", compression="jpeg"),
+        }
+        sources["fax.tif"] = self.saved("TIFF", mode="1", compression="group4")
+        sources["lzw.tif"] = self.saved("TIFF", compression="tiff_lzw")
+        for name, data in sources.items():
+            for _ in range(25):
+                changed = bytearray(data)
+                for place in rng.integers(4, len(data), 8):
+                    changed[place] = rng.integers(256)
+                yield name, bytes(changed)
+            for end in rng.integers(4, len(data), 8):
+                yield name, data[:end]
+
+    @staticmethod
+    def saved(kind, mode="RGB", **options):
+        file = io.BytesIO()
+        Image.fromarray(picture()).convert(mode).save(file, kind, **options)
+        return file.getvalue()
+
+    def test_of_whatever_is_broken(self, tmp_path, caplog, capfd):
+        refusals = []
+
+        def not_too_large(header):
+            if header.width * header.height > 1e6:
+                raise UnsupportedImage("too large")
+
+        for name, data in self.broken():
+            path = tmp_path / name
+            path.write_bytes(data)
+            try:
+                read(path, not_too_large)
+            except (UnreadableImage, UnsupportedImage) as error:
+                refusals.append(str(error).removeprefix(f"{path}: "))
+        assert len(refusals) > 100
+        assert not [words for words in refusals if self.OTHERS.search(words)]
+        assert not [record for record in caplog.records if record.levelno >= logging.INFO]
+        captured = capfd.readouterr()
+        assert (captured.out, captured.err) == ("", "")
+
+    def test_an_interlaced_png_is_no_reason_to_complain(self, tmp_path, caplog, capfd):
+        ihdr = struct.pack(">IIBBBBB", 4, 4, 8, 0, 0, 0, 1)
+        passes = [
+            (1, 1),
+            (1, 1),
+            (2, 1),
+            (2, 2),
+            (4, 2),
+        ]  # those that are not empty
+        raw = b"".join((b"\0" + bytes(width)) * count for width, count in passes)
+        data = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", ihdr) + png_chunk(b"IDAT", zlib.compress(raw))
+        (tmp_path / "a.png").write_bytes(data + png_chunk(b"IEND", b""))
+        assert read(tmp_path / "a.png", anything).samples.shape == (4, 4)
+        assert not caplog.records
+        assert capfd.readouterr().err == ""
+
+
+def test_a_forked_process_reads_too(tmp_path):
+    """libvips hangs there where its pool of threads was used before."""
+    files = {"a.jpg": jpeg(picture(300, 400)), "a.png": bytes(imagecodecs.png_encode(picture(300, 400)))}
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    code = (
+        "import os, pathlib, sys\n"
+        "from subpixel.images.read import read\n"
+        "paths = [pathlib.Path(name) for name in sys.argv[1:]]\n"
+        "before = [read(path, lambda header: None).samples.sum() for path in paths]\n"
+        "child = os.fork()\n"
+        "after = [read(path, lambda header: None).samples.sum() for path in paths]\n"
+        "assert before == after\n"
+        "if child == 0:\n    os._exit(0)\n"
+        "sys.exit(os.waitpid(child, 0)[1])\n"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", code, *(str(tmp_path / name) for name in files)]
+    assert subprocess.run(command, timeout=60).returncode == 0
