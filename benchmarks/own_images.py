@@ -3,7 +3,7 @@
     python benchmarks/own_images.py [--threads 1]
 
 Draws 40 pages of text and trains `configs/own-images-x2.toml` on them: 5 are held out. Measures bicubic,
-the packaged `default-x2` and the result on these 5, in fp32 and in int8; and the processor's time for training. Writes
+the packaged `default-x2` and the result on these 5, in fp32 and in int8; and the CPU time of training. Writes
 ``benchmarks/results/own_images.json``. Needs `pip install '.[train]'`.
 """
 

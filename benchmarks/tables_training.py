@@ -10,7 +10,8 @@ def own_images() -> str:
     stored = load("own_images")
     rows = [[name, *(f"{psnr:.2f}" for psnr in of.values())] for name, of in stored["psnr_db"].items()]
     head = ["upscaled by", *(f"{precision} (dB)" for precision in next(iter(stored["psnr_db"].values())))]
-    return f"{provenance('own_images')}, {stored['seconds']:.0f} seconds of the processor's time for training:\n\n{markdown_table(head, rows)}"
+    caption = f"{provenance('own_images')}; training took {stored['seconds']:.0f} seconds of CPU time"
+    return f"{caption}:\n\n{markdown_table(head, rows)}"
 
 
 def sweep() -> str:
