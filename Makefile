@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types check clean
+.PHONY: demo test lint types check tables clean
 
 $(VENV)/base: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -36,6 +36,10 @@ types: $(VENV)/dev
 	$(BIN)/mypy
 
 check: lint types test
+
+# The tables of measured numbers on the pages, from benchmarks/results/; a test finds pages that have drifted.
+tables: $(VENV)/base
+	$(BIN)/python benchmarks/tables.py
 
 clean:
 	rm -rf $(VENV) out

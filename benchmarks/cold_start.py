@@ -10,7 +10,6 @@ in turn; and within a process, compiling and loading the kernel that this needs,
 """
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -21,14 +20,11 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from shared import store
 
-from subpixel.benchmark.measure import machine_name
 from subpixel.engines.halide import HalideEngine
 from subpixel.engines.halide.machine import host_kind
 from subpixel.networks import packaged
-
-ROOT = Path(__file__).parents[1]
-
 
 HALIDE = ("-m", "espcn-t91-x3", "--engine", "halide")
 
@@ -91,15 +87,13 @@ def main() -> None:
             times["load"].append(kernel_seconds("espcn-t91-x3", str(cache)))
             times["compile default"].append(kernel_seconds("default-x3", "off"))
     stored = {
-        "machine": machine_name(),
         "kind": host_kind(),
         "rounds": rounds,
         "median_seconds": {name: round(statistics.median(spent), 3) for name, spent in times.items()},
         "min_seconds": {name: round(min(spent), 3) for name, spent in times.items()},
     }
-    path = ROOT / "benchmarks" / "results" / f"cold-start-{host_kind()}.json"
-    path.write_text(json.dumps(stored, indent=2) + "\n")
-    print(json.dumps(stored, indent=2))
+    print(stored)
+    store(f"cold-start-{host_kind()}", stored)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,12 @@ JPEGs and lossy WebPs, as Pillow writes them, of qualities from 60 to 100. Their
 
 import argparse
 import io
-import json
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from shared import store
 
 from subpixel.color import luma_8bit
 from subpixel.engines.base import from_float
@@ -25,7 +25,6 @@ from subpixel.evaluation.protocol import crop_to_multiple, pictures, read_pictur
 from subpixel.networks import packaged
 from subpixel.resample import imresize
 
-ROOT = Path(__file__).parents[1]
 QUALITIES = (60, 70, 75, 80, 85, 90, 92, 95, 98, 100)
 NETWORKS = ("default", "default-compressed")
 LIMIT = 40
@@ -66,8 +65,7 @@ def main() -> None:
                     ]
                     of_model[kind][str(quality)] = round(float(np.mean(scores)), 3)
             print(network, scale, of_model, flush=True)
-    path = ROOT / "benchmarks" / "results" / "compression.json"
-    path.write_text(json.dumps(stored, indent=2) + "\n")
+    store("compression", stored)
 
 
 if __name__ == "__main__":

@@ -15,11 +15,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from shared import RAW_SIZE, digest, markdown_table, with_table
+from shared import RAW_SIZE, RESULTS, ROOT, digest, load, stamp
 
 from subpixel.drawing import save_figure
 from subpixel.evaluation.enlargers import Enlarger, find_enlarger
@@ -38,9 +37,6 @@ from subpixel.evaluation.protocol import (
 from subpixel.evaluation.video import find_clips, luma_planes
 from subpixel.training.compression import through_h264, through_jpeg
 
-ROOT = Path(__file__).parents[1]
-RESULT = ROOT / "benchmarks" / "results" / "content.json"
-PAGE = ROOT / "docs" / "models.md"
 DRAWING = ROOT / "docs" / "figures" / "models-compressed.png"
 NAMES = ("default", "default-compressed")
 SETS = {"Set5": "Set5", "Set14": "Set14", "BSDS500/val": "BSD100"}
@@ -85,28 +81,6 @@ def on_clips(datasets: Path, scale: int, upscale: Upscale) -> dict[str, dict[str
     return result
 
 
-def table() -> str:
-    """``default`` / ``default-compressed``, for `docs/models.md`."""
-    stored = json.loads(RESULT.read_text())
-
-    def means(clips: dict[str, dict[str, float]], key: str) -> float:
-        return float(np.mean([clip[key] for clip in clips.values()]))
-
-    jpeg, h264 = (["clean", *map(str, steps)] for steps in (QUALITIES, RATE_FACTORS))
-    of_pictures, of_clips = [], []
-    for scale in (2, 3, 4):
-        one, other = (stored[f"{name}-x{scale}"]["jpeg"] for name in NAMES)
-        for called in SETS.values():
-            cells = (f"{one[called][key]:.2f} / {other[called][key]:.2f}" for key in jpeg)
-            of_pictures.append((f"x{scale}, {called}", *cells))
-        one, other = (stored[f"{name}-x{scale}"]["h264"] for name in NAMES)
-        cells = (f"{means(one, key):.2f} / {means(other, key):.2f}" for key in h264)
-        of_clips.append((f"x{scale}, mean of {len(one)} clips", *cells))
-    pictures_head = ("", "clean", f"JPEG {QUALITIES[0]}", *jpeg[2:])
-    clips_head = ("", "clean", f"CRF {RATE_FACTORS[0]}", *h264[2:])
-    return f"{markdown_table(pictures_head, of_pictures)}\n\n{markdown_table(clips_head, of_clips)}"
-
-
 def draw(datasets: Path, scale: int = 2, quality: int = 50) -> None:
     """Crops of Set14 whose small pictures went through JPEG."""
 
@@ -124,7 +98,7 @@ def main() -> None:
     )
     parser.add_argument("--datasets", type=Path, default=Path("../shared/datasets"))
     datasets = parser.parse_args().datasets
-    stored: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    stored = load("content")
     for scale in (2, 3, 4):
         for name in (f"{family}-x{scale}" for family in NAMES):
             if stored.get(name, {}).get("digest") == digest(name):
@@ -132,13 +106,14 @@ def main() -> None:
             upscale = find_enlarger(name, scale=scale, precision="int8").upscale
             stored[name] = {
                 "digest": digest(name),
+                "measured": stamp(),
                 "jpeg": on_pictures(datasets, scale, upscale),
                 "h264": on_clips(datasets, scale, upscale),
             }
             print(name, stored[name]["jpeg"], flush=True)
-            RESULT.write_text(json.dumps(stored, indent=2, sort_keys=True) + "\n")
+            path = RESULTS / "content.json"
+            path.write_text(json.dumps(stored, indent=2, sort_keys=True) + "\n")
     draw(datasets)
-    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), "compressed", table()), encoding="utf-8")
 
 
 if __name__ == "__main__":

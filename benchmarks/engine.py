@@ -2,16 +2,15 @@
 
     python benchmarks/engine.py [--rounds 15]
 
-Writes ``benchmarks/results/engine-KIND.json`` for this kind of processor (amx, vnni, avx512 or avx2), with
-the machine's name, and draws ``docs/figures/engine-KIND.png``. Needs `pip install '.[bench]'`.
+Writes ``benchmarks/results/engine-KIND.json`` for this kind of processor (amx, vnni, avx512 or avx2), and
+draws ``docs/figures/engine-KIND.png``. Needs `pip install '.[bench]'`.
 """
 
 import argparse
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from shared import ROOT, store
 
 from subpixel.benchmark.measure import Benchmark, measure
 from subpixel.benchmark.peak import make_peak
@@ -20,7 +19,6 @@ from subpixel.benchmark.runners import PEERS, ours, peers
 from subpixel.engines.halide.machine import host_kind
 from subpixel.networks import packaged
 
-ROOT = Path(__file__).parents[1]
 SIZES = [(32, 32), (64, 64), (160, 90), (320, 180), (640, 360), (960, 540), (1280, 720)]
 """Of the small plane; x3 makes 96x96 to 3840x2160 of them."""
 
@@ -54,8 +52,7 @@ def main() -> None:
         "threads": [one.to_json() for one in alone],
         "sizes": [one.to_json() for one in sizes],
     }
-    path = ROOT / "benchmarks" / "results" / f"engine-{kind}.json"
-    path.write_text(json.dumps(stored, indent=2) + "\n")
+    store(f"engine-{kind}", stored)
     draw(beside[1], ROOT / "docs" / "figures" / f"engine-{kind}.png")
 
 

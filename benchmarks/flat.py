@@ -7,19 +7,18 @@ rule adds.
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from shared import store
 
 from subpixel.engines.halide import HalideEngine
 from subpixel.evaluation.protocol import evaluate_image, mean, pictures, read_picture
 from subpixel.evaluation.published import known_name
 from subpixel.networks import packaged
 
-ROOT = Path(__file__).parents[1]
 SETS = ("Set5", "Set14", "BSDS500/val")
 
 
@@ -56,7 +55,7 @@ def main() -> None:
         print(name, stored[name], flush=True)
     added = [of["added"] for sets in stored.values() for of in sets.values()]
     print(f"from {np.min(added):+.5f} to {np.max(added):+.5f} dB")
-    (ROOT / "benchmarks" / "results" / "flat.json").write_text(json.dumps(stored, indent=2) + "\n")
+    store("flat", stored)
 
 
 if __name__ == "__main__":

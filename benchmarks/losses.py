@@ -6,12 +6,11 @@ Each run is the recipe of version 1 of `fast-x3` cut to 3000 steps of 16 patches
 one change. The teacher is the packaged `best-x3`: a share of each target is what it makes of the patch
 (distillation). It is judged, as fp32, on pictures that are neither trained nor tested on: the 40 of BSDS500
 that the recipe holds out, and photographs that come with scikit-image, halved. Writes
-``benchmarks/results/losses.json`` after each run, and goes on from it; then the table of `docs/models.md`.
+``benchmarks/results/losses.json`` after each run, and goes on from it.
 """
 
 import argparse
 import dataclasses
-import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,9 +18,8 @@ from typing import Any
 
 import skimage.data
 import torch
-from shared import markdown_table, with_changes, with_table
+from shared import ROOT, load, store, with_changes
 
-from subpixel.benchmark.measure import machine_name
 from subpixel.evaluation.protocol import Degradation
 from subpixel.networks import packaged
 from subpixel.resample import imresize
@@ -30,9 +28,6 @@ from subpixel.training.data import Batch, Pair, Patches, make_pair
 from subpixel.training.loop import Run
 from subpixel.training.network import Network
 
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "losses.json"
-PAGE = ROOT / "docs" / "models.md"
 EPOCHS, BATCH, SCALE = 6, 16, 3
 PHOTOGRAPHS = ("astronaut", "camera", "chelsea", "coffee", "rocket")
 
@@ -108,19 +103,12 @@ def main() -> None:
         make_pair(imresize(getattr(skimage.data, name)(), 0.5), SCALE, Degradation("bicubic"))
         for name in PHOTOGRAPHS
     ]
-    runs: dict[str, Any] = json.loads(RESULTS.read_text())["runs"] if RESULTS.exists() else {}
+    runs: dict[str, Any] = load("losses").get("runs", {})
     for name in CHANGES:
         if name not in runs:
             runs[name] = train(name, base, options.datasets, photographs)
             print(name, runs[name], flush=True)
-            RESULTS.write_text(json.dumps({"machine": machine_name(), "runs": runs}, indent=1) + "\n")
-    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), "losses", table()), encoding="utf-8")
-
-
-def table() -> str:
-    runs = json.loads(RESULTS.read_text())["runs"]
-    rows = [[name, f"{row['held_out_db']:.2f}", f"{row['photographs_db']:.2f}"] for name, row in runs.items()]
-    return markdown_table(["trained for", "40 pictures (dB)", "5 photographs (dB)"], rows)
+            store("losses", {"runs": runs})
 
 
 if __name__ == "__main__":

@@ -9,18 +9,18 @@ time: ``docs/figures/models-KIND.png``.
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
-from subpixel.benchmark.measure import machine_name, medians_in_turn_ms
+from shared import ROOT, load, store
+
+from subpixel.benchmark.measure import medians_in_turn_ms
 from subpixel.drawing import OKABE_ITO, new_figure, save_figure
 from subpixel.engines.halide import HalideEngine
 from subpixel.engines.halide.machine import host_kind
 from subpixel.engines.select import available_cpus
 from subpixel.networks import packaged
 
-ROOT = Path(__file__).parents[1]
 TO_2160P = (("fast-x2", (1080, 1920)), ("default-x2", (1080, 1920)), ("default-x4", (540, 960)))
 
 
@@ -59,21 +59,19 @@ def main() -> None:
         if name in engines
     }
     stored = {
-        "machine": machine_name(),
         "kind": host_kind(),
         "threads": threads,
         "640x360": rows,
         "frames_per_second_to_3840x2160": to_2160p,
     }
-    path = ROOT / "benchmarks" / "results" / f"models-{host_kind()}.json"
-    path.write_text(json.dumps(stored, indent=2) + "\n")
+    store(f"models-{host_kind()}", stored)
     print(to_2160p)
     draw(rows, ROOT / "docs" / "figures" / f"models-{host_kind()}.png")
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
     """Set14's PSNR in int8 against time, a panel for each scale; not of models for compressed sources."""
-    stored = json.loads((ROOT / "benchmarks" / "results" / "precision.json").read_text())
+    stored = load("precision")
     figure = new_figure((9, 3.2))
     for panel, scale in enumerate((2, 3, 4)):
         axes = figure.add_subplot(1, 3, panel + 1)

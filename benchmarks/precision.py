@@ -2,19 +2,19 @@
 
     python benchmarks/precision.py --datasets ../shared/datasets
 
-Writes ``benchmarks/results/precision.json``, which the models' cards and `docs/engine.md` print.
+Writes ``benchmarks/results/precision.json``, which `docs/models.md` prints.
 """
 
 import argparse
-import json
 from pathlib import Path
+
+from shared import store
 
 from subpixel.engines.select import choose
 from subpixel.evaluation.protocol import evaluate_image, mean, pictures, read_picture
 from subpixel.evaluation.published import known_name
 from subpixel.networks import packaged
 
-ROOT = Path(__file__).parents[1]
 SETS = ("Set5", "Set14", "BSDS500/val")
 
 
@@ -39,7 +39,7 @@ def main() -> None:
                 dataset = known_name(datasets / folder) or folder
                 stored[name][precision][dataset] = round(mean(scores).psnr_db, 3)
         print(name, stored[name], flush=True)
-    (ROOT / "benchmarks" / "results" / "precision.json").write_text(json.dumps(stored, indent=2) + "\n")
+    store("precision", stored)
 
 
 if __name__ == "__main__":

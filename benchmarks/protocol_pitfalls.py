@@ -1,16 +1,15 @@
-"""The protocol's bicubic baseline, and what each common deviation does to PSNR: docs/protocol.md shows both.
+"""The protocol's bicubic baseline, and what each common deviation does to PSNR: for `docs/protocol.md`.
 
-    python benchmarks/protocol_pitfalls.py DATASETS [-m MODEL]... [-o RESULTS.json]
+    python benchmarks/protocol_pitfalls.py DATASETS [-m MODEL]...
 
 DATASETS holds the folders Set5 and Set14; the baseline is also measured on BSDS500/val (BSD100) and
 BSDS500/test where they are. One choice at a time differs from the protocol; the tables give the mean PSNR
-minus the protocol's, in dB. Prints the page's tables and writes every number to RESULTS.json. Needs torch
+minus the protocol's, in dB. Writes ``benchmarks/results/protocol_pitfalls.json``. Needs torch
 and scikit-image (the extra `dev`).
 """
 
 import argparse
-import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from shared import store
 
 from subpixel.color import luma, luma_8bit
 from subpixel.engines.base import from_float
@@ -30,25 +30,10 @@ from subpixel.resample import blur_and_decimate, imresize
 Picture = NDArray[np.uint8]
 Plane = NDArray[Any]
 Enlarge = Callable[[Plane, int], Plane]
-RESULTS = Path(__file__).parent / "results" / "protocol_pitfalls.json"
 SCALES = (2, 3, 4)
 SETS = {"Set5": "Set5", "Set14": "Set14"}
 BASELINE_SETS = SETS | {"BSD100": "BSDS500/val", "BSD500": "BSDS500/test"}
 """The test sets and their folders."""
-PUBLISHED = {
-    ("Set5", "x2"): ("33.66", "0.9299"),
-    ("Set5", "x3"): ("30.39", "0.8682"),
-    ("Set5", "x4"): ("28.42", "0.8104"),
-    ("Set14", "x2"): ("30.23", "0.8687"),
-    ("Set14", "x3"): ("27.54", "0.7736"),
-    ("Set14", "x4"): ("26.00", "0.7019"),
-    ("BSD100", "x2"): ("29.56", ""),
-    ("BSD100", "x3"): ("27.21", ""),
-    ("BSD100", "x4"): ("25.96", ""),
-    ("BSD500", "x3"): ("27.26", ""),
-    ("BSD500", "x4"): ("25.97", ""),
-}
-"""Bicubic's PSNR and SSIM: Set5 and Set14 by SRCNN's paper (2016), the others as `published` has them."""
 
 
 def rounded(plane: Plane) -> Plane:
@@ -251,45 +236,6 @@ def pitfalls(enlarge: Enlarge, images: Sequence[Picture], scale: int) -> dict[st
     }
 
 
-def baseline_table(results: dict[str, Any]) -> str:
-    """The baseline in Markdown, beside what was published."""
-    headings = [
-        "bicubic",
-        "",
-        *("PSNR dB", "LR unrounded", "published"),
-        *("SSIM", "LR unrounded", "published"),
-    ]
-    lines = [_row(headings), _row(["---", "---", *["---:"] * 6])]
-    for name, scales in results["baseline"].items():
-        for scale, found in scales.items():
-            psnr, similarity = PUBLISHED.get((name, scale), ("", ""))
-            cells = [f"{found['psnr_db']:.3f}", f"{found['lr_unrounded_psnr_db']:.3f}", psnr]
-            cells += [f"{found['ssim']:.4f}", f"{found['lr_unrounded_ssim']:.4f}", similarity]
-            lines.append(_row([name, scale, *cells]))
-    return "\n".join(lines)
-
-
-def pitfalls_table(results: dict[str, Any], scale: str) -> str:
-    """The deviations at one scale in Markdown, a column for each model and test set."""
-    columns = {
-        f"{model}, {name}": found
-        for model, sets in results["pitfalls"][scale].items()
-        for name, found in sets.items()
-    }
-    lines = [_row(["", *columns]), _row(["---", *["---:"] * len(columns)])]
-    base = (f"**{found['psnr_db']:.3f}**" for found in columns.values())
-    lines.append(_row(["**the protocol, PSNR in dB**", *base]))
-    for key, style in (("psnr_change_db", "+.3f"), ("ssim", ".4f")):
-        for what in dict.fromkeys(what for found in columns.values() for what in found[key]):
-            values = (found[key].get(what) for found in columns.values())
-            lines.append(_row([what, *("" if value is None else format(value, style) for value in values)]))
-    return "\n".join(lines)
-
-
-def _row(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -302,7 +248,6 @@ def main() -> None:
         default=[],
         help="a packaged model or a model file, to show beside bicubic; may be repeated",
     )
-    parser.add_argument("-o", "--output", type=Path, default=RESULTS, metavar="RESULTS.json")
     arguments = parser.parse_args()
     enlargers: dict[int, dict[str, Enlarge]] = {scale: {f"bicubic x{scale}": imresize} for scale in SCALES}
     for name in arguments.model:
@@ -325,9 +270,7 @@ def main() -> None:
             for scale, models in enlargers.items()
         },
     }
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    print(baseline_table(results), *(pitfalls_table(results, f"x{scale}") for scale in SCALES), sep="\n\n")
+    store("protocol_pitfalls", results)
 
 
 if __name__ == "__main__":

@@ -4,22 +4,20 @@
 
 Each run is `configs/espcn-t91-x3.toml` cut to 2000 steps, and is judged on pictures that are neither trained
 nor tested on. Steps, not seconds, are compared: the cost of a step is dominated by the convolutions. Writes
-``benchmarks/results/recipe.json``; the table in ``docs/training.md`` is made from it.
+``benchmarks/results/recipe.json``; a table of ``docs/research`` is made from it.
 """
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
-from shared import with_changes
+from shared import ROOT, store, with_changes
 
 from subpixel.training.config import load_config
 from subpixel.training.loop import Run
 
-ROOT = Path(__file__).parents[1]
 EPOCHS = 10
 SHORT = {"schedule": {"max_epochs": EPOCHS}, "precision": {"fp32_epochs": 2}}
 
@@ -63,10 +61,10 @@ def main() -> None:
         )
     steps = EPOCHS * config.patches.batches_per_epoch
     validation = f"{config.validation.folder}, first {config.validation.limit}"
-    result = {"config": "espcn-t91-x3.toml", "steps": steps, "pictures": validation, "results": results}
-    path = ROOT / "benchmarks" / "results" / "recipe.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(result, indent=2) + "\n")
+    store(
+        "recipe",
+        {"config": "espcn-t91-x3.toml", "steps": steps, "pictures": validation, "results": results},
+    )
 
 
 if __name__ == "__main__":

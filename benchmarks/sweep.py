@@ -6,21 +6,20 @@ Each shape is trained as `configs/sweep-x3.toml` says, but for 6000 steps and
 without rounding. It is judged, as fp32, on pictures that are neither trained nor tested on, and timed in int8
 on the engine `halide`, all in turn. Writes ``benchmarks/results/sweep.json`` after each shape, and goes on
 from it: shapes that it has, and whose weights lie in ``runs/sweep``, are not trained again. Draws
-``docs/figures/sweep.png``, and writes the table of `docs/models.md`.
+``docs/figures/sweep.png``.
 """
 
 import argparse
 import dataclasses
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from shared import markdown_table, with_changes, with_table
+from shared import ROOT, load, store, with_changes
 
-from subpixel.benchmark.measure import machine_name, medians_in_turn_ms
+from subpixel.benchmark.measure import medians_in_turn_ms
 from subpixel.calibration import calibrate
 from subpixel.color import luma_8bit
 from subpixel.drawing import OKABE_ITO, new_figure, save_figure
@@ -32,9 +31,6 @@ from subpixel.resample import imresize
 from subpixel.training.config import NetworkConfig, TrainingConfig, load_config
 from subpixel.training.loop import Run, describe
 
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "sweep.json"
-PAGE = ROOT / "docs" / "models.md"
 EPOCHS, SCALE = 12, 3
 
 SHORT: dict[str, dict[str, Any]] = {
@@ -143,9 +139,7 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     base = load_config(ROOT / "configs" / "sweep-x3.toml")
-    shapes: dict[str, dict[str, Any]] = {}
-    if RESULTS.exists():
-        shapes = json.loads(RESULTS.read_text())["shapes"]
+    shapes: dict[str, dict[str, Any]] = load("sweep").get("shapes", {})
     for name, network in SHAPES.items():
         if name not in shapes or not weights_of(name).exists():
             shapes[name] = short_run(name, network, base, options.datasets)
@@ -159,21 +153,10 @@ def main() -> None:
         shapes[name]["ms"] = round(median, 2)
     write(shapes)
     draw(shapes, ROOT / "docs" / "figures" / "sweep.png")
-    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), "sweep", table()), encoding="utf-8")
-
-
-def table() -> str:
-    stored = json.loads(RESULTS.read_text())
-    rows = [
-        (name, str(row["macs_per_lr_pixel"]), f"{row['ms']:.2f}", f"{row['psnr_db']:.2f}")
-        for name, row in sorted(stored["shapes"].items(), key=lambda pair: float(pair[1]["ms"]))
-    ]
-    return f"{stored['machine']}:\n\n{markdown_table(('shape', 'multiply-adds', 'ms', 'PSNR (dB)'), rows)}"
 
 
 def write(shapes: dict[str, dict[str, Any]]) -> None:
-    stored = {"machine": machine_name(), "steps": EPOCHS * 500, "shapes": shapes}
-    RESULTS.write_text(json.dumps(stored, indent=2) + "\n")
+    store("sweep", {"steps": EPOCHS * 500, "shapes": shapes})
 
 
 if __name__ == "__main__":

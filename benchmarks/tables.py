@@ -1,86 +1,104 @@
-"""The tables of quality and cost on the pages, from what is stored: run it when models or times have changed.
+"""Write every table of measured numbers on the pages from the stored results: `make tables`.
 
     python benchmarks/tables.py
 
-Writes the rows of the packaged models in `README.md`, their cards, `docs/models.md` and `docs/engine.md`,
-from the models' facts, ``benchmarks/results/precision.json`` and ``models-amx.json``. The words around them
-are not written by it: tests say where those are no longer true.
+A table stands between ``<!-- NAME -->`` and ``<!-- end of NAME -->``. A benchmark writes only its result,
+into ``benchmarks/results``; `TABLES` says which function makes which table of which page from it. A test
+compares the pages with what is written here.
 """
 
-import argparse
-import json
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from shared import markdown_table, with_table
+import tables_paper as paper
+import tables_quality as quality
+import tables_speed as speed
+import tables_training as training
+from shared import ROOT, with_table
 
-from subpixel.networks import packaged
+TABLES: Mapping[str, Mapping[str, Callable[[], str]]] = {
+    "README.md": {"quality": quality.front, "speed": speed.runtimes},
+    "src/subpixel/weights/README.md": {"cards": quality.cards},
+    "docs/models.md": {"models": quality.models, "compressed": quality.compressed},
+    "docs/engine.md": {
+        "runtimes": speed.runtimes,
+        "sizes": partial(speed.sizes, "engine-amx", "engine-vnni"),
+        "starts": partial(speed.starts, "cold-start-amx", "cold-start-vnni"),
+    },
+    "docs/video.md": {"speed": partial(speed.video, "video-amx")},
+    "docs/training.md": {"own images": training.own_images},
+    "docs/paper.md": {
+        "quality x3": partial(paper.quality_table, 3),
+        "quality x4": partial(paper.quality_table, 4),
+        "times": paper.time_table,
+    },
+    "docs/protocol.md": {
+        "baseline": partial(quality.baseline, ssim=False),
+        "pitfalls": partial(quality.pitfalls, only=quality.PITFALLS),
+    },
+    "docs/research/2026-11-22-protocol.md": {
+        "baseline": quality.baseline,
+        "pitfalls x2": partial(quality.pitfalls, "x2"),
+        "pitfalls x3": partial(quality.pitfalls, "x3"),
+        "pitfalls x4": partial(quality.pitfalls, "x4"),
+        "clips": paper.evaluated_clips,
+    },
+    "docs/research/2026-11-26-training.md": {
+        "paces": training.paces,
+        "recipe": training.recipe,
+        "step": training.step,
+        "time to a PSNR": training.time_to_psnr,
+    },
+    "docs/research/2026-11-27-eight-bits.md": {"rounding": training.rounding},
+    "docs/research/2026-11-27-engine.md": {"crew": speed.crew},
+    "docs/research/2026-11-27-engine-speed.md": {
+        "amx": partial(speed.beside, "engine-amx"),
+        "amx threads": partial(speed.threads, "engine-amx"),
+        "vnni": partial(speed.beside, "engine-vnni"),
+        "vnni threads": partial(speed.threads, "engine-vnni"),
+        "avx2": partial(speed.beside, "earlier/engine-avx2"),
+        "avx2 starts": partial(speed.starts, "earlier/cold-start-avx2"),
+    },
+    "docs/research/2026-11-27-models.md": {
+        "4K": quality.to_2160p,
+        "models on vectors": speed.models_vnni,
+        "by heart": quality.by_heart,
+        "stack recipe": training.stack_recipe,
+        "losses": training.losses,
+        "sweep": training.sweep,
+    },
+    "docs/research/2026-11-27-paper.md": {
+        "video x3": partial(paper.video_table, 3),
+        "video x4": partial(paper.video_table, 4),
+        "PyTorch CPU times": partial(paper.torch_table, "cpu"),
+        "PyTorch CUDA times": partial(paper.torch_table, "cuda"),
+    },
+    "docs/research/2026-11-27-video-speed.md": {
+        "vnni": partial(speed.video, "earlier/video-vnni"),
+        "avx2": partial(speed.video, "earlier/video-avx2"),
+    },
+}
+"""For each page its tables, by name."""
 
-ROOT = Path(__file__).parents[1]
-SETS = ("Set5", "Set14", "BSD100")
+
+def pages() -> dict[Path, str]:
+    """Every page with tables, as it should be."""
+    written = {}
+    for name, tables in TABLES.items():
+        page = (ROOT / name).read_text(encoding="utf-8")
+        for table, write in tables.items():
+            page = with_table(page, table, write())
+        written[ROOT / name] = page
+    return written
 
 
 def main() -> None:
-    argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    ).parse_args()
-    results = ROOT / "benchmarks" / "results"
-    precision = json.loads((results / "precision.json").read_text())
-    costs = json.loads((results / "models-amx.json").read_text())["640x360"]
-    of_espcn = {row["model"]: f"{row['of_espcn']:.2f}" for row in costs}
-
-    write("README.md", lambda page: with_rows(page, facts))
-    write("src/subpixel/weights/README.md", lambda page: with_rows(page, lambda name: card(name, of_espcn)))
-    write("docs/engine.md", lambda page: with_table(page, "precision", precisions(precision)))
-    write("docs/models.md", lambda page: with_table(page, "models", models(precision, costs)))
-
-
-def write(page: str, change: Callable[[str], str]) -> None:
-    """Change one page."""
-    path = ROOT / page
-    path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
-
-
-def with_rows(page: str, cells: Callable[[str], list[str]]) -> str:
-    """A page with the first cells of each model's row replaced; more of them are left as they are."""
-
-    def row(found: re.Match[str]) -> str:
-        new = cells(found[1])
-        old = [cell.strip() for cell in found[2].split("|")]
-        return f"| `{found[1]}` | {' | '.join(new + old[len(new) :])} |"
-
-    return re.sub(r"^\| `([\w-]+-x\d)` \|(.*)\|$", row, page, flags=re.MULTILINE)
-
-
-def facts(name: str) -> list[str]:
-    """PSNR as the model's file says it."""
-    return [f"{packaged.find(name).facts.psnr_db[dataset]:.2f}" for dataset in SETS]
-
-
-def card(name: str, of_espcn: dict[str, str]) -> list[str]:
-    """The same, and the cost where it is not the paper's own network."""
-    return facts(name) + ([] if name.startswith("espcn") else [of_espcn[name]])
-
-
-def precisions(stored: dict[str, Any]) -> str:
-    """What 8 bits cost."""
-    rows = [
-        [f"`{name}`", *(f"{of['fp32'][dataset]:.2f} / {of['int8'][dataset]:.2f}" for dataset in SETS)]
-        for name, of in stored.items()
-    ]
-    return markdown_table(["model", *SETS], rows)
-
-
-def models(precision: dict[str, Any], costs: list[dict[str, Any]]) -> str:
-    """Quality in 8 bits beside cost."""
-    rows = []
-    for row in costs:
-        int8, fp32 = (precision[row["model"]][kind] for kind in ("int8", "fp32"))
-        quality = [f"{int8[dataset]:.2f} ({fp32[dataset]:.2f})" for dataset in SETS]
-        rows.append([f"`{row['model']}`", *quality, f"{row['ms']:.2f}", f"{row['of_espcn']:.2f}"])
-    return markdown_table(["model", *SETS, "ms", "of ESPCN's time"], rows)
+    """Write those that differ."""
+    for path, page in pages().items():
+        if path.read_text(encoding="utf-8") != page:
+            path.write_text(page, encoding="utf-8")
+            print(f"wrote {path.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

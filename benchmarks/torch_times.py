@@ -18,19 +18,17 @@ from statistics import median
 
 import torch
 from PIL import Image
-from shared import TO_1080P
+from shared import TO_1080P, store
 from torch import Tensor, nn
 
-from subpixel.benchmark.measure import machine_name
 from subpixel.evaluation.protocol import pictures
 from subpixel.training.config import NetworkConfig
 from subpixel.training.loop import describe
 from subpixel.training.network import Bicubic, DeconvolutionNetwork, Network
 from subpixel.training.tnrd import TNRD
 
-RESULTS = Path(__file__).parent / "results"
 WIDTHS = {"8-16-16-16": (8, 16, 16, 16), "7 x 16": (16,) * 7, "7 x 32": (32,) * 7}
-"""Shapes of our own family, as the sweep in `docs/models.md` calls them."""
+"""Shapes of our own family, as the sweep in `docs/research` calls them."""
 
 DTYPES = {"cuda": {"fp32": torch.float32, "fp16": torch.float16}, "cpu": {"fp32": torch.float32}}
 """Measured on each kind of device."""
@@ -117,10 +115,10 @@ def main() -> None:
     where: dict[str, object] = (
         {"machine": torch.cuda.get_device_name()}
         if device.type == "cuda"
-        else {"machine": machine_name(), "threads": torch.get_num_threads()}
+        else {"threads": torch.get_num_threads()}
     )
     stored = {**where, "torch": torch.__version__, "milliseconds": times}
-    (RESULTS / f"torch-{device.type}.json").write_text(json.dumps(stored, indent=2) + "\n")
+    store(f"torch-{device.type}", stored)
     print(json.dumps(stored, indent=1))
 
 

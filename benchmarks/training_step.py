@@ -1,4 +1,4 @@
-"""What a training step costs by the form of the network: the table of `docs/training.md`.
+"""What a training step costs by the form of the network: a table of `docs/research`.
 
     python benchmarks/training_step.py [--rounds 15] [--threads 1]
 
@@ -8,18 +8,15 @@ space. The forms take turns. Writes ``benchmarks/results/training-step.json``. N
 """
 
 import argparse
-import json
 import statistics
 import time
-from pathlib import Path
 
 import torch
+from shared import store
 
-from subpixel.benchmark.measure import machine_name
 from subpixel.networks import espcn
 from subpixel.training.network import DeconvolutionNetwork, Network, initialise
 
-RESULT = Path(__file__).parent / "results" / "training-step.json"
 BATCH, SIDE = 12, 40
 
 
@@ -71,14 +68,13 @@ def main() -> None:
         rows.append(row)
         print(row, flush=True)
     stored = {
-        "machine": machine_name(),
         "threads": options.threads,
         "rounds": options.rounds,
         "batch": BATCH,
         "side_px": SIDE,
         "rows": rows,
     }
-    RESULT.write_text(json.dumps(stored, indent=2) + "\n")
+    store("training-step", stored)
 
 
 if __name__ == "__main__":

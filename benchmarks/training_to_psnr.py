@@ -6,29 +6,23 @@ ESPCN for x3 by `configs/espcn-t91-x3.toml`, in fp32, on the same batches and fr
 with a last layer fitted to them: a sub-pixel convolution, the equal transposed convolution, and, behind
 bicubic, one in HR space. Training alone is timed, by the processor's time of its one thread; PSNR is of the
 averaged weights on pictures that are not trained on. Each form stops when it has reached the highest of
-`TARGETS`, or has spent `MOST_SECONDS`. Writes ``benchmarks/results/training-to-psnr.json`` and the table of
-`docs/training.md`. Needs `pip install '.[train]'`.
+`TARGETS`, or has spent `MOST_SECONDS`. Writes ``benchmarks/results/training-to-psnr.json``.
+Needs `pip install '.[train]'`.
 """
 
 import argparse
 import contextlib
 import dataclasses
-import json
 import tempfile
 import time
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from shared import markdown_table, with_table
+from shared import ROOT, store
 
-from subpixel.benchmark.measure import machine_name
 from subpixel.training.config import load_config
 from subpixel.training.loop import Progress, Run
-
-ROOT = Path(__file__).parents[1]
-RESULT = ROOT / "benchmarks" / "results" / "training-to-psnr.json"
-PAGE = ROOT / "docs" / "training.md"
 
 Kind = Literal["espcn", "espcn-deconvolution", "espcn-enlarged-first"]
 FORMS: dict[str, Kind] = {
@@ -95,25 +89,11 @@ def main() -> None:
     parser.add_argument("--datasets", type=Path, default=Path("../shared/datasets"))
     datasets = parser.parse_args().datasets
     torch.set_num_threads(1)
-    stored: dict[str, Any] = {"machine": machine_name(), "threads": 1, "targets_db": TARGETS, "forms": {}}
+    stored: dict[str, Any] = {"threads": 1, "targets_db": TARGETS, "forms": {}}
     for name, kind in FORMS.items():
         stored["forms"][name] = time_to_targets(kind, datasets)
         print(name, stored["forms"][name], flush=True)
-        RESULT.write_text(json.dumps(stored, indent=2) + "\n")
-    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), "time to a PSNR", table()), encoding="utf-8")
-
-
-def table() -> str:
-    """Seconds, and steps in brackets, until each target."""
-    stored = json.loads(RESULT.read_text())
-    targets = stored["targets_db"]
-    rows = []
-    for name, form in stored["forms"].items():
-        cells = [f"{one['seconds']} s ({one['steps']})" for one in form["reached"]]
-        cells += ["not reached"] * (len(targets) - len(cells))
-        rows.append((name, f"{form['start_db']:.2f}", *cells))
-    head = ("form", "start (dB)", *(f"{target} dB" for target in targets))
-    return f"{stored['machine']}:\n\n{markdown_table(head, rows)}"
+        store("training-to-psnr", stored)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ Writes ``benchmarks/results/video-KIND.json`` for this kind of processor. Needs 
 import argparse
 import contextlib
 import itertools
-import json
 import statistics
 import subprocess
 import sys
@@ -24,16 +23,15 @@ from typing import Any
 
 import av
 import numpy as np
+from shared import store
 
 import subpixel
-from subpixel.benchmark.measure import machine_name
 from subpixel.engines.halide.machine import host_kind
 from subpixel.engines.select import available_cpus
 from subpixel.model import Convolution, Description, Model
 from subpixel.resample import bicubic_kernels
 from subpixel.video.frames import FrameUpscaler
 
-ROOT = Path(__file__).parents[1]
 SIZE, SCALE = (640, 360), 3
 ENCODER = {"preset": "superfast", "crf": "20"}
 
@@ -168,7 +166,6 @@ def main() -> None:
     seconds = {name: statistics.median(job.seconds for job in runs) for name, runs in jobs.items()}
     quarter = len(memory) // 4
     stored = {
-        "machine": machine_name(),
         "kind": host_kind(),
         "threads": available_cpus(),
         "frames": options.frames,
@@ -194,9 +191,8 @@ def main() -> None:
             ],
         },
     }
-    path = ROOT / "benchmarks" / "results" / f"video-{host_kind()}.json"
-    path.write_text(json.dumps(stored, indent=2) + "\n")
-    print(json.dumps(stored, indent=2))
+    print(stored)
+    store(f"video-{host_kind()}", stored)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import itertools
 import json
 import math
-import re
 from pathlib import Path
 
 import av
@@ -407,29 +406,3 @@ def test_a_network_gains_over_bicubic(datasets):
         planes = [frame.to_ndarray()[: frame.height] for frame in frames]
     assert scores["bicubic_psnr_db"] == pytest.approx(expected_db(planes, 3), abs=1e-9)
     assert scores["psnr_db"] - scores["bicubic_psnr_db"] > 2  # 2.6 were measured
-
-
-def test_the_pages_table_is_the_measured_one():
-    """docs/protocol.md prints what is stored, every row of it."""
-    page = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
-    section = page[page.index("\n## Video\n") :].split("\n## ")[1]
-    printed = re.findall(r"^\| (\S+) \| (\d*) ?\| (.*) \|$", section, re.MULTILINE)
-    stored = [
-        json.loads((ROOT / "benchmarks" / "results" / f"video-psnr-x{scale}.json").read_text())
-        for scale in (3, 4)
-    ]
-    assert [(report["scale"], report["model"]) for report in stored] == [
-        (3, "espcn-t91-x3"),
-        (4, "espcn-t91-x4"),
-    ]
-    rows = []
-    for clips in zip(*(report["clips"] for report in stored), strict=True):
-        assert clips[0]["name"] == clips[1]["name"] and clips[0]["frames"] == clips[1]["frames"]
-        rows.append((clips[0]["name"], str(clips[0]["frames"]), clips))
-    rows.append(("**mean**", "", [report["mean"] for report in stored]))
-
-    def cells(scores):
-        ours, bicubic = scores["psnr_db"], scores["bicubic_psnr_db"]
-        return f"{bicubic:.2f} | {ours:.2f} | {ours - bicubic:+.2f}"
-
-    assert printed == [(name, frames, " | ".join(map(cells, scores))) for name, frames, scores in rows]

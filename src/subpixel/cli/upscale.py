@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,12 +16,18 @@ import typer
 
 from subpixel.cli.display import Display, abandon_stdout, display, to_stdout
 from subpixel.cli.errors import exiting, saying, stoppable
+from subpixel.cli.usage import (
+    PICTURES,
+    VIDEOS,
+    folder_to_be,
+    refuse_terminal,
+    refuse_unused,
+    remarks,
+)
 from subpixel.errors import SubpixelError
+from subpixel.files import is_folder
 from subpixel.images.formats import DEFAULT_QUALITY, MAX_MEMORY_MIB, MAX_OUTPUT_PIXELS
 from subpixel.jobs import PIPE, Job
-
-PICTURES = "Pictures"
-VIDEOS = "Videos"
 
 MAX_DAMAGE = 0.1
 """The share of damaged frames above which a video counts as failed."""
@@ -28,6 +35,7 @@ MAX_DAMAGE = 0.1
 
 @stoppable("interrupted")
 def upscale(
+    context: typer.Context,
     inputs: Annotated[
         list[Path],
         typer.Argument(
@@ -159,7 +167,10 @@ def upscale(
             raise ValueError("--json and -o - both want stdout")
         if progress not in ("auto", "json", "none"):
             raise ValueError(f"unknown --progress {progress!r}; known: auto, json, none")
+        refuse_terminal(inputs, output)
+        made_folder = folder_to_be(inputs, output)
         todo = plan(inputs, output, recursive=recursive)
+        refuse_unused(context, todo.jobs)
         video_options: dict[str, Any] = {}
         if any(job.is_video for job in todo.jobs):
             video_options = _video_options(codec, crf, preset, codec_option or [], container, start, end)
@@ -226,14 +237,14 @@ def upscale(
                     with to_stdout():
                         typer.echo(json.dumps({"input": str(job.source), "error": words}))
                 continue
-            for notice in report.notices:
+            for notice in (*report.notices, *remarks(job)):
                 people.say(f"note: {_name(job)}: {notice}")
             if as_json:
                 with to_stdout():
                     typer.echo(json.dumps(asdict(report)))
             if verbose:
                 people.say(_reasons(job, report))
-            if verbose or people.is_terminal:
+            if verbose or people.is_terminal or (progress == "none" and sys.stderr.isatty()):
                 people.say(_summary(job, report))
             if job.is_video and report.damaged_share > max_damage:
                 failed += 1
@@ -241,6 +252,11 @@ def upscale(
                     f"error: {job.source}: {report.damaged_share:.0%} of it is damaged or missing, more than "
                     f"{max_damage:.0%}; {job.output} holds what could be made of it"
                 )
+        if made_folder is not None and is_folder(made_folder):
+            people.say(
+                f"note: {made_folder}: is a folder, made because its name ends in no extension such as .png; "
+                f"the result is {todo.jobs[0].output}"
+            )
     if failed:
         raise typer.Exit(1)
 

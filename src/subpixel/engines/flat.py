@@ -3,7 +3,7 @@
 A network with a residual adds something to each pixel. On flat areas that ought to be nothing, and is never
 quite: white paper comes out speckled with 254. So it is part of what such a network computes that nothing is
 added where all pixels within `FLAT_REACH_PX` have one value: see `subpixel.model.Description`. It costs no
-PSNR: docs/models.md has the figures.
+PSNR: docs/research/2026-11-27-models.md has the figures.
 """
 
 from typing import Any

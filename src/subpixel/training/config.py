@@ -155,7 +155,8 @@ class PrecisionConfig:
 class QuantisationConfig:
     """Rounding between layers while training, so that the network learns not to lean on fine differences.
 
-    A network trained without can lose more than 0.05 dB when its layers pass on 8 bits; see docs/training.md.
+    A network trained without can lose more than 0.05 dB when its layers pass on 8 bits; see
+    docs/research/2026-11-27-eight-bits.md.
     """
 
     levels: int = 0

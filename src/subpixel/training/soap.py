@@ -1,8 +1,8 @@
 """SOAP (Vyas et al. 2024, arXiv 2409.11321): Adam in the eigenbasis of the gradients' covariance.
 
 Pixels nearby are strongly correlated, which a method that scales each weight on its own cannot see;
-``docs/training.md`` has the difference. General-purpose packages precondition each axis of a 4-D weight by
-itself; here a convolution is what it is, a matrix of ``outputs`` x ``inputs * k * k``.
+``docs/research/2026-11-26-training.md`` has the difference. General-purpose packages precondition each axis
+of a 4-D weight by itself; here a convolution is what it is, a matrix of ``outputs`` x ``inputs * k * k``.
 """
 
 from collections.abc import Callable, Iterable

@@ -7,10 +7,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from subpixel import arguments
 from subpixel.content import content_of_film
 from subpixel.engines.select import available_cpus
 from subpixel.errors import InputError, naming
-from subpixel.files import make_folder_of, refuse_existing, refuse_input
+from subpixel.files import make_folder_of, refuse_existing, refuse_input, without_empty_folders
 from subpixel.jobs import PIPE, Report
 from subpixel.video.codecs import Encoding
 from subpixel.video.containers import OUTPUT_EXTENSIONS, Y4M, Container, container_named, container_of
@@ -56,6 +57,7 @@ class VideoReport(Report):
     """Of damaged, lost and missing frames, 0 to 1."""
 
 
+@without_empty_folders
 def upscale_video(
     input: str | Path,
     output: str | Path,
@@ -112,6 +114,10 @@ def upscale_video(
     """
     from subpixel.upscaler import chosen
 
+    arguments.check_paths(input=input, output=output)
+    arguments.check_texts(codec=codec, preset=preset, container=container)
+    arguments.check_numbers(crf=crf, start=start, end=end)
+    arguments.check_mappings(codec_options=codec_options)
     encoding = Encoding(codec, crf, preset, codec_options or {})
     input, output = str(input), str(output)
     kind = _container(output, container)

@@ -2,7 +2,7 @@
 
 A plan follows from a `Description` and a `Machine` by the rules below, without knowing any network by name.
 Both sides use it: the pipeline, to index its parameters, and the packing of a model's weights for it.
-`docs/engine.md` tells the whole story.
+`docs/research/2026-11-27-engine.md` tells the whole story.
 """
 
 import math

@@ -1,0 +1,149 @@
+"""The systems of `docs/paper.md`, and its tables."""
+
+from shared import load, markdown_table, provenance
+
+from subpixel.evaluation.published import published
+from subpixel.networks import packaged
+
+SETS = {"Set5": "Set5", "Set14": "Set14", "BSDS500/val": "BSD300", "BSDS500/test": "BSD500"}
+"""Folders, and what the paper calls them."""
+
+KNOWN = {"Set5": "Set5", "Set14": "Set14", "BSD300": "BSD100", "BSD500": "BSD500"}
+"""The paper's names as `subpixel.evaluation.published` has them."""
+
+METHODS = {
+    3: {
+        "bicubic": "Bicubic",
+        "srcnn-915-t91-x3": "SRCNN 9-1-5 (91)",
+        "espcn-relu-t91-x3": "ESPCN relu (91)",
+        "espcn-t91-x3": "ESPCN tanh (91)",
+        "srcnn-915-large-x3": "SRCNN 9-1-5 (ImageNet)",
+        "espcn-relu-large-x3": "ESPCN relu (ImageNet)",
+        "srcnn-955-large-x3": "SRCNN 9-5-5 (ImageNet)",
+        "tnrd-large-x3": "TNRD 7x7 5-stage",
+        "espcn-large-x3": "ESPCN tanh (ImageNet)",
+        "fast-x3": None,
+        "default-x3": None,
+        "best-x3": None,
+    },
+    4: {
+        "bicubic": "Bicubic",
+        "espcn-t91-x4": None,
+        "srcnn-955-large-x4": "SRCNN 9-5-5 (ImageNet)",
+        "tnrd-large-x4": "TNRD 7x7 5-stage",
+        "espcn-large-x4": "ESPCN tanh (ImageNet)",
+        "fast-x4": None,
+        "default-x4": None,
+        "best-x4": None,
+    },
+}
+"""Our networks, and the rows of the paper's Tables 1 and 2 that they stand beside."""
+
+
+VIDEO_METHODS = (
+    ("srcnn-955-large", "srcnn-915-t91"),
+    ("espcn-large", "espcn-t91"),
+    ("best", "default", "fast"),
+)
+"""Of each the first that ships stands in the tables of video."""
+
+
+def at_hand(scale: int) -> list[str]:
+    """Those of `METHODS` that ship."""
+    known = {"bicubic", *packaged.names(), *packaged.paper_names()}
+    return [name for name in METHODS[scale] if name in known]
+
+
+def video_methods(scale: int) -> list[str]:
+    """As in Tables 3 and 4 one SRCNN and one ESPCN, the best that ship, and ours."""
+    chosen = []
+    for candidates in VIDEO_METHODS:
+        names = [name for name in at_hand(scale) if name.rpartition("-")[0] in candidates]
+        chosen += sorted(names, key=lambda name: candidates.index(name.rpartition("-")[0]))[:1]
+    return chosen
+
+
+def at_scale(name: str, scale: int) -> str:
+    """What a method for x3 is called at another scale."""
+    return name.replace("-x3", f"-x{scale}")
+
+
+def quality_table(scale: int) -> str:
+    """Our PSNR and, in brackets, the paper's."""
+    stored = load("paper")
+    names = list(SETS.values())
+    rows = []
+    for name, row in METHODS[scale].items():
+        key = name if name != "bicubic" else f"bicubic-x{scale}"
+        if key not in stored:
+            continue
+        cells = []
+        for called in names:
+            theirs = [one.psnr_db for one in published(KNOWN[called], scale) if one.method == row]
+            ours = f"{stored[key]['psnr_db'][called]:.2f}"
+            cells.append(f"{ours} ({theirs[0]:.2f})" if theirs else ours)
+        rows.append((f"{row or 'ours alone'}: `{name}`", *cells))
+    return markdown_table((f"x{scale}", *names), rows)
+
+
+def video_table(scale: int) -> str:
+    """A column for each method, a row for each clip."""
+    stored = load("paper-video")
+    of_bicubic, names = stored[f"bicubic-x{scale}"], video_methods(scale)
+    if missing := [name for name in names if name not in stored]:
+        raise SystemExit(f"not measured on video: {', '.join(missing)}; run paper.py video first")
+    columns = [of_bicubic, *(stored[name]["psnr_db"] for name in names)]
+    rows = [[clip, *(f"{column[clip]:.2f}" for column in columns)] for clip in of_bicubic]
+    means = [sum(column.values()) / len(column) for column in columns]
+    rows.append(["**mean**", *(f"{value:.2f}" for value in means)])
+    return markdown_table([f"x{scale}", "Bicubic", *(f"`{name}`" for name in names)], rows)
+
+
+def evaluated_clips() -> str:
+    """Clips as `subpixel evaluate --json` measured them, with `espcn-t91`."""
+    stored = [load(f"video-psnr-x{scale}") for scale in (3, 4)]
+
+    def cells(scores: dict[str, float]) -> list[str]:
+        ours, bicubic = scores["psnr_db"], scores["bicubic_psnr_db"]
+        return [f"{bicubic:.2f}", f"{ours:.2f}", f"{ours - bicubic:+.2f}"]
+
+    rows = [
+        [one["name"], str(one["frames"]), *cells(one), *cells(other)]
+        for one, other in zip(*(report["clips"] for report in stored), strict=True)
+    ]
+    rows.append(["**mean**", "", *(cell for report in stored for cell in cells(report["mean"]))])
+    head = ["clip", "frames"]
+    for report in stored:
+        head += [f"x{report['scale']} bicubic", f"`{report['model']}`", "gain"]
+    return markdown_table(head, rows)
+
+
+def time_table() -> str:
+    """Every system on our engines."""
+    stored = load("paper-times")
+    head = ("method", "runs by", "Set14 x3, a picture (ms)", "1920x1080 x3 (ms)", "1920x1080 x4 (ms)")
+    rows, frames = [], stored["1920x1080"]
+    for row in stored["Set14 x3"]:
+        name = row["method"]
+        at_3, at_4 = frames["x3"][name], frames["x4"][at_scale(name, 4)]
+        rows.append(
+            (f"`{name}`", row["engine"] or "NumPy", f"{row['milliseconds']:.1f}", str(at_3), str(at_4))
+        )
+    return f"{provenance('paper-times')}:\n\n{markdown_table(head, rows)}"
+
+
+def torch_table(device: str) -> str:
+    """Times by PyTorch, as `torch_times.py` stored them, in fp32 and, where measured, in brackets in fp16."""
+    stored = load(f"torch-{device}")
+    fp32, fp16 = stored["milliseconds"]["fp32"], stored["milliseconds"].get("fp16", {})
+    digits, columns, rows = 2 if fp16 else 1, list(fp32), []
+    for name in fp32[columns[0]]:
+        cells = []
+        for column in columns:
+            cells.append(f"{fp32[column][name]:.{digits}f}")
+            if name in fp16.get(column, {}):
+                cells[-1] += f" ({fp16[column][name]:.{digits}f})"
+        rows.append((name, *cells))
+    head = ("network", *(f"{column} (ms)" for column in columns))
+    by = f"{provenance(f'torch-{device}')}, by PyTorch {stored['torch'].partition('+')[0]}"
+    return f"{by}:\n\n{markdown_table(head, rows)}"

@@ -1,0 +1,163 @@
+"""Tables of quality: PSNR of the packaged models, and what the protocol's choices are worth."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from shared import load, markdown_table, provenance
+
+from subpixel.networks import packaged
+
+SETS = ("Set5", "Set14", "BSD100")
+SCALES = (2, 3, 4)
+FRONT = ("best", "default", "default-compressed", "fast", "espcn-t91")
+"""The families in README.md, besides bicubic."""
+
+CONTENT = ("default", "default-compressed")
+PUBLISHED_BICUBIC = {
+    ("Set5", "x2"): ("33.66", "0.9299"),
+    ("Set5", "x3"): ("30.39", "0.8682"),
+    ("Set5", "x4"): ("28.42", "0.8104"),
+    ("Set14", "x2"): ("30.23", "0.8687"),
+    ("Set14", "x3"): ("27.54", "0.7736"),
+    ("Set14", "x4"): ("26.00", "0.7019"),
+    ("BSD100", "x2"): ("29.56", ""),
+    ("BSD100", "x3"): ("27.21", ""),
+    ("BSD100", "x4"): ("25.96", ""),
+    ("BSD500", "x3"): ("27.26", ""),
+    ("BSD500", "x4"): ("25.97", ""),
+}
+"""PSNR and SSIM: Set5 and Set14 from SRCNN's paper (2016), the others from `evaluation.published`."""
+
+PITFALLS = (
+    "LR by OpenCV's or PyTorch's bicubic: a = -0.75, no antialiasing",
+    "LR by scikit-image's resize, order 3, anti_aliasing",
+    "LR by box means (OpenCV's INTER_AREA)",
+    "the same, keeping each cell's first pixel: a shift",
+    "LR by Pillow's bicubic, or PyTorch's with antialias",
+    "LR not rounded, as by SRCNN",
+    "nothing rounded or clipped",
+    "luma in 0..255 (OpenCV, Pillow, JPEG) instead of 16..235",
+    "RGB instead of luma",
+    "grey pictures through RGB to 16..235",
+    "no border left out",
+    "PSNR of the mean squared error of the set",
+)
+"""Deviations that docs/protocol.md shows; research has all."""
+
+
+def front() -> str:
+    """Set14 in int8, a row for each family."""
+    stored, baseline = load("precision"), load("protocol_pitfalls")["baseline"]["Set14"]
+    rows = [[f"`{family}`", *_cells(stored, family)] for family in FRONT]
+    rows.append(["bicubic", *(f"{baseline[f'x{scale}']['psnr_db']:.2f}" for scale in SCALES)])
+    return markdown_table(["model", *(f"x{scale}" for scale in SCALES)], rows)
+
+
+def _cells(stored: dict[str, Any], family: str) -> list[str]:
+    names = [f"{family}-x{scale}" for scale in SCALES]
+    return [f"{stored[name]['int8']['Set14']:.2f}" if name in stored else "" for name in names]
+
+
+def models() -> str:
+    """Quality in int8, and in brackets in fp32, beside cost."""
+    precision, costs = load("precision"), load("models-amx")["640x360"]
+    rows = []
+    for row in costs:
+        int8, fp32 = (precision[row["model"]][kind] for kind in ("int8", "fp32"))
+        quality = [f"{int8[dataset]:.2f} ({fp32[dataset]:.2f})" for dataset in SETS]
+        rows.append([f"`{row['model']}`", *quality, f"{row['ms']:.2f}", f"{row['of_espcn']:.2f}"])
+    table = markdown_table(["model", *SETS, "ms", "time relative to ESPCN"], rows)
+    return f"{provenance('models-amx')}:\n\n{table}"
+
+
+def to_2160p() -> str:
+    """Frames a second to 3840x2160."""
+    rates = load("models-amx")["frames_per_second_to_3840x2160"]
+    table = markdown_table(
+        ["model", "frames per second"], [[f"`{name}`", str(rate)] for name, rate in rates.items()]
+    )
+    return f"{provenance('models-amx')}:\n\n{table}"
+
+
+def cards() -> str:
+    """What each packaged model's file says of itself."""
+    rows = []
+    for name in packaged.names():
+        model, path = packaged.find(name), packaged.path(name)
+        psnr = [f"{model.facts.psnr_db[key]:.2f}" if key in model.facts.psnr_db else "" for key in SETS]
+        kilobytes = f"{path.stat().st_size / 1000:.0f}" if path else ""
+        macs = f"{model.description.macs_per_lr_pixel:,}".replace(",", " ")
+        rows.append([f"`{name}`", model.facts.version, *psnr, macs, kilobytes])
+    return markdown_table(["model", "version", *SETS, "multiply-adds per input pixel", "kB"], rows)
+
+
+def compressed() -> str:
+    """``default`` / ``default-compressed`` after JPEG and after H.264."""
+    stored = load("content")
+    first = stored["default-x2"]
+    jpeg, h264 = ("clean", "90", "70", "50", "30"), ("clean", "18", "23", "28", "32")
+    of_pictures, of_clips = [], []
+    for scale in SCALES:
+        one, other = (stored[f"{name}-x{scale}"]["jpeg"] for name in CONTENT)
+        for called in SETS:
+            cells = (f"{one[called][key]:.2f} / {other[called][key]:.2f}" for key in jpeg)
+            of_pictures.append((f"x{scale}, {called}", *cells))
+        one, other = (stored[f"{name}-x{scale}"]["h264"] for name in CONTENT)
+        cells = (f"{_mean(one, key):.2f} / {_mean(other, key):.2f}" for key in h264)
+        of_clips.append((f"x{scale}, mean of {len(first['h264'])} clips", *cells))
+    pictures_head = ("images", "clean", "JPEG 90", "JPEG 70", "JPEG 50", "JPEG 30")
+    clips_head = ("videos", "clean", "CRF 18", "CRF 23", "CRF 28", "CRF 32")
+    return f"{markdown_table(pictures_head, of_pictures)}\n\n{markdown_table(clips_head, of_clips)}"
+
+
+def _mean(clips: dict[str, dict[str, float]], key: str) -> float:
+    return sum(clip[key] for clip in clips.values()) / len(clips)
+
+
+def baseline(*, ssim: bool = True) -> str:
+    """Bicubic under the protocol, and with unrounded LR, beside what was published."""
+    head = ["bicubic", "scale", "PSNR (dB)", "LR unrounded", "published"]
+    head += ["SSIM", "LR unrounded", "published"] if ssim else []
+    rows = []
+    for name, scales in load("protocol_pitfalls")["baseline"].items():
+        for scale, found in scales.items():
+            psnr, similarity = PUBLISHED_BICUBIC.get((name, scale), ("", ""))
+            row = [name, scale, f"{found['psnr_db']:.3f}", f"{found['lr_unrounded_psnr_db']:.3f}", psnr]
+            row += [f"{found['ssim']:.4f}", f"{found['lr_unrounded_ssim']:.4f}", similarity] if ssim else []
+            rows.append(row)
+    return markdown_table(head, rows)
+
+
+def pitfalls(scale: str = "x3", only: Iterable[str] | None = None) -> str:
+    """What each deviation adds to PSNR; and, where all are shown, SSIM by several rules."""
+    columns = {
+        f"{model}, {name}": found
+        for model, sets in load("protocol_pitfalls")["pitfalls"][scale].items()
+        for name, found in sets.items()
+    }
+    rows = [["**the protocol, PSNR (dB)**", *(f"**{found['psnr_db']:.3f}**" for found in columns.values())]]
+    for key, style in (("psnr_change_db", "+.3f"), *([] if only else [("ssim", ".4f")])):
+        for what in only or dict.fromkeys(what for found in columns.values() for what in found[key]):
+            values = (found[key].get(what) for found in columns.values())
+            rows.append([what, *("" if value is None else format(value, style) for value in values)])
+    return markdown_table(["", *columns], rows)
+
+
+def by_heart() -> str:
+    """What ``best`` gains over ``default`` on pictures that both were trained on, and on others."""
+    known = load("training_runs")[
+        "mean luma PSNR on 60 pictures of BSDS500/train that are trained on, and on the 40 that are not"
+    ]
+    rows = []
+    for row, best, default in (
+        ("x2, version 3", "best-x2 (version 3)", "default-x2"),
+        ("x2", "best-x2", "default-x2"),
+        ("x3, version 3", "best-x3 (version 3)", "default-x3 (version 3)"),
+        ("x3", "best-x3", "default-x3"),
+        ("x4, version 3", "best-x4 (version 3)", "default-x4 (version 2)"),
+        ("x4", "best-x4", "default-x4"),
+    ):
+        gains = (f"{ours - usual:.2f}" for ours, usual in zip(known[best], known[default], strict=True))
+        rows.append([row, *gains])
+    head = ["gain of `best` over `default`", "pictures trained on (dB)", "held out (dB)"]
+    return markdown_table(head, rows)
