@@ -14,11 +14,11 @@ from PIL import Image
 from image_files import picture, png
 from interpolating import bicubic_model
 from subpixel import Upscaler
-from subpixel.color import ycbcr_planes_to_rgb
+from subpixel.color import rgb_to_ycbcr, ycbcr_planes_to_rgb
 from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.errors import ImageTooLarge
 from subpixel.images import planes
-from subpixel.images.chroma import write_rgb
+from subpixel.images.chroma import split_rgb, write_rgb
 from subpixel.images.formats import PNG, WEBP
 from subpixel.images.memory import needed_bytes
 from subpixel.images.picture import Header
@@ -109,6 +109,19 @@ def test_colours_are_those_of_the_reference(scale, dtype):
     white = np.iinfo(dtype).max
     assert np.abs(out.astype(float) - expected.astype(float) * white).max() <= 0.5 + white * 2e-6
     assert set(np.unique(out[..., 0])) >= {0, white}
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
+def test_luma_and_chroma_are_those_of_the_reference(dtype):
+    image = picture(30, 41, dtype=np.uint16)
+    image = image / 65535 if np.dtype(dtype).kind == "f" else image >> (16 - 8 * np.dtype(dtype).itemsize)
+    image = image.astype(dtype)
+    white = np.iinfo(dtype).max if image.dtype.kind == "u" else 1
+    expected = rgb_to_ycbcr(image / np.float64(white))
+    for index, plane in enumerate(split_rgb(image)):
+        assert plane.dtype == np.float32
+        assert plane.flags.c_contiguous
+        np.testing.assert_allclose(plane, expected[..., index], atol=3e-7)
 
 
 def test_grey_pixels_stay_grey():

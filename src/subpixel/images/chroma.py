@@ -1,4 +1,4 @@
-"""RGB from luma that the network has enlarged and from chroma as small as the source.
+"""Luma and chroma of a small picture, and RGB from luma that the network has enlarged and the small chroma.
 
 Bicubic, the matrix and the rounding in one pass over bands that stay in the processor's cache. It equals
 `imresize` of Cb and Cr followed by `ycbcr_planes_to_rgb`, but for the order in which 32-bit floats are added:
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from subpixel.color import Matrix, ycbcr_to_rgb
+from subpixel.color import Matrix, rgb_to_ycbcr, ycbcr_to_rgb
 from subpixel.resample import cubic_phases
 
 REACH_PX = 2
@@ -41,6 +41,30 @@ def _matrix(matrix: Matrix = "bt601") -> _Matrix:
     shares = ycbcr_to_rgb(np.eye(3) + zero, matrix=matrix)
     (luma, _, _), (_, green_of_cb, blue_of_cb), (red_of_cr, green_of_cr, _) = shares.tolist()
     return _Matrix(luma, red_of_cr, green_of_cb, green_of_cr, blue_of_cb, tuple(zero.tolist()))
+
+
+def split_rgb(image: NDArray[Any]) -> tuple[Plane, Plane, Plane]:
+    """`rgb_to_ycbcr` of an image as planes.
+
+    Args:
+        image: ``(H, W, 3)``; uint8 or uint16 over their whole range, or floats in [0, 1].
+
+    Returns:
+        Y', Cb and Cr, C-contiguous.
+    """
+    white = np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1
+    zero = rgb_to_ycbcr(np.zeros(3))
+    shares = ((rgb_to_ycbcr(np.eye(3)) - zero) / white).astype(np.float32)
+    colours = [image[..., index].astype(np.float32) for index in range(3)]
+    term = np.empty_like(colours[0])
+    planes = []
+    for index in range(3):
+        plane = colours[0] * shares[0, index]
+        for colour, share in zip(colours[1:], shares[1:, index], strict=True):
+            plane += np.multiply(colour, share, out=term)
+        plane += np.float32(zero[index])
+        planes.append(plane)
+    return planes[0], planes[1], planes[2]
 
 
 def write_rgb(luma: Plane, cb: Plane, cr: Plane, scale: int, out: NDArray[Any]) -> None:

@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from subpixel.color import rgb_to_ycbcr
 from subpixel.engines.base import Engine, Tile, enlarged, from_float, tiles, to_float
 from subpixel.images.alpha import fill_hidden_colours, neighbourhood_range
-from subpixel.images.chroma import REACH_PX, write_rgb
+from subpixel.images.chroma import REACH_PX, split_rgb, write_rgb
 from subpixel.images.picture import Strips
 from subpixel.images.workers import Workers
 
@@ -119,7 +118,7 @@ def _made(
     done, total = 0, sum(len(tiles_of_strip) for _, tiles_of_strip in plan)
 
     def work(tile: Tile, strip: NDArray[Any]) -> None:
-        piece = _continued(to_float(bands[tile.read]), tile, halo_px)
+        piece = _continued(bands[tile.read], tile, halo_px)
         rows, columns = (enlarged(span, scale) for span in tile.keep)
         _enlarge_tile(piece, engine, alpha, halo_px, strip[rows, columns])
 
@@ -160,7 +159,7 @@ def _tiles_of(rows: slice, height: int, width: int, halo_px: int) -> list[Tile]:
     return result
 
 
-def _continued(piece: NDArray[np.float32], tile: Tile, halo_px: int) -> NDArray[np.float32]:
+def _continued(piece: NDArray[Any], tile: Tile, halo_px: int) -> NDArray[Any]:
     """A tile's pixels, with its outermost ones repeated where its halo lies beyond the picture.
 
     A network takes what lies beyond its input for black, which would draw a dark rim along white paper.
@@ -172,23 +171,21 @@ def _continued(piece: NDArray[np.float32], tile: Tile, halo_px: int) -> NDArray[
     return np.pad(piece, [*missing, (0, 0)], mode="edge")
 
 
-def _enlarge_tile(
-    piece: NDArray[np.float32], engine: Engine, alpha: bool, halo_px: int, out: NDArray[Any]
-) -> None:
+def _enlarge_tile(piece: NDArray[Any], engine: Engine, alpha: bool, halo_px: int, out: NDArray[Any]) -> None:
     """Fill ``out``, ``(scale*H, scale*W, n)``, from a piece ``(H + 2*halo_px, W + 2*halo_px, n)``."""
     scale = engine.model.scale
     kept = slice(halo_px * scale, -halo_px * scale)
     colours = piece.shape[2] - alpha
     if colours == 3:
-        luma, *chroma = np.moveaxis(rgb_to_ycbcr(piece[..., :3]), -1, 0)
+        luma, *chroma = split_rgb(piece[..., :3])
         near = slice(halo_px - REACH_PX, REACH_PX - halo_px or None)
         cb, cr = (plane[near, near] for plane in chroma)
         write_rgb(_through_network(luma, engine)[kept, kept], cb, cr, scale, out[..., :3])
     else:
         for band in range(colours):
-            _store(_through_network(piece[..., band], engine)[kept, kept], out[..., band])
+            _store(_through_network(to_float(piece[..., band]), engine)[kept, kept], out[..., band])
     if alpha:
-        _store(_enlarged_alpha(piece[..., -1], engine)[kept, kept], out[..., -1])
+        _store(_enlarged_alpha(to_float(piece[..., -1]), engine)[kept, kept], out[..., -1])
 
 
 def _store(plane: NDArray[np.float32], out: NDArray[Any]) -> None:
