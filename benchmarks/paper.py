@@ -7,7 +7,7 @@
 
 `make tables` puts the stored results into the pages. ``--datasets`` says where pictures and clips lie.
 ``measure`` and ``video`` continue from what is stored: a network is measured again only when its file has
-changed. ``time`` should have the machine to itself. Needs `pip install '.[train,plot]'`: TNRD runs by torch.
+changed. ``time`` should have the machine to itself. Needs `pip install '.[train,bench]'`: TNRD runs by torch.
 """
 
 import argparse

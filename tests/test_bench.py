@@ -1,5 +1,6 @@
 """The benchmark: all run the same network, and what it says fits together. Times are not judged."""
 
+import io
 import json
 import sys
 import time
@@ -8,6 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from PIL import Image
+from rich.console import Console
 from typer.testing import CliRunner
 
 from random_models import halide_runs, odd_description, quantised_model, random_model
@@ -168,6 +170,23 @@ def test_engines_take_turns():
     assert list(medians) == list(engines)
     assert min(medians.values()) > 0
     assert calls == [(name, (4, 6), np.uint8) for name in engines for _ in range(2)] * 2
+
+
+def test_the_table_fits_80_columns():
+    timings = [
+        Timing(runner, "fp32", 1234.56, 999.9, 2345.6, "1.2.3", 0.25, 0.99)
+        for runner in ("subpixel-halide", "onnxruntime")
+    ]
+    console = Console(width=80, file=io.StringIO())
+    console.print(table(Benchmark("m", "n", 2, "8x8", 1, 1, {"fp32": 32.0}, tuple(timings))))
+    lines = console.file.getvalue().splitlines()
+    heading = next(line for line in lines if "runner" in line)
+    assert heading.split() == (
+        ["runner", "precision", "median", "ms", "spread", "ms", "frames/s", "of", "peak", "off", "by"]
+    )
+    row = next(line for line in lines if "subpixel-halide" in line)
+    assert row.split() == ["subpixel-halide", "fp32", "1234.56", "999.9-2345.6", "1", "99%", "0.25"]
+    assert max(map(len, lines)) <= 80
 
 
 def test_the_table_is_sorted():

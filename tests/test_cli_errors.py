@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from recipes import CONFIGS
 from subpixel import ModelError, OutputError, SubpixelError
 from subpixel.cli import app
-from subpixel.cli.errors import exiting, stoppable
+from subpixel.cli.errors import exiting, saying, stoppable
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -32,6 +32,19 @@ def test_a_signal_ends_a_command_with_its_code(
     assert cleaned
     assert capsys.readouterr().err == "stopped\n"
     assert signal.getsignal(number) is before
+
+
+def test_work_may_have_other_words_for_a_signal(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit), stoppable("stopped"):
+        with saying("nothing was begun"):
+            pass
+        with saying("all is kept"):
+            signal.raise_signal(signal.SIGTERM)
+    with pytest.raises(typer.Exit), stoppable("stopped"):
+        with saying("all is kept"):
+            pass
+        signal.raise_signal(signal.SIGTERM)
+    assert capsys.readouterr().err == "all is kept\nstopped\n"
 
 
 def test_errors_become_one_line_and_a_code(capsys: pytest.CaptureFixture[str]) -> None:

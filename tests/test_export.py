@@ -1,18 +1,23 @@
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
+from image_files import picture
 from random_models import odd_description, random_model
 from subpixel.cli import app
 from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.engines.onnx_graph import export
 from subpixel.errors import OutputError, OutputExists
 from subpixel.model import Facts, Model
-from subpixel.networks import espcn
+from subpixel.networks import espcn, packaged
+from subpixel.upscaler import load
 
 
 @pytest.fixture
@@ -55,6 +60,7 @@ def test_file_describes_itself(tmp_path, model):
     assert properties == {
         "name": "espcn-test-x3",
         "scale": "3",
+        "halo_px": "4",
         "version": "2",
         "licence": "MIT",
         "psnr_db": '{"Set5": 32.5}',
@@ -63,6 +69,25 @@ def test_file_describes_itself(tmp_path, model):
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     assert [(value.name, value.shape) for value in session.get_inputs()] == [("lr", ["N", 1, "H", "W"])]
     assert [(value.name, value.shape) for value in session.get_outputs()] == [("hr", ["N", 1, "3*H", "3*W"])]
+
+
+PAGE = Path(__file__).parents[1] / "docs" / "export.md"
+
+
+@pytest.mark.parametrize("name", ["espcn-t91-x3", "default-x2", "fast-x4"])
+def test_the_page_says_how_to_get_what_subpixel_gives(tmp_path, monkeypatch, name):
+    """Its code runs as it stands, and gives the very picture of `subpixel upscale --precision fp32`."""
+    monkeypatch.chdir(tmp_path)
+    export(packaged.find(name), Path("model.onnx"))
+    image = picture(bands=1)
+    Image.fromarray(image).save("in.png")
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    exec(compile(code, str(PAGE), "exec"), {})
+    upscaler = load(name, precision="fp32", engine="onnxruntime")
+    with Image.open("out.png") as made:
+        np.testing.assert_array_equal(np.asarray(made), upscaler(image))
+    bare = run_bare("model.onnx", image[None, None] / np.float32(255))[0, 0] * 255
+    assert abs(bare - upscaler(image)).max() > 1, "the edge matters"
 
 
 def test_existing_file_is_kept_unless_told(tmp_path, model):

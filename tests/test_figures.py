@@ -117,7 +117,7 @@ def test_bicubic_alone_is_nothing_to_draw(tmp_path):
 def test_wrong_usage(tmp_path):
     result = CliRunner().invoke(app, ["figures", "-o", str(tmp_path / "f"), "-s", "7"])
     assert result.exit_code == 2
-    assert "there is no packaged model for x7" in result.stderr
+    assert "no packaged model enlarges x7, only x2, x3 and x4" in result.stderr
     result = CliRunner().invoke(app, ["figures", "-o", str(tmp_path / "f"), "--dataset", str(tmp_path)])
     assert result.exit_code == 1
     assert "holds no pictures" in result.stderr

@@ -167,6 +167,19 @@ class TestTiff:
         tifffile.imwrite(tmp_path / "a.tif", picture(bands=1), photometric="palette", colormap=colours)
         check(tmp_path / "a.tif", colours.T[picture(bands=1)])
 
+    def test_bands_of_different_depths_are_refused(self, tmp_path):
+        tiff(tmp_path / "a.tif", picture().tobytes(), 28, 20, 8, 3, 2)
+        data = (tmp_path / "a.tif").read_bytes()
+        depths = struct.pack("<3H", 8, 8, 8)
+        (tmp_path / "a.tif").write_bytes(data.replace(depths, struct.pack("<3H", 5, 6, 5)))
+        with pytest.raises(UnsupportedImage, match=r"a\.tif: has bands of different depths; convert"):
+            read(tmp_path / "a.tif", anything)
+
+    @pytest.mark.parametrize("form", [7, 9])
+    def test_samples_of_a_kind_that_does_not_exist(self, tmp_path, form):
+        tiff(tmp_path / "a.tif", picture().tobytes(), 28, 20, 8, 3, 2, form=form)
+        check(tmp_path / "a.tif", picture())
+
     def test_inks_that_are_not_cmyk_are_refused(self, tmp_path):
         tifffile.imwrite(tmp_path / "a.tif", INKS, extratags=[(332, "H", 1, 2, True)], **CMYK)
         with pytest.raises(UnsupportedImage, match=r"a\.tif: is a 8-bit TIFF of colour kind SEPARATED"):
@@ -195,6 +208,31 @@ class TestJpeg:
     def test_empty_segments(self, tmp_path, parts, segment):
         _, rest, expected = parts
         (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff" + segment + rest)
+        check(tmp_path / "a.jpg", expected)
+
+    @pytest.mark.parametrize("options", [{}, {"progressive": True}], ids=str)
+    @pytest.mark.parametrize("junk", [b"\0\0\0", b"\0"])
+    def test_zeros_behind_scans(self, tmp_path, options, junk):
+        file = io.BytesIO()
+        Image.fromarray(picture(64, 96)).save(file, "JPEG", **options)
+        data = file.getvalue()
+        last = data.rindex(b"\xff\xda")
+        end = last if options else len(data) - 2
+        (tmp_path / "a.jpg").write_bytes(data[:end] + junk + data[end:-2] + junk + data[-2:])
+        with Image.open(io.BytesIO(data)) as expected:
+            check(tmp_path / "a.jpg", np.asarray(expected))
+
+    @pytest.mark.parametrize("parameters", [b"\0\0\0", b"\1\x3f\0", b"\0\x3f\x11"])
+    def test_a_sequential_one_that_states_a_range_of_coefficients(self, tmp_path, parts, parameters):
+        start, rest, expected = parts
+        place = rest.index(b"\xff\xda") + 4 + 7
+        (tmp_path / "a.jpg").write_bytes(start + rest[:place] + parameters + rest[place + 3 :])
+        check(tmp_path / "a.jpg", expected)
+
+    def test_a_colour_space_that_does_not_exist(self, tmp_path, parts):
+        _, rest, expected = parts
+        adobe = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\7"
+        (tmp_path / "a.jpg").write_bytes(b"\xff\xd8" + adobe + rest)
         check(tmp_path / "a.jpg", expected)
 
     def test_something_behind_the_picture(self, tmp_path, parts):

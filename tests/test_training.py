@@ -824,7 +824,9 @@ def test_the_command(pictures: Path, tmp_path: Path) -> None:
     ]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
-    assert "epoch 5/5" in done.stderr and "dB" in done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("epoch ")]
+    assert [line.split()[1] for line in lines] == [f"{number}/5" for number in range(1, 6)]
+    assert "dB" in lines[-1] and "dB" not in lines[0], "measured at the end alone"
     model = load_model(tmp_path / "run" / "espcn-t91-x3.safetensors")
     assert model.facts.recipe == "tiny.toml"
     assert model.facts.config_commit == "uncommitted"
@@ -835,6 +837,7 @@ def test_the_command(pictures: Path, tmp_path: Path) -> None:
         app, [*command[:2], "--datasets", str(tmp_path), "-o", str(tmp_path / "other")]
     )
     assert missing.exit_code == 1 and "no such folder" in missing.stderr
+    assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.parametrize("kind", ["espcn-enlarged-first", "srcnn-915", "srcnn-955"])

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import numpy as np
@@ -259,3 +260,65 @@ def test_a_network_over_colours_is_refused():
 def test_public_names():
     assert subpixel.Upscaler is Upscaler
     assert subpixel.load is load
+
+
+class TestWrongTypes:
+    """They are named at the door, before any file is touched, and never taken for damage of a file."""
+
+    @pytest.mark.parametrize(
+        ("changes", "words"),
+        [
+            ({"input": 2}, "input must be a path (str or os.PathLike), not 2"),
+            ({"input": None}, "input must be a path (str or os.PathLike), not None"),
+            ({"input": b"a.png"}, "input must be a path (str or os.PathLike), not b'a.png'"),
+            ({"input": np.zeros(2)}, "input must be a path (str or os.PathLike), not array([0., 0.])"),
+            ({"output": None}, "output must be a path (str or os.PathLike), not None"),
+            ({"scale": "2"}, "scale must be a whole number, not '2'"),
+            ({"scale": [2]}, "scale must be a whole number, not [2]"),
+            ({"threads": 1.5}, "threads must be a whole number, not 1.5"),
+            ({"engine": ["numpy"]}, "engine must be a string, not ['numpy']"),
+            ({"precision": 8}, "precision must be a string, not 8"),
+            ({"content": 3}, "content must be a string, not 3"),
+            ({"model": 2}, "model must be a name or a path, not 2"),
+            ({"upscaler": "default"}, "upscaler must be what `load` returns, not str"),
+        ],
+    )
+    @pytest.mark.parametrize("function", [subpixel.upscale_image, subpixel.upscale_video])
+    def test_of_both(self, tmp_path, function, changes, words):
+        self.refused(tmp_path, function, changes, words)
+
+    @pytest.mark.parametrize(
+        ("changes", "words"),
+        [
+            ({"quality": "95"}, "quality must be a whole number, not '95'"),
+            ({"quality": 95.5}, "quality must be a whole number, not 95.5"),
+            ({"max_output_pixels": "x"}, "max_output_pixels must be a whole number, not 'x'"),
+            ({"max_memory_mib": "x"}, "max_memory_mib must be a whole number, not 'x'"),
+        ],
+    )
+    def test_of_pictures(self, tmp_path, changes, words):
+        self.refused(tmp_path, subpixel.upscale_image, changes, words)
+
+    @pytest.mark.parametrize(
+        ("changes", "words"),
+        [
+            ({"crf": "20"}, "crf must be a number, not '20'"),
+            ({"codec": 3}, "codec must be a string, not 3"),
+            ({"preset": 3}, "preset must be a string, not 3"),
+            ({"container": 3}, "container must be a string, not 3"),
+            ({"codec_options": ["a"]}, "codec_options must be a mapping, not ['a']"),
+            ({"start": "x"}, "start must be a number, not 'x'"),
+            ({"end": float("nan")}, "end must be finite, not nan"),
+        ],
+    )
+    def test_of_videos(self, tmp_path, changes, words):
+        self.refused(tmp_path, subpixel.upscale_video, changes, words)
+
+    def refused(self, folder, function, changes, words):
+        extension = "png" if function is subpixel.upscale_image else "mkv"
+        Image.fromarray(picture()).save(folder / "in.png")
+        paths = {"input": folder / "in.png", "output": folder / "new" / f"out.{extension}"}
+        with pytest.raises((TypeError, ValueError), match=re.escape(words)) as caught:
+            function(**paths | changes)
+        assert not isinstance(caught.value, subpixel.SubpixelError)
+        assert [path.name for path in folder.iterdir()] == ["in.png"]

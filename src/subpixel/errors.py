@@ -20,6 +20,9 @@ Messages name the file and say what to do about it. A programmer's mistake (a wr
 size) raises the usual ``ValueError`` or ``TypeError`` instead.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class SubpixelError(Exception):
     """The root: catch it to catch everything Subpixel raises on purpose."""
@@ -79,3 +82,25 @@ class ConfigError(SubpixelError):
 
 class DatasetError(SubpixelError):
     """A folder of test or training pictures is missing or unusable."""
+
+
+@contextmanager
+def naming(file: str, *others: str) -> Iterator[None]:
+    """Have every error that leaves this tell which file was at work.
+
+    Ours begin with its name, unless they begin with that of another file that belongs to it. Any other gets a
+    note, which a traceback shows.
+
+    Args:
+        file: the input, as people know it.
+        others: beginnings of messages that name another file.
+    """
+    try:
+        yield
+    except SubpixelError as error:
+        if str(error).startswith((f"{file}:", *others)):
+            raise
+        raise type(error)(f"{file}: {error}") from error
+    except Exception as error:
+        error.add_note(f"This was raised by work on {file}.")
+        raise

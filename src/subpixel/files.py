@@ -2,12 +2,15 @@
 
 import contextlib
 import glob
+import inspect
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from subpixel.errors import OutputError, OutputExists, OutputIsInput
 
@@ -18,6 +21,41 @@ except ImportError:  # Windows: leftovers of a killed process are not recognised
 
 _RANDOM_DIGITS = 16
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@contextmanager
+def leaving_no_empty_folder(path: Path) -> Iterator[None]:
+    """Where the body raises, remove the folders above ``path`` that were missing before and are empty now."""
+    missing = []
+    for folder in Path(os.path.realpath(path)).parents:
+        if os.path.lexists(folder):
+            break
+        missing.append(folder)
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):  # one that is not empty, and so those above it
+            for folder in missing:
+                folder.rmdir()
+        raise
+
+
+def without_empty_folders(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a function that writes to its argument ``output``, for `leaving_no_empty_folder`."""
+    signature = inspect.signature(function)
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        output = signature.bind(*args, **kwargs).arguments["output"]
+        if not isinstance(output, str | os.PathLike):  # the function itself says so
+            return function(*args, **kwargs)
+        with leaving_no_empty_folder(Path(output)):
+            return function(*args, **kwargs)
+
+    return call
+
 
 @contextmanager
 def write_atomically(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
@@ -25,8 +63,8 @@ def write_atomically(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
     The data is flushed to the disk before the rename, so that after a crash or a power cut ``path`` is
     either whole or not there. When the body raises, KeyboardInterrupt included, the temporary file is
-    removed. Only a process that is killed outright leaves its ``.NAME.RANDOM.part`` behind; the next write
-    to the same name removes it.
+    removed, and so is a folder that was made for it. Only a process that is killed outright leaves its
+    ``.NAME.RANDOM.part`` behind; the next write to the same name removes it.
 
     An existing file that is overwritten hands on its permissions, and a link is followed: its target is
     what gets replaced.
@@ -37,6 +75,12 @@ def write_atomically(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         OutputError: the folder cannot be written to, the disk is full, or the body raised any other
             ``OSError``.
     """
+    with leaving_no_empty_folder(path), _written(path, overwrite=overwrite) as part:
+        yield part
+
+
+@contextmanager
+def _written(path: Path, *, overwrite: bool) -> Iterator[Path]:
     if not overwrite:
         refuse_existing(path)
     target = Path(os.path.realpath(path))

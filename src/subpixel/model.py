@@ -357,6 +357,8 @@ class Model:
         return self
 
     def _frozen_layer(self, index: int, layer: QuantisedLayer) -> QuantisedLayer:
+        if not isinstance(layer, QuantisedLayer):
+            raise TypeError(f"quantised layer {index} must be QuantisedLayer, not {type(layer).__name__}")
         weight_shape = self.description.shapes()[f"layers.{index}.weight"]
         arrays: dict[str, Any] = {
             key: self._frozen(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from subpixel.arguments import check_texts, check_wholes
 from subpixel.content import KINDS, Content
 from subpixel.engines.base import Engine
 from subpixel.errors import ModelError
@@ -66,8 +67,7 @@ class Upscaler:
             raise TypeError(
                 f"expected a Model, not {type(model).__name__}; subpixel.load takes a name or a scale"
             )
-        if threads is not None and not isinstance(threads, int | np.integer):
-            raise TypeError(f"threads must be a whole number, not {threads!r}")
+        check_wholes(threads=threads)
         if model.description.channels != 1:
             raise ModelError(
                 f"model {model.name} has {model.description.channels} channels; images need one of 1"
@@ -218,6 +218,8 @@ def load(
     if name is not None and not isinstance(name, str):
         cure = f"write load(scale={name})" if isinstance(name, int) else "write load(path=...) for a file"
         raise TypeError(f"the first argument is a model's name, not {name!r}; {cure}")
+    check_texts(content=content, engine=engine, precision=precision)
+    check_wholes(scale=scale, threads=threads)
     if sum(given is not None for given in (name, content, path)) > 1:
         raise ValueError("of name, content and path give one")
     if path is not None:
@@ -307,6 +309,8 @@ def chosen(
         model = os.fspath(model)
     if model is not None and not isinstance(model, str):
         raise TypeError(f"model must be a name or a path, not {model!r}")
+    check_texts(content=content, engine=engine, precision=precision)
+    check_wholes(scale=scale, threads=threads)
     options = (model, scale, content, threads)
     if upscaler is not None:
         if any(option is not None for option in options) or (engine, precision) != ("auto", "auto"):

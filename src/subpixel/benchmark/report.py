@@ -14,17 +14,21 @@ OURS, OTHERS = OKABE_ITO[0], "#999999"
 
 def table(benchmark: Benchmark) -> "Table":
     """The fastest first."""
+    from rich import box
     from rich.table import Table
 
     peaks = ", ".join(f"{precision} {rate:,.0f}" for precision, rate in sorted(benchmark.peak_gmacs.items()))
     versions = ", ".join(dict.fromkeys(f"{timing.runner} {timing.version}" for timing in benchmark.results))
     result = Table(
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),  # to fit a terminal of 80 columns
+        pad_edge=False,
         title=f"{benchmark.model}, {benchmark.size} x{benchmark.scale}, {_threads(benchmark)}",
         caption=f"{benchmark.machine}; {benchmark.rounds} rounds in turn\n"
         f"peak, 10^9 multiply-adds/s: {peaks}; off by: levels of 255, mean\n{versions}",
     )
     result.add_column("runner", no_wrap=True)
-    result.add_column("precision")
+    result.add_column("precision", no_wrap=True)
     for heading in ("median ms", "spread ms", "frames/s", "of peak", "off by"):
         result.add_column(heading, justify="right", no_wrap=True)
     for timing in _fastest_first(benchmark):

@@ -16,8 +16,10 @@ from subpixel.cli.figures import figures
 from subpixel.cli.models import models
 from subpixel.cli.train import train
 from subpixel.cli.upscale import upscale
+from subpixel.cli.usage import Group
 
 app = typer.Typer(
+    cls=Group,
     help="Make pictures larger with efficient sub-pixel convolutional networks.",
     no_args_is_help=True,
     rich_markup_mode="markdown",  # joins the lines of a paragraph

@@ -27,7 +27,7 @@ def exiting(code: int, *kinds: type[Exception]) -> Iterator[None]:
 def stoppable(message: str) -> Iterator[None]:
     """End with ``message`` and exit code 130 at Ctrl-C, 143 at SIGTERM, after everything was cleaned up.
 
-    A second signal ends the process at once, as a kill would.
+    Within it `saying` gives other words. A second signal ends the process at once, as a kill would.
     """
     signals = 0
 
@@ -42,12 +42,24 @@ def stoppable(message: str) -> Iterator[None]:
     try:
         yield
     except _Stopped as stopped:
-        typer.echo(message, err=True)
+        typer.echo(stopped.message or message, err=True)
         raise typer.Exit(stopped.args[0]) from None
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
 
 
+@contextmanager
+def saying(message: str) -> Iterator[None]:
+    """Have `stoppable` end with this message where a signal comes now."""
+    try:
+        yield
+    except _Stopped as stopped:
+        stopped.message = message
+        raise
+
+
 class _Stopped(BaseException):
     """Raised by a signal, past everything that catches errors."""
+
+    message = ""

@@ -73,6 +73,8 @@ def evaluate(
         raise typer.BadParameter("give a scale, such as -s 3", param_hint="--scale")
     sides = None if size is None else width_and_height(size)
     with exiting(2, ValueError, SubpixelError):
+        if model == "bicubic" and (engine, precision) != ("auto", "auto"):
+            raise ValueError("--engine and --precision are for networks, and bicubic is none")
         degrade = protocol.Degradation(degradation, sigma_px)
         found = find_enlarger(model, scale=scale, engine=engine, precision=precision, threads=threads)
         upscale = found.upscale

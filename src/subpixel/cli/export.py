@@ -19,7 +19,12 @@ def export(
 ) -> None:
     """Write a model as an ONNX file, for other programs to run.
 
-    Input `lr` and output `hr` are float32 images, (N, channels, height, width), from 0 to 1.
+    Input `lr` and output `hr` are float32 images, (N, channels, height, width), from 0 to 1; clip `hr`. The
+    packaged models take luma alone. The graph computes in fp32; 8-bit layers are not exported.
+
+    Beyond the edges of `lr` the graph counts zeros, which shows at the border of `hr`. Continue the picture
+    first, as `upscale` does: repeat its edge pixels `halo_px` times on each side, and cut `scale * halo_px`
+    pixels off each side of `hr`. Both numbers are in the metadata of the file.
     """
     from subpixel.engines import onnx_graph
     from subpixel.networks import packaged

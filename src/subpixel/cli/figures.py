@@ -38,19 +38,23 @@ def figures(
     from subpixel.drawing import save_figure
     from subpixel.evaluation import figures as draw
     from subpixel.evaluation.enlargers import bicubic_enlarger, find_enlarger
-    from subpixel.files import refuse_existing
+    from subpixel.files import leaving_no_empty_folder, refuse_existing
     from subpixel.networks import packaged
 
     with exiting(2, ValueError, SubpixelError):
+        if dataset is None and (engine, precision, threads) != ("auto", "auto", None):
+            raise ValueError("--engine, --precision and --threads are for what --dataset draws")
         chosen = model or [name for name in packaged.names() if name.endswith(f"-x{scale}")]
         chosen = [name for name in chosen if name != "bicubic"]  # which all are compared with anyway
-        if not chosen:
+        if not chosen and not model:
             packaged.find(scale=scale)  # raises, and says which scales there are
+        if not chosen:
+            raise ValueError("bicubic is no network, and what all are compared with; name one with -m")
         enlargers = [
             find_enlarger(name, scale=scale, engine=engine, precision=precision, threads=threads)
             for name in chosen
         ]
-    with exiting(1, SubpixelError):
+    with exiting(1, SubpixelError), leaving_no_empty_folder(output / "any"):
         try:
             output.mkdir(parents=True, exist_ok=True)
         except OSError as error:

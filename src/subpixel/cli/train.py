@@ -1,6 +1,5 @@
 """``subpixel train``: train a model from a configuration."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,7 +7,7 @@ import typer
 
 from subpixel.cli.errors import exiting, stoppable
 from subpixel.errors import ConfigError, SubpixelError
-from subpixel.files import is_file, make_folder_of
+from subpixel.files import is_file, leaving_no_empty_folder, make_folder_of
 
 if TYPE_CHECKING:
     from subpixel.training.config import TrainingConfig
@@ -67,11 +66,12 @@ def train(
     if threads:
         torch.set_num_threads(threads)
     with exiting(1, SubpixelError):
-        make_folder_of(folder / CHECKPOINT)
-        _say(f"reading {', '.join(chosen.data.folders)} from {datasets}")
-        run = Run(chosen, datasets, folder, where, compiled=compiled)
-        if resume and run.resume():
-            _say(f"going on after epoch {run.next_epoch}")
+        with leaving_no_empty_folder(folder / CHECKPOINT):
+            make_folder_of(folder / CHECKPOINT)
+            _say(f"reading {', '.join(chosen.data.folders)} from {datasets}")
+            run = Run(chosen, datasets, folder, where, compiled=compiled)
+            if resume and run.resume():
+                _say(f"going on after epoch {run.next_epoch}")
         _describe(run)
         run.train(lambda progress: _show(progress, chosen))
         _say("measuring the finished model")
@@ -94,9 +94,7 @@ def _describe(run: "Run") -> None:
 
 
 def _show(progress: "Progress", config: "TrainingConfig") -> None:
-    """One line an epoch; in a pipe only the measured ones."""
-    if progress.validation_psnr_db is None and not sys.stderr.isatty():
-        return
+    """One line an epoch, on a terminal and in a log."""
     hours, rest = divmod(round(progress.eta_seconds), 3600)
     psnr = (
         ""

@@ -3,6 +3,8 @@
 import json
 import logging
 import re
+import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -13,20 +15,27 @@ from typing import Annotated, Any
 import typer
 
 from subpixel.cli.display import Display, abandon_stdout, display, to_stdout
-from subpixel.cli.errors import exiting, stoppable
+from subpixel.cli.errors import exiting, saying, stoppable
+from subpixel.cli.usage import (
+    PICTURES,
+    VIDEOS,
+    folder_to_be,
+    refuse_terminal,
+    refuse_unused,
+    remarks,
+)
 from subpixel.errors import SubpixelError
+from subpixel.files import is_folder
 from subpixel.images.formats import DEFAULT_QUALITY, MAX_MEMORY_MIB, MAX_OUTPUT_PIXELS
 from subpixel.jobs import PIPE, Job
-
-PICTURES = "Pictures"
-VIDEOS = "Videos"
 
 MAX_DAMAGE = 0.1
 """The share of damaged frames above which a video counts as failed."""
 
 
-@stoppable("interrupted; what is finished of a video is kept, and the same command goes on from there")
+@stoppable("interrupted")
 def upscale(
+    context: typer.Context,
     inputs: Annotated[
         list[Path],
         typer.Argument(
@@ -158,7 +167,10 @@ def upscale(
             raise ValueError("--json and -o - both want stdout")
         if progress not in ("auto", "json", "none"):
             raise ValueError(f"unknown --progress {progress!r}; known: auto, json, none")
+        refuse_terminal(inputs, output)
+        made_folder = folder_to_be(inputs, output)
         todo = plan(inputs, output, recursive=recursive)
+        refuse_unused(context, todo.jobs)
         video_options: dict[str, Any] = {}
         if any(job.is_video for job in todo.jobs):
             video_options = _video_options(codec, crf, preset, codec_option or [], container, start, end)
@@ -183,38 +195,41 @@ def upscale(
             people.show(number, job.source.name)
             try:
                 report: Any
-                if job.is_video:
-                    from subpixel.video.upscale import upscale_video
+                with saying(_when_stopped(job)):
+                    if job.is_video:
+                        from subpixel.video.upscale import upscale_video
 
-                    report = upscale_video(
-                        job.source,
-                        job.output,
-                        **options,
-                        overwrite=overwrite,
-                        progress=_video_progress(people, number, job, lines=progress == "json"),
-                        **video_options,
-                    )
-                else:
-                    from subpixel.images.upscale import upscale_image
+                        report = upscale_video(
+                            job.source,
+                            job.output,
+                            **options,
+                            overwrite=overwrite,
+                            progress=_video_progress(people, number, job, lines=progress == "json"),
+                            **video_options,
+                        )
+                    else:
+                        from subpixel.images.upscale import upscale_image
 
-                    report = upscale_image(
-                        job.source,
-                        job.output,
-                        **options,
-                        quality=quality,
-                        overwrite=overwrite,
-                        max_output_pixels=max_output_pixels,
-                        max_memory_mib=max_memory,
-                        progress=_picture_progress(people, number, job, lines=progress == "json"),
-                    )
+                        report = upscale_image(
+                            job.source,
+                            job.output,
+                            **options,
+                            quality=quality,
+                            overwrite=overwrite,
+                            max_output_pixels=max_output_pixels,
+                            max_memory_mib=max_memory,
+                            progress=_picture_progress(people, number, job, lines=progress == "json"),
+                        )
             except BrokenPipeError:
                 abandon_stdout()
                 raise typer.Exit(failed > 0) from None
-            except (SubpixelError, ValueError) as error:
+            except Exception as error:
                 # What a codec does not know, a ValueError, is seen only when a video is there to be encoded.
                 asked = isinstance(error, ValueError)
-                words = f"{job.source}: {error}" if asked and len(todo.jobs) > 1 else str(error)
+                words = _words(job, error)
                 people.say(f"error: {words}")
+                if verbose and not isinstance(error, (SubpixelError, ValueError)):
+                    people.say(traceback.format_exc())
                 if asked and len(todo.jobs) == 1:
                     raise typer.Exit(2) from None
                 failed += 1
@@ -222,14 +237,14 @@ def upscale(
                     with to_stdout():
                         typer.echo(json.dumps({"input": str(job.source), "error": words}))
                 continue
-            for notice in report.notices:
-                people.say(f"note: {job.source}: {notice}")
+            for notice in (*report.notices, *remarks(job)):
+                people.say(f"note: {_name(job)}: {notice}")
             if as_json:
                 with to_stdout():
                     typer.echo(json.dumps(asdict(report)))
             if verbose:
                 people.say(_reasons(job, report))
-            if verbose or people.is_terminal:
+            if verbose or people.is_terminal or (progress == "none" and sys.stderr.isatty()):
                 people.say(_summary(job, report))
             if job.is_video and report.damaged_share > max_damage:
                 failed += 1
@@ -237,6 +252,11 @@ def upscale(
                     f"error: {job.source}: {report.damaged_share:.0%} of it is damaged or missing, more than "
                     f"{max_damage:.0%}; {job.output} holds what could be made of it"
                 )
+        if made_folder is not None and is_folder(made_folder):
+            people.say(
+                f"note: {made_folder}: is a folder, made because its name ends in no extension such as .png; "
+                f"the result is {todo.jobs[0].output}"
+            )
     if failed:
         raise typer.Exit(1)
 
@@ -330,6 +350,31 @@ def compiling_told(people: Display, *, to_all: bool) -> Iterator[None]:
 def _reasons(job: Job, report: Any) -> str:
     content = f" for {report.content} sources ({report.content_reason})" if report.content else ""
     return f"{job.source}: model {report.model}{content}, engine {report.reason}"
+
+
+def _when_stopped(job: Job) -> str:
+    """What is said where a signal ends the work on a file."""
+    if not job.is_video:
+        return "interrupted"
+    from subpixel.video.upscale import is_resumable
+
+    if not is_resumable(str(job.source), str(job.output)):
+        return "interrupted; what goes through a pipe is lost: it cannot be continued, only made anew"
+    return "interrupted; what is finished of a video is kept, and the same command goes on from there"
+
+
+def _name(job: Job) -> str:
+    return "stdin" if str(job.source) == PIPE else str(job.source)
+
+
+def _words(job: Job, error: Exception) -> str:
+    """An error for people. It names the file, whatever it comes from."""
+    words = str(error)
+    if not isinstance(error, (SubpixelError, ValueError)):
+        words = f"failed as it never should ({type(error).__name__}: {words}); please report it, with -v"
+    beside = job.output.parent / f".{job.output.name[:60]}"
+    named = words.startswith((f"{_name(job)}:", f"{job.output}:", "stdout:", str(beside)))
+    return words if named else f"{_name(job)}: {words}"
 
 
 def _summary(job: Job, report: Any) -> str:

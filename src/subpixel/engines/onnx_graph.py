@@ -25,8 +25,11 @@ def build(model: Model) -> "onnx.ModelProto":
     """Write a model as an ONNX graph.
 
     Input ``lr``: ``(N, channels, H, W)`` float32 in [0, 1], any N, H and W from 1 up. Output ``hr``:
-    ``(N, channels, scale*H, scale*W)`` float32, not clipped. Name, scale, licence and the other facts are in
-    ``metadata_props``.
+    ``(N, channels, scale*H, scale*W)`` float32, not clipped. Name, scale, halo, licence and the other facts
+    are in ``metadata_props``.
+
+    Convolutions pad with zeros, which is not what lies beyond a picture: whoever runs the graph puts
+    ``halo_px`` pixels around the picture first and cuts ``scale * halo_px`` off the result (docs/export.md).
     """
     from onnx import TensorProto, helper, numpy_helper
 
@@ -82,7 +85,9 @@ def build(model: Model) -> "onnx.ModelProto":
         producer_version=__version__,
         ir_version=IR_VERSION,
         opset_imports=[helper.make_opsetid("", OPSET)],
-        doc_string=f"Enlarges images x{scale}: lr is float32 in [0, 1]; clip hr to [0, 1].",
+        doc_string=f"Enlarges images x{scale}: lr is float32 in [0, 1]; clip hr to [0, 1]. Beyond its edges "
+        f"lr counts as zeros: repeat its edge pixels {description.halo_px} times on each side first, and cut "
+        f"{scale * description.halo_px} pixels off each side of hr.",
     )
     helper.set_model_props(proto, _properties(model))
     return proto
@@ -109,6 +114,7 @@ def _properties(model: Model) -> dict[str, str]:
     facts: dict[str, Any] = {
         "name": model.name,
         "scale": model.scale,
+        "halo_px": model.description.halo_px,
         "description": model.description.to_json(),
         **asdict(model.facts),
     }

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from subpixel.errors import DatasetError, InputError
+from subpixel.errors import DatasetError, InputError, naming
 from subpixel.evaluation.metrics import psnr_db
 from subpixel.evaluation.protocol import (
     SUFFIXES,
@@ -117,7 +117,7 @@ def evaluate_clip(
     """
     baseline = bicubic(scale)
     scores = []
-    with contextlib.closing(luma_planes(file, size)) as planes:
+    with naming(str(file)), contextlib.closing(luma_planes(file, size)) as planes:
         for luma in islice(planes, frames):
             hr = crop_to_multiple(luma, scale)
             if min(hr.shape) <= 2 * scale:
@@ -225,7 +225,7 @@ def _decoded_planes(file: Path) -> Generator[NDArray[np.uint8], None, None]:
         for event in source.events():
             if is_packet(event):
                 continue
-            _check_whole(file, source.damage.damaged, source.damage.broken)
+            _check_whole(file, source.damage.damaged + source.damage.lost, source.damage.broken)
             try:
                 frame = in_planes(event, converter, matrix="bt601")  # type: ignore[arg-type]
             except av.FFmpegError as error:
@@ -239,7 +239,7 @@ def _decoded_planes(file: Path) -> Generator[NDArray[np.uint8], None, None]:
             yield luma
         missing = source.damage.missing
         broken = f"about {missing} frames are missing at its end" if missing else source.damage.broken
-        _check_whole(file, source.damage.damaged, broken)
+        _check_whole(file, source.damage.damaged + source.damage.lost, broken)
 
 
 def _check_whole(file: Path, damaged: int, broken: str) -> None:

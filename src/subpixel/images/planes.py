@@ -20,16 +20,16 @@ from subpixel.images.chroma import REACH_PX, write_rgb
 from subpixel.images.picture import Strips
 from subpixel.images.workers import Workers
 
-TILE_SIDE_PX = 256
+TILE_SIDE_PX = 384
 """Smaller than an engine's own tiles: several are in work at once, each with its colours at full size."""
 
 TILES_AT_ONCE = 8
 """At most, so that memory stays bounded on a machine of many CPUs."""
 
-STRIP_BYTES = 3 << 23
+STRIP_BYTES = 1 << 24
 """Of the enlarged picture; three or four strips are in work at once."""
 
-_LEAST_STRIP_ROWS, _MOST_STRIP_ROWS = 48, 256
+_LEAST_STRIP_ROWS, _MOST_STRIP_ROWS = 48, 384
 
 
 def enlarge(

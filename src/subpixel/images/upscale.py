@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from subpixel.arguments import check_paths, check_wholes
 from subpixel.content import content_of_picture
 from subpixel.errors import ImageTooLarge, OutputError
 from subpixel.files import refuse_input, write_atomically
@@ -76,6 +77,8 @@ def upscale_image(
     from subpixel.upscaler import chosen
 
     started = time.perf_counter()
+    check_paths(input=input, output=output)
+    check_wholes(quality=quality, max_output_pixels=max_output_pixels, max_memory_mib=max_memory_mib)
     input, output = Path(input), Path(output)
     if not 1 <= quality <= 100:
         raise ValueError(f"quality must be 1 to 100, not {quality}")

@@ -28,7 +28,8 @@ class Container:
 _FAST_START = (("movflags", "+faststart"),)
 """The index at the beginning, so that a player on the web can begin before it has all."""
 
-_FRAGMENTS = (("movflags", "+frag_keyframe+delay_moov+default_base_moof"),)
+_FRAGMENTS = (("movflags", "+frag_keyframe+delay_moov+default_base_moof"), ("frag_duration", "200000"))
+"""Pieces of a fifth of a second: whoever reads waits for the first, with which the index comes too."""
 
 _TIMES_AS_THEY_ARE = (("avoid_negative_ts", "disabled"),)
 """Sound that begins a little before 0, as AAC does in MP4, would make FFmpeg move everything else too."""

@@ -1,5 +1,6 @@
 """What was wrong with an input, counted while it is read."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 
@@ -10,7 +11,9 @@ class Damage:
     frames: int = 0
     """Frames read, damaged ones included."""
     damaged: int = 0
-    """Frames that FFmpeg had to conceal, and packets of which it made none."""
+    """How many of them are damaged, which FFmpeg conceals as well as it can."""
+    lost: int = 0
+    """About how many frames are missing as their packets are too damaged."""
     retimed: int = 0
     """Frames whose time was missing or not behind the one before, and was mended."""
     missing: int = 0
@@ -27,7 +30,23 @@ class Damage:
     @property
     def share(self) -> float:
         """How much of the video is damaged, 0 to 1."""
-        return (self.damaged + self.missing) / max(1, self.frames + self.missing, self.damaged)
+        missing = self.lost + self.missing
+        return (self.damaged + missing) / max(1, self.frames + missing)
+
+    def settle(self, unusable: Collection[int], numbers: Sequence[int], gaps: int | None) -> None:
+        """Tell, at the end, what became of damaged packets of which no frame came: it may have been a field.
+
+        Args:
+            unusable: their numbers.
+            numbers: of the packets of frames, the least and the greatest; empty where there were none.
+            gaps: how many frames there would be room for between those that came; None where nobody knows.
+        """
+        if numbers and gaps is not None:
+            gaps += sum(not numbers[0] <= number <= numbers[1] for number in unusable)
+            self.lost = min(len(unusable), gaps)
+        else:
+            self.lost = len(unusable)
+        self.damaged = max(self.damaged, min(self.frames, len(unusable) - self.lost))
 
     @property
     def notices(self) -> list[str]:
@@ -37,6 +56,8 @@ class Damage:
             notices.append(
                 f"{self.damaged} frames were damaged, of {self.frames}; FFmpeg concealed what it could"
             )
+        if self.lost:
+            notices.append(f"about {self.lost} frames are missing, which could not be decoded")
         if self.missing:
             notices.append(f"is cut off: about {self.missing} frames are missing at its end")
         if self.appeared:

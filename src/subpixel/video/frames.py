@@ -5,6 +5,7 @@ FFmpeg's bicubic makes the whole frame larger at its own depth, which carries ev
 of bicubic's. There is no detour over RGB.
 """
 
+import io
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from subpixel.errors import UnsupportedVideo
 if TYPE_CHECKING:
     from av import VideoFormat, VideoFrame
     from av.video.reformatter import VideoReformatter
+    from av.video.stream import VideoStream
 
     from subpixel.upscaler import Upscaler
 
@@ -104,6 +106,28 @@ def chroma_location(frame: "VideoFrame") -> str | None:
         centred[0], centred[1]
     ]
 
+
+def says_where_chroma_lies(stream: "VideoStream") -> bool:
+    """Whether a stream tells that; FFmpeg takes the middle for want of a word, as with VP9 and AV1.
+
+    PyAV does not tell this either. Matroska's header has it, where it is told, so one is written to memory.
+    """
+    import av
+
+    header = io.BytesIO()
+    try:
+        with av.open(header, "w", format="matroska") as output:
+            copy = output.add_stream_from_template(stream, opaque=True)
+            if stream.codec_context.name == "rawvideo":
+                copy.codec_context.codec_tag = "I420"  # Matroska wants a tag, whichever
+            output.start_encoding()
+    except (av.FFmpegError, ValueError):
+        return False
+    return _CHROMA_SITING in header.getvalue()
+
+
+_CHROMA_SITING = bytes.fromhex("55B781")
+"""Matroska's element ChromaSitingHorz, with the length of its content, one byte."""
 
 _SUBSAMPLED_TWICE = frozenset(["yuv420p", *(f"yuv420p{depth}le" for depth in (9, 10, 12, 14, 16))])
 

@@ -8,9 +8,10 @@ written here that holds nothing else, for FFmpeg to read.
 
 import io
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -66,9 +67,47 @@ def hdr(frame: "VideoFrame") -> Hdr:
 
 
 def attached(frame: "VideoFrame") -> list[Any]:
-    """All that FFmpeg attaches to a frame, each with its ``type`` and its bytes."""
+    """All that FFmpeg attaches to a frame, each with its ``type`` and its bytes.
+
+    The type of what PyAV has no name for is none of the enumeration's named ones; see `unknown`.
+    """
+    _admit_every_type()
     side_data: Any = frame.side_data
     return [side_data[index] for index in range(len(side_data))]
+
+
+@cache
+def _admit_every_type() -> None:
+    """Have PyAV's enumeration take every number.
+
+    It has fewer than FFmpeg, and where a frame carries anything with another one, PyAV hands out none of what
+    the frame carries.
+    """
+    from av.sidedata.sidedata import Type
+
+    def nameless(cls: type[Type], number: int) -> Type:
+        member: Any = object.__new__(cls)
+        member._name_, member._value_ = f"{_NAMELESS}{number}", number
+        return cls._value2member_map_.setdefault(number, member)  # type: ignore[return-value]
+
+    Type._missing_ = classmethod(nameless)  # type: ignore[assignment]
+
+
+_NAMELESS = "NAMELESS_"
+
+_NEWER = {
+    28: "LCEVC's enhancement layer",
+    29: "which view it is (MV-HEVC)",
+    30: "reference displays of 3D (MV-HEVC)",
+    31: "EXIF",
+}
+"""Numbers of FFmpeg's AVFrameSideDataType that PyAV does not know, in words for people."""
+
+
+def unknown(names: Iterable[str]) -> list[str]:
+    """What is among the names of types of side data that PyAV has none for, in words for people."""
+    numbers = sorted({int(name.removeprefix(_NAMELESS)) for name in names if name.startswith(_NAMELESS)})
+    return [_NEWER.get(number, f"FFmpeg's side data number {number}") for number in numbers]
 
 
 def encoder_options(hdr: Hdr, codec: str) -> dict[str, str]:
@@ -106,17 +145,25 @@ def with_parameters(options: Mapping[str, str], more: Mapping[str, str]) -> dict
     return result
 
 
-def carrier(codec_id: str, hdr: Hdr, immersive: bytes = b"") -> "InputContainer":
+_SITINGS = {"left": (1, 2), "center": (2, 2), "topleft": (1, 1), "top": (2, 1)}
+"""Matroska's numbers for where chroma lies, across and down: 1 with luma, 2 in the middle."""
+
+
+def carrier(codec_id: str, hdr: Hdr, immersive: bytes = b"", siting: str | None = None) -> "InputContainer":
     """A Matroska file in memory without frames, whose one stream is of a codec and says what ``hdr`` does.
 
     Args:
         codec_id: Matroska's name of the codec.
         hdr: what it shall say.
         immersive: what else, as elements of the video track.
+        siting: where chroma lies, in FFmpeg's words; None to say nothing.
     """
     import av
 
     colour = b""
+    if siting in _SITINGS:
+        across, down = _SITINGS[siting]
+        colour += element("55B7", uint(across)) + element("55B8", uint(down))
     if hdr.light is not None:
         colour += element("55BC", uint(hdr.light[0])) + element("55BD", uint(hdr.light[1]))
     if (display := hdr.display) is not None:

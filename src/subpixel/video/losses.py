@@ -4,12 +4,12 @@ import contextlib
 import io
 import struct
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from subpixel.video.containers import Container
 from subpixel.video.frames import colour
-from subpixel.video.hdr import attached, display_matrix
+from subpixel.video.hdr import attached, display_matrix, unknown
 from subpixel.video.mux import OF_THE_OLD, REWRITTEN, STATISTICS, Track, chapters, describe, printable
 from subpixel.video.source import Source, is_attached
 
@@ -109,7 +109,7 @@ def losses_of_all(container: Container, source: Source, track: Track) -> list[st
     return [f"{container.name} does not keep {what}" for what in lost]
 
 
-def losses_later(carried: Iterable[str], codec: str) -> list[str]:
+def losses_later(carried: Collection[str], codec: str) -> list[str]:
     """What is lost of what frames carry that the first one, and so the trial, does not; in words for people.
 
     Args:
@@ -117,6 +117,7 @@ def losses_later(carried: Iterable[str], codec: str) -> list[str]:
         codec: the encoder.
     """
     lost = {_TOLD[name] for name in carried if name in _TOLD and codec not in _KEEPERS.get(name, ())}
+    lost.update(unknown(carried))
     return [f"{codec} does not keep {what}, which later frames carry" for what in sorted(lost)]
 
 

@@ -11,7 +11,7 @@ from subpixel.errors import EncoderError
 from subpixel.video.codecs import Encoder
 from subpixel.video.containers import MKV, MOV, MP4, Y4M, Container
 from subpixel.video.hdr import Hdr, carrier
-from subpixel.video.source import Source, is_attached_picture, url
+from subpixel.video.source import EARLIEST_SECONDS, Source, is_attached_picture, url
 
 if TYPE_CHECKING:
     from av import Packet
@@ -135,6 +135,9 @@ class Muxer:
 
         packet.stream = stream
         packet.rescale_ts(AVRational(stream.time_base))
+        if packet.pts is not None and packet.pts * Fraction(stream.time_base) < -EARLIEST_SECONDS:
+            self.refused += 1
+            return
         clock, last = self._clocks[stream.index], self._clocks[stream.index].last
         if not 0 <= (packet.duration or 0) <= _LONGEST_DURATION:
             packet.duration = 0  # the last one of Ogg
@@ -289,7 +292,8 @@ def add_all(
 def add_video(output: "OutputContainer", container: Container, source: Source, track: Track) -> Any:
     """Add the large picture."""
     encoder = track.encoder
-    template = carrier(encoder.codec.matroska_id, track.hdr, track.immersive)
+    siting = encoder.options.get("chroma_sample_location")
+    template = carrier(encoder.codec.matroska_id, track.hdr, track.immersive, siting)
     stream = output.add_stream_from_template(template.streams.video[0], opaque=True)
     context = stream.codec_context
     context.width, context.height, context.pix_fmt = encoder.width, encoder.height, encoder.format
@@ -394,7 +398,7 @@ def _aac_config(packet: bytes | None) -> bytes | None:
 def chapters(source: Source) -> Any:
     """The chapters of the output: the input's, as far as they lie in the part that is wanted."""
     found = source.container.chapters()
-    if not source.cut:
+    if not source.shift and not source.cut:
         return found
     kept = []
     for chapter in found:

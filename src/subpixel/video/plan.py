@@ -8,14 +8,29 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from subpixel.engines.base import Engine
-from subpixel.errors import EncoderError
+from subpixel.errors import EncoderError, UnsupportedVideo
 from subpixel.video.codecs import Codec, Encoder, Encoding, find_codec, options_for, pixel_format
 from subpixel.video.containers import MKV, WEBM, Y4M, Container
 from subpixel.video.encode import sample
-from subpixel.video.frames import FrameUpscaler, bits, chroma_location, colour, planar
-from subpixel.video.hdr import Hdr, attached, display_matrix, encoder_options, hdr, with_parameters
+from subpixel.video.frames import (
+    FrameUpscaler,
+    bits,
+    chroma_location,
+    colour,
+    planar,
+    says_where_chroma_lies,
+)
+from subpixel.video.hdr import (
+    Hdr,
+    attached,
+    display_matrix,
+    encoder_options,
+    hdr,
+    unknown,
+    with_parameters,
+)
 from subpixel.video.immersive import immersive
-from subpixel.video.mux import Track
+from subpixel.video.mux import Track, describe
 from subpixel.video.source import Source
 from subpixel.video.trial import refusals
 
@@ -26,6 +41,9 @@ if TYPE_CHECKING:
 
 _DEEPEST_X264 = 10
 """Bits; deeper sources go to libx265, which takes 12, where no codec is asked for."""
+
+_AT_ONCE_SECONDS = 0.1
+"""A film that begins no later than this begins at 0 without a word."""
 
 _HEARD_SECONDS = 0.1
 """Of sound before the picture begins; an encoder's own delay is shorter."""
@@ -112,7 +130,10 @@ def make_plan(
         )
     light = hdr(first)
     options = with_parameters(options_for(codec, encoding), encoder_options(light, codec.name))
-    if (location := chroma_location(first)) is not None:
+    location = chroma_location(first)
+    if location == "center" and not says_where_chroma_lies(source.stream):
+        location = None
+    if location is not None:
         options.setdefault("chroma_sample_location", location)
     encoder = Encoder(
         codec=codec,
@@ -150,20 +171,36 @@ def _left_out(source: Source, container: Container, to_pipe: bool, drop: bool) -
     if container is Y4M:
         source.others = []
         return []
+    notices = _without_sealed(source, drop)
     refused = refusals(container, source, to_pipe=to_pipe)
     if not refused:
-        return []
+        return notices
     what = ", ".join(refusal.what for refusal in refused)
     if drop:
         gone = {refusal.stream.index for refusal in refused}
         source.others = [stream for stream in source.others if stream.index not in gone]
-        return [f"left out, as {container.name} cannot hold it: {what}"]
+        return [*notices, f"left out, as {container.name} cannot hold it: {what}"]
     holders = [kind for kind in refused[0].holders if all(kind in refusal.holders for refusal in refused)]
     cure = f"write {' or '.join(kind.extensions[0] for kind in holders)}, or " if holders else ""
     raise EncoderError(
         f"{source.name}: {container.name} cannot hold {what}; "
         f"{cure}pass --drop-unsupported (drop_unsupported=True) to leave that out"
     )
+
+
+def _without_sealed(source: Source, drop: bool) -> list[str]:
+    """Refuse streams of which a copy would be unreadable, or leave them out and say so."""
+    sealed = {stream.index: why for stream in source.others if (why := source.sealed(stream))}
+    words = [
+        f"{describe(stream)} {sealed[stream.index]}" for stream in source.others if stream.index in sealed
+    ]
+    if words and not drop:
+        raise UnsupportedVideo(
+            f"{source.name}: {', '.join(words)}, "
+            "or pass --drop-unsupported (drop_unsupported=True) to leave that out"
+        )
+    source.others = [stream for stream in source.others if stream.index not in sealed]
+    return [f"left out: {each.partition(';')[0]}" for each in words]
 
 
 def _has_alpha(format: "VideoFormat") -> bool:
@@ -189,8 +226,15 @@ def _about_input(source: Source, container: Container) -> list[str]:
         notices.append("its transparency is left out")
     if Type.DOVI_METADATA in kinds or Type.DOVI_RPU_BUFFER in kinds:
         notices.append("Dolby Vision's data is left out: it belongs to the small picture")
-    if source.lift:
-        notices.append(f"begins before 0: all is moved by {float(source.lift):g} s, so that all is shown")
+    if left_out := unknown(kind.name for kind in kinds):
+        notices.append(f"left out, as it cannot be passed on: {', '.join(left_out)}")
+    if source.origin < 0 and not source.cut:
+        notices.append(f"begins before 0: all is moved by {float(-source.origin):g} s, so that all is shown")
+    if source.origin > _AT_ONCE_SECONDS:
+        notices.append(
+            f"begins at {float(source.origin):.12g} s: all is moved to begin at 0, "
+            "and a part is counted from there"
+        )
     if "mpegts" in source.container.format.name and len(source.container.streams.video) > 1:
         notices.append("which stream belongs to which program of MPEG-TS is not kept")
     if container in (MKV, WEBM) and not source.cut and (seconds := source.hidden_seconds) > _HEARD_SECONDS:

@@ -4,6 +4,8 @@ Damage is concealed as FFmpeg does it, and counted. Times are the file's own, un
 """
 
 import contextlib
+import re
+import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,6 +20,7 @@ from subpixel.jobs import PIPE
 from subpixel.video.clock import Clock
 from subpixel.video.cut import LONGEST_SECONDS, WHOLE, Cut
 from subpixel.video.damage import Damage
+from subpixel.video.decoder import Decoded, Decoder
 from subpixel.video.hdr import attached
 
 if TYPE_CHECKING:
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
 _FEW_FRAMES = 2
 """By which a file's own word on how many it has may be off."""
 
+_BZLIB = re.compile(rb"BZh[1-9]1AY&SY")
+"""How everything begins that bzlib has compressed."""
+
 _MICROSECONDS = 1_000_000
 _STEPS_BACK = (0, 10, 60)
 """Seconds before the start of a cut from where reading is tried, before it is tried from the beginning:
@@ -39,6 +45,11 @@ _LONGEST_SLIVER = Fraction(1, 10)
 """Seconds that a part may begin without a frame at most."""
 _MOST_READ_AHEAD = 200
 """Packets, as they come from the file."""
+EARLIEST_SECONDS = 10
+"""By which a stream of MPEG's may begin before what FFmpeg takes for the start; beyond that it is damage."""
+_TRIES = 100
+_PAUSE_SECONDS = 0.01
+"""How often, and after what pause, FFmpeg is asked again where it has nothing to read yet."""
 _TAIL = 5
 """Seconds for which packets are still read behind the end of a cut: what belongs before it may come late."""
 
@@ -71,13 +82,15 @@ class Source:
     _packets: Iterator["Packet"] = field(init=False)
     _earliest: Fraction | None = None
     """The time of the first frame that was decoded, wanted or not."""
+    beginning: Fraction | None = None
+    """Of the whole film, in seconds of the file's times; None until its first frame is decoded."""
+    lead: int | None = None
+    """See `Decoder.lead`; likewise."""
     _carried: set[str] = field(init=False)
     is_waited_for: bool = False
     """Whether a thread is still reading, from a pipe that gives nothing; the file must not be closed then."""
     alpha_beside: bool = False
     """Whether its transparency is a picture of its own, as with VP8 and VP9; FFmpeg does not decode that."""
-    lift: Fraction = Fraction(0)
-    """What is added to all times, in seconds, as a film that begins before 0 is shown by no player."""
 
     def __post_init__(self) -> None:
         """Read up to the first frame."""
@@ -91,18 +104,26 @@ class Source:
             found = self._read and not is_packet(self._read[-1])
             if found and (self._earliest is None or self._earliest <= self.cut.start or place is places[-1]):
                 self.first: VideoFrame = self._read[-1]  # type: ignore[assignment]
-                self._lift_all()
                 return
+        if self._is_mp4 and not self.seekable and self.damage.broken:
+            raise UnreadableVideo(
+                f"{self.name}: the index of this MP4 (moov) lies at its end, and a pipe cannot be "
+                "read twice; name the file instead, or put its index first: "
+                "ffmpeg -i in.mp4 -c copy -movflags +faststart out.mp4"
+            )
         wanted = " in the part that is wanted" if self.cut else ""
         raise UnreadableVideo(f"{self.name}: gives no frame{wanted}{_because(self.damage.broken)}")
 
     def _places(self) -> list[Fraction | None]:
         """From where reading is tried, in seconds from the start; None is where the file is now."""
-        if not self.cut.start or not self.seekable:
+        if not self.cut.start or not self.seekable or not self._has_times:
             return [None]
         subtitles = any(stream.type == "subtitle" for stream in self.others)
-        start = self.cut.start - (_SUBTITLES_LAST if subtitles else 0)
-        return [*(start - back for back in _STEPS_BACK if back < start), Fraction(-LONGEST_SECONDS)]
+        # Where times are those of decoding, the first behind a key frame are a little uncertain.
+        start = self.cut.start - (_SUBTITLES_LAST if subtitles else self._by_decoding)
+        backwards = [start - back for back in _STEPS_BACK if back < start]
+        # Some containers know of no place before the first, and stand somewhere else when they are asked.
+        return [*backwards, Fraction(0), Fraction(-LONGEST_SECONDS)]
 
     def _start_at(self, place: Fraction | None) -> None:
         import av
@@ -112,22 +133,15 @@ class Source:
             with contextlib.suppress(av.FFmpegError):
                 self.container.seek(int((self.origin + place) * _MICROSECONDS))
         self.damage = Damage()
+        self._decoder = Decoder(self.stream, by_decoding=self._by_decoding, lead=self.lead)
         self._carried = set()
         self._clock = self.clock(self.stream, self.time_base)
         self._clock.step = max(1, round(1 / (self.rate * self.time_base)))
         self._earliest = None
+        self._untold = 0
         self._read.clear()
         self._packets = self._demuxed()
         self._events = self._decoded()
-
-    def _lift_all(self) -> None:
-        """Move what was read of a film that begins before 0, and all that will be."""
-        assert self.first.pts is not None
-        if self.cut or self.first.pts >= 0:
-            return
-        self.lift = -self.first.pts * self.time_base
-        for event in self._read:
-            self._move(event)
 
     def _move(self, event: Union["Packet", "VideoFrame"]) -> None:
         """Bring the times of a packet or a frame from the file's to those of the output."""
@@ -146,17 +160,44 @@ class Source:
     @property
     def rate(self) -> Fraction:
         """Frames a second, by the container's word or FFmpeg's guess."""
-        return self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
+        rates = [self.stream.average_rate, self.stream.guessed_rate]
+        if not self._has_times or self._by_decoding:
+            rates.reverse()  # what such a container says is FFmpeg's default, or counts fields
+        return rates[0] or rates[1] or Fraction(25)
 
     @property
     def origin(self) -> Fraction:
-        """Where the file's times start, in seconds."""
-        return Fraction(self.container.start_time or 0, _MICROSECONDS)
+        """Where the film begins in the file's times, in seconds: 0, unless it begins later, or before 0."""
+        return self.beginning or Fraction(0)
 
     @property
     def shift(self) -> Fraction:
-        """What is taken off all times, in seconds: a part that is cut out starts at 0."""
-        return self.origin + self.cut.start if self.cut else -self.lift
+        """What is taken off all times, in seconds: a film starts at 0, and a part that is cut out too."""
+        return self.origin + self.cut.start
+
+    def _begins_at(self, first: Fraction) -> Fraction:
+        """What `origin` will be.
+
+        As FFmpeg has it, a film begins where the first of its streams does; one that begins before 0 with its
+        first frame, as sound that begins a little earlier needs no other place for the picture.
+
+        Args:
+            first: the time of the first frame, in seconds.
+        """
+        told = Fraction(self.container.start_time or 0, _MICROSECONDS)
+        if first < 0 or told <= 0:
+            return min(first, Fraction(0))
+        mpeg = "mpeg" in self.container.format.name
+        starts = [
+            stream.start_time * stream.time_base
+            for stream in self.container.streams
+            if stream.start_time is not None
+            and stream.time_base is not None
+            and (mpeg or stream.type != "data")
+            and not is_attached_picture(stream)
+        ]
+        believed = [start for start in starts if not mpeg or start >= told - EARLIEST_SECONDS]
+        return max(Fraction(0), min([*(believed or [told]), first]))
 
     @property
     def seconds(self) -> Fraction | None:
@@ -183,6 +224,20 @@ class Source:
         return "mp4" in self.container.format.name
 
     @property
+    def _by_decoding(self) -> bool:
+        """Whether the container tells only when frames are decoded, from which FFmpeg guesses the rest.
+
+        So does Matroska for what it has taken over from AVI, which alone has a tag of AVI's there.
+        """
+        name = self.container.format.name
+        if "matroska" not in name:
+            return name in ("avi", "asf")
+        try:
+            return bool(self.stream.codec_context.codec_tag.strip("\0"))
+        except UnicodeDecodeError:  # a tag that is no text
+            return True
+
+    @property
     def _has_times(self) -> bool:
         """Whether the file tells the frames' times at all: a bare stream of H.264 does not."""
         return self.stream.start_time is not None
@@ -207,10 +262,30 @@ class Source:
 
     def first_packet(self, stream: "Stream") -> bytes | None:
         """What the first packet of another stream holds; None where there is none near the first frame."""
-        ahead = list(islice(self._packets, _MOST_READ_AHEAD))
-        self._packets = chain(ahead, self._packets)
-        packets: list[Any] = [*filter(is_packet, self._read), *ahead]
-        return next((bytes(packet) for packet in packets if packet.stream_index == stream.index), None)
+        packet = self._first_packet(stream)
+        return None if packet is None else bytes(packet)
+
+    def _first_packet(self, stream: "Stream", ahead: int = _MOST_READ_AHEAD) -> "Packet | None":
+        more = list(islice(self._packets, ahead))
+        self._packets = chain(more, self._packets)
+        packets: list[Any] = [*filter(is_packet, self._read), *more]
+        return next((packet for packet in packets if packet.stream_index == stream.index), None)
+
+    def sealed(self, stream: "Stream") -> str:
+        """Why nobody could read a copy of another stream, in words for people, with the cure; else empty."""
+        # A pipe would have to give all that first.
+        packet = self._first_packet(stream, _MOST_READ_AHEAD if self.seekable else 0)
+        return "" if packet is None else self._seal(packet)
+
+    def _seal(self, packet: "Packet") -> str:
+        if packet.has_sidedata("encryption_info"):
+            return "is encrypted; decrypt it first"
+        if "matroska" in self.container.format.name and _BZLIB.match(bytes(packet)):
+            return (
+                "is compressed by bzlib, which this FFmpeg does not undo; "
+                "rewrite the file by mkvmerge with --compression -1:none"
+            )
+        return ""
 
     @property
     def hidden_seconds(self) -> float:
@@ -251,61 +326,60 @@ class Source:
             self.container.close()
 
     def _decoded(self) -> Iterator[Union["Packet", "VideoFrame"]]:
-        shown: VideoFrame | None = None
-        packets = corrupt = undecodable = 0
+        shown: Decoded | None = None
+        early: list[Packet] = []
+        numbers: list[int] = []
+        gaps = 0
         done = False
         # Asked for anew each time: `events` may have put another iterator in its place.
         while (packet := next(self._packets, None)) is not None:
             if packet.stream_index != self.stream.index:
                 if self._is_picture(packet):
                     self.pictures.setdefault(packet.stream_index, bytes(packet))
-                if packet.size and (kept := self.copied(packet)) is not None:
+                if self.beginning is None:
+                    early.append(packet)  # until it is known what is taken off its times
+                elif packet.size and (kept := self.copied(packet)) is not None:
                     yield kept
                 continue
             if done:
                 if self._is_past(packet):
                     break
                 continue
-            packets += packet.size > 0
+            if self.beginning is None and self._decoder.packets == 0 and (why := self._seal(packet)):
+                raise UnsupportedVideo(f"{self.name}: its picture {why}")
             self.alpha_beside = self.alpha_beside or _has_alpha_beside(packet)
-            corrupt += packet.is_corrupt
-            frames = self._frames_of(packet)
-            undecodable += frames is None
-            for frame in frames or ():
-                time = self._clock.mend(frame.pts if frame.pts is not None else frame.dts)
-                seconds = self._seconds(time)
+            for decoded in self._decoder.decode(packet):
+                frame = decoded.frame
+                at = self._clock.mend(decoded.time)
+                self._untold += decoded.time is None
+                if self.beginning is None:
+                    self.lead, self.beginning = self._decoder.lead, self._begins_at(at * self.time_base)
+                    kept_ones = (self.copied(packet) for packet in early if packet.size)
+                    yield from filter(None, kept_ones)
+                seconds = self._seconds(at)
                 if self._earliest is None:
                     self._earliest = seconds
                 done = self.cut.end is not None and seconds >= self.cut.end
                 if shown is not None:
                     # A frame is shown until the next one: files tell how long it takes to decode, or nothing.
-                    assert shown.pts is not None
-                    shown.duration = time - shown.pts
+                    assert shown.frame.pts is not None
+                    shown.frame.duration = at - shown.frame.pts
+                    gaps += max(0, round(shown.frame.duration / self._clock.step) - 1)
                     yield from self._wanted(shown, sliver=Fraction(0) if done else self._sliver)
                 if done:
                     break
                 # Not before whoever wanted no more than the frames so far has left.
-                self.damage.damaged += undecodable
-                undecodable = 0
-                frame.pts, frame.time_base = time, self.time_base
-                shown = frame
-        self.damage.damaged = max(self.damage.damaged + undecodable, corrupt)
+                self.damage.lost = len(self._decoder.unusable)
+                if decoded.number is not None:
+                    numbers = [min([*numbers, decoded.number]), max([*numbers, decoded.number])]
+                frame.pts, frame.time_base = at, self.time_base
+                shown = decoded
         if not self.cut and not self.damage.broken:
-            self.damage.missing = self._missing(packets, shown)
+            self.damage.missing = self._missing(shown.frame if shown else None)
         if shown is not None and not done:
-            shown.duration = self._last_duration(shown)
+            shown.frame.duration = self._last_duration(shown.frame)
             yield from self._wanted(shown)
-
-    def _frames_of(self, packet: "Packet") -> list["VideoFrame"] | None:
-        """What the decoder gives for a packet; None where it can make nothing of it."""
-        import av
-
-        try:
-            return self.stream.decode(packet)
-        except av.error.EOFError:
-            return []
-        except av.FFmpegError:
-            return None
+        self.damage.settle(self._decoder.unusable, numbers, gaps if self._has_times else None)
 
     def _last_duration(self, frame: "VideoFrame") -> int:
         """How long the last frame of the file is shown."""
@@ -315,16 +389,18 @@ class Source:
             end = (self.stream.start_time or 0) + self.stream.duration
             if end > frame.pts:
                 return end - frame.pts
-        return frame.duration or self._clock.step
+        return self._clock.step if self._by_decoding else frame.duration or self._clock.step
 
-    def _wanted(self, frame: "VideoFrame", sliver: Fraction = Fraction(0)) -> Iterator["VideoFrame"]:
+    def _wanted(self, decoded: Decoded, sliver: Fraction = Fraction(0)) -> Iterator["VideoFrame"]:
         """A frame in its place in the output, if it is shown in the part that is wanted.
 
         One that began before is, if it stays on the screen for more than ``sliver`` seconds of it.
         """
+        frame = decoded.frame
         assert frame.pts is not None
         begins_there = not self.cut or self._seconds(frame.pts) >= self.cut.start
         if begins_there or self._seconds(frame.pts + frame.duration) > self.cut.start + sliver:
+            self.damage.damaged += decoded.is_damaged
             yield self._placed(frame)
 
     @property
@@ -336,8 +412,8 @@ class Source:
         """Count a frame, and put it at its time in the output."""
         self.damage.frames += 1
         self._note_carried(frame)
-        self.damage.retimed = self._clock.mended if self._has_times else 0
-        self.damage.damaged += frame.is_corrupt
+        # Many containers tell the times of some frames alone, from which the others follow.
+        self.damage.retimed = max(0, self._clock.mended - self._untold) if self._has_times else 0
         assert frame.pts is not None
         time = frame.pts - round(self.shift / self.time_base)
         frame.pts = max(0, time) if self.cut else time
@@ -354,11 +430,11 @@ class Source:
             self.damage.carried_later += sorted(kinds - self._carried)
         self._carried |= kinds
 
-    def _missing(self, packets: int, last: "VideoFrame | None") -> int:
+    def _missing(self, last: "VideoFrame | None") -> int:
         """About how many frames the file lacks at its end, by its own word; ``last`` as it was decoded."""
         if self._is_mp4:
             # What an edit list leaves out has no entry in FFmpeg's index, and no packet.
-            missing = min(self.stream.frames, len(self.stream.index_entries)) - packets
+            missing = min(self.stream.frames, len(self.stream.index_entries)) - self._decoder.packets
         else:
             told = _clock_time(self.stream.metadata.get("DURATION", ""))
             if told is None or last is None:
@@ -374,15 +450,28 @@ class Source:
         """
         import av
 
-        try:
-            # PyAV ends with empty ones for all decoders, but their index is always that of the first stream.
-            # An empty one before the end would end the decoder too.
-            yield from (packet for packet in self.container.demux() if packet.size)
-        except av.FFmpegError as error:
-            self.damage.broken = str(getattr(error, "strerror", error))
-        except IndexError:
-            # PyAV fails so at the end where streams have appeared that it did not know of at the beginning.
-            self.damage.appeared = True
+        tries = 0
+        while True:
+            try:
+                # PyAV ends with empty ones for all decoders, but their index is always that of the first
+                # stream. An empty one before the end would end the decoder too.
+                for packet in self.container.demux():
+                    tries = 0
+                    if packet.size:
+                        yield packet
+            except av.error.BlockingIOError as error:
+                # There is nothing yet, which is no end.
+                tries += 1
+                if tries < _TRIES:
+                    time.sleep(_PAUSE_SECONDS)
+                    continue
+                self.damage.broken = str(error.strerror)
+            except av.FFmpegError as error:
+                self.damage.broken = str(getattr(error, "strerror", error))
+            except IndexError:
+                # PyAV fails so at the end where streams have appeared that it did not know of before.
+                self.damage.appeared = True
+            break
         # What the decoder still holds is good.
         flush = av.Packet()
         flush.stream = self.stream
@@ -413,7 +502,7 @@ class Source:
             lasts = (packet.duration or 0) * base
             if self.cut.end is not None and time >= self.cut.end:
                 return None
-            if time < self.cut.start:
+            if self.cut.start and time < self.cut.start:
                 # A subtitle that is on the screen where the part starts is shown from there on.
                 if packet.stream.type != "subtitle" or time + lasts <= self.cut.start:
                     return None
@@ -467,6 +556,11 @@ def open_source(input: Path | str, cut: Cut = WHOLE) -> Source:
     from av.codec.context import ThreadType
 
     name = "stdin" if str(input) == PIPE else str(input)
+    whole: dict[str, Any] = {}
+    if cut.start and is_regular(input):
+        # A part is counted from where the whole begins, which its own first frame does not tell.
+        with contextlib.closing(open_source(input)) as source:
+            whole = {"beginning": source.beginning, "lead": source.lead}
     try:
         # Metadata goes from file to file byte by byte, whatever its encoding.
         container = av.open(url(input), "r", metadata_errors="surrogateescape")
@@ -483,7 +577,7 @@ def open_source(input: Path | str, cut: Cut = WHOLE) -> Source:
         stream.thread_type = ThreadType.AUTO
         stream.thread_count = 0  # FFmpeg's own choice
         others = [other for other in container.streams if other.index != stream.index]
-        return Source(name, container, stream, others, cut, seekable=is_regular(input))
+        return Source(name, container, stream, others, cut, seekable=is_regular(input), **whole)
     except BaseException:
         container.close()
         raise

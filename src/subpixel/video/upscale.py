@@ -1,15 +1,17 @@
 """One video file, enlarged into another."""
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from subpixel import arguments
 from subpixel.content import content_of_film
 from subpixel.engines.select import available_cpus
-from subpixel.files import make_folder_of, refuse_existing, refuse_input
+from subpixel.errors import InputError, naming
+from subpixel.files import make_folder_of, refuse_existing, refuse_input, without_empty_folders
 from subpixel.jobs import PIPE, Report
 from subpixel.video.codecs import Encoding
 from subpixel.video.containers import OUTPUT_EXTENSIONS, Y4M, Container, container_named, container_of
@@ -49,10 +51,13 @@ class VideoReport(Report):
     damaged_frames: int
     missing_frames: int
     """About how many are missing at the end of an input that is cut off."""
+    lost_frames: int
+    """About how many could not be decoded and are missing."""
     damaged_share: float
-    """Of damaged and missing frames, 0 to 1."""
+    """Of damaged, lost and missing frames, 0 to 1."""
 
 
+@without_empty_folders
 def upscale_video(
     input: str | Path,
     output: str | Path,
@@ -109,27 +114,60 @@ def upscale_video(
     """
     from subpixel.upscaler import chosen
 
+    arguments.check_paths(input=input, output=output)
+    arguments.check_texts(codec=codec, preset=preset, container=container)
+    arguments.check_numbers(crf=crf, start=start, end=end)
+    arguments.check_mappings(codec_options=codec_options)
     encoding = Encoding(codec, crf, preset, codec_options or {})
     input, output = str(input), str(output)
     kind = _container(output, container)
     # By their digits: 0.2 is meant, not the binary number behind it, which is a little more.
     cut = Cut(Fraction(str(start)), None if end is None else Fraction(str(end)))
     check_paths(input, output, overwrite)
-    regular = is_regular(input)
-    piped = output == PIPE or not regular
-    meter = Meter(progress)
-    opened = open_source(input, cut) if regular else patiently(lambda: open_source(input, cut))
-    with contextlib.closing(opened) as source:
-        choice = chosen(
-            upscaler,
-            model=model,
-            scale=scale,
-            content=content,
-            engine=engine,
-            precision=precision,
-            threads=threads,
-            guess=lambda: content_of_film(Path(input)),
+    others = ("stdout:",) if output == PIPE else (f"{output}:", str(folder_beside(Path(output))))
+    with naming("stdin" if input == PIPE else input, *others):
+        return _upscale(
+            input,
+            output,
+            kind,
+            cut,
+            encoding,
+            lambda: chosen(
+                upscaler,
+                model=model,
+                scale=scale,
+                content=content,
+                engine=engine,
+                precision=precision,
+                threads=threads,
+                guess=lambda: content_of_film(Path(input)),
+            ),
+            overwrite=overwrite,
+            drop_unsupported=drop_unsupported,
+            progress=progress,
         )
+
+
+def _upscale(
+    input: str,
+    output: str,
+    kind: Container,
+    cut: Cut,
+    encoding: Encoding,
+    load: "Callable[[], Chosen]",
+    *,
+    overwrite: bool,
+    drop_unsupported: bool,
+    progress: Callable[[Progress], None],
+) -> VideoReport:
+    """What `upscale_video` does once it is known what is asked for."""
+    regular = is_regular(input)
+    piped = not is_resumable(input, output)
+    meter = Meter(progress)
+    with _failing():
+        opened = open_source(input, cut) if regular else patiently(lambda: open_source(input, cut))
+    with contextlib.closing(opened) as source:
+        choice = load()
         encoder_threads = (None if piped else earlier_threads(Path(output))) or available_cpus()
         plan = make_plan(
             source,
@@ -143,14 +181,37 @@ def upscale_video(
         plan.notices += check_output(kind, source, plan.track, to_pipe=output == PIPE)
         meter.rate, meter.total = float(source.rate), source.expected_frames
         try:
-            if piped:
-                damage = run_through(plan, output, overwrite, meter)
-            else:
-                damage = run_in_segments(plan, Path(output), overwrite, meter)
+            with _failing():
+                if piped:
+                    damage = run_through(plan, output, overwrite, meter)
+                else:
+                    damage = run_in_segments(plan, Path(output), overwrite, meter)
         finally:
             source.is_waited_for = not meter.line.close(None if regular else _PATIENCE_SECONDS)
         meter.tell(last=True)
         return _report(plan, choice, input, output, meter, damage)
+
+
+@contextlib.contextmanager
+def _failing() -> Iterator[None]:
+    """Turn FFmpeg's failures, and wrong values while a film is at work, into ours.
+
+    Before and after, a ValueError is of what was asked for.
+    """
+    import av
+
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except (av.FFmpegError, OSError, ValueError) as error:
+        words = getattr(error, "strerror", None) or error
+        raise InputError(f"could not be enlarged ({words})") from error
+
+
+def is_resumable(input: str, output: str) -> bool:
+    """Whether a job that is killed can be continued: not where one end is a pipe."""
+    return output != PIPE and is_regular(input)
 
 
 def check_paths(input: str, output: str, overwrite: bool) -> None:
@@ -195,6 +256,7 @@ def _report(
         bottleneck=meter.bottleneck,
         damaged_frames=damage.damaged,
         missing_frames=damage.missing,
+        lost_frames=damage.lost,
         damaged_share=round(damage.share, 4),
         notices=(*plan.notices, *damage.notices, *losses_later(damage.carried_later, codec)),
     )

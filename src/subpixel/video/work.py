@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 _UNEVEN_SECONDS = 0.1
 """Off their times frames may be without a word: as far as sound may be off a picture before one sees it."""
 
+_TIMES = 2
+"""Changes whenever frames get other times than an earlier version gave them: the two must not be mixed."""
+
 _LONGEST_NAME = 100
 """Characters of the output's name in that of the folder beside it."""
 
@@ -254,6 +257,7 @@ def _facts(plan: Plan) -> dict[str, Any]:
     return {
         "input": _digest_of_file(Path(plan.source.name)),
         "part": [str(plan.source.cut.start), str(plan.source.cut.end)],
+        "times": [_TIMES, str(plan.source.shift)],
         "model": plan.upscaler.model.digest(),
         "engine": [engine.name, engine.precision, engine.target],
         "threads": encoder.pop("threads"),

@@ -10,8 +10,9 @@ import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,9 @@ from subpixel.images import photoshop
 from subpixel.images.picture import Header, Metadata, Picture, Strips, swaps_axes, upright
 from subpixel.images.pillow import cmyk_to_srgb
 from subpixel.images.workers import Workers
+
+if TYPE_CHECKING:
+    from subpixel.images.codecs.vips import Span
 
 MAX_SEGMENT_BYTES = 65_533
 EXIF_MARK = b"Exif\0\0"
@@ -39,6 +43,7 @@ _MARKER = re.compile(rb"\xff+([^\x00\xff\x01\xd0-\xd7])", re.DOTALL)
 """What is not part of the compressed data, nor a restart."""
 _MAX_RESTART_BLOCKS = 65_535
 _INCH_CM = 2.54
+_EXTRANEOUS = "extraneous bytes before marker"
 
 
 class _Segment(NamedTuple):
@@ -58,8 +63,8 @@ class _File:
     """Before the pixels."""
     scans: list[bytes] = field(default_factory=list)
     """Their headers."""
-    start: int = 0
-    """Of the first scan's marker."""
+    marks: list[int] = field(default_factory=list)
+    """Where the segments begin from the first scan's header on."""
     end: int = 0
     """Where the last scan ends."""
 
@@ -83,7 +88,7 @@ class _Frame(NamedTuple):
 
 def read(path: Path, approve: Callable[[Header], None]) -> Picture:
     """Read a JPEG file; ``approve`` is given the header before the pixels are decoded."""
-    from subpixel.images.codecs.vips import Decoder
+    from subpixel.images.codecs.vips import Decoder, Error
 
     with path.open("rb") as stream:
         data = stream.read()
@@ -96,9 +101,12 @@ def read(path: Path, approve: Callable[[Header], None]) -> Picture:
         several = frame.marker in _PROGRESSIVE or len(file.scans) > 1
         approve(Header(*size, len(frame.components), False, 3 if several else 1))
         _refuse_incomplete(path, file, frame)
-        spans = [(0, 2), *((part.place, part.length) for part in file.segments if _of_pixels(part))]
-        spans.append((file.start, file.end - file.start))
-        samples = Decoder("jpegload", stream, spans, tail=bytes([0xFF, _EOI])).samples()
+        try:
+            samples = Decoder("jpegload", stream, _spans(data, file, frame)).samples()
+        except Error as error:
+            if _EXTRANEOUS not in str(error):
+                raise
+            samples = Decoder("jpegload", stream, _spans(data, file, frame, trimmed=True)).samples()
     if len(frame.components) == 4:
         samples = cmyk_to_srgb(samples, metadata.icc)
         metadata.icc = None
@@ -151,8 +159,9 @@ def _compressed(piece: NDArray[Any], quality: int) -> _Strip:
     data = bytes(imagecodecs.jpeg8_encode(np.ascontiguousarray(piece), quality, subsampling="444"))
     file = _taken_apart(data)
     first = next(segment for segment in file.segments if segment.marker != _APP)
-    pixels = file.start + 2 + int.from_bytes(data[file.start + 2 : file.start + 4])
-    return _Strip(data[first.place : file.start], data[file.start : pixels], data[pixels : file.end])
+    scan = file.marks[0]
+    pixels = scan + 2 + int.from_bytes(data[scan + 2 : scan + 4])
+    return _Strip(data[first.place : scan], data[scan:pixels], data[pixels : file.end])
 
 
 def _of_height(tables: bytes, height: int) -> bytes:
@@ -180,9 +189,10 @@ def _taken_apart(data: bytes) -> _File:
         body = data[start + 4 : start + 2 + length]
         place = start + 2 + max(length, 2)
         if marker == _SOS:
-            file.start = file.start or start
             file.scans.append(body)
-        elif not file.scans:
+        if file.scans:
+            file.marks.append(start)
+        else:
             file.segments.append(_Segment(marker, start, 2 + length, body))
     file.end = len(data) if found is None else found.end() - 2
     return file
@@ -195,6 +205,32 @@ def _of_pixels(segment: _Segment) -> bool:
     if segment.marker == _APP + 14:
         return segment.body.startswith(b"Adobe")
     return segment.marker < _APP
+
+
+def _spans(data: bytes, file: _File, frame: _Frame, *, trimmed: bool = False) -> "list[Span]":
+    """What libjpeg is given of a file, and in which it has nothing to complain of but missing pixels.
+
+    Where the file is ``trimmed``, zeros at the end of a scan are left out, with which some writers fill up.
+    """
+    spans: list[Span] = [(0, 2)]
+    for part in file.segments:
+        if part.marker == _APP + 14 and part.body.startswith(b"Adobe") and part.body[11:12] > b"\2":
+            continue  # says that it is of a colour space that does not exist
+        if _of_pixels(part):
+            spans.append((part.place, part.length))
+    sequential = frame.marker not in _PROGRESSIVE
+    for start, stop in pairwise([*file.marks, file.end]):
+        end = stop
+        if trimmed:
+            while end > start and data[end - 1] == 0 and data[end - 2] != 0xFF:
+                end -= 1
+        if sequential and data[start + 1] == _SOS:
+            # Some write here what counts in progressive ones alone, to which libjpeg objects.
+            head = start + 2 + int.from_bytes(data[start + 2 : start + 4])
+            spans += [data[start : head - 3], b"\0\x3f\0", (head, end - head)]
+        else:
+            spans.append((start, end - start))
+    return [*spans, bytes([0xFF, _EOI])]
 
 
 def _frame(path: Path, file: _File) -> _Frame:
@@ -226,7 +262,7 @@ def _refuse_incomplete(path: Path, file: _File, frame: _Frame) -> None:
     blocks = 0
     for h, v in frame.components.values():
         blocks += -(-frame.width * h // (8 * across)) * -(-frame.height * v // (8 * down))
-    if frame.marker in _HUFFMAN and 8 * (file.end - file.start) < blocks:  # each takes at least a bit
+    if frame.marker in _HUFFMAN and 8 * (file.end - file.marks[0]) < blocks:  # each takes at least a bit
         raise UnreadableImage(
             f"{path}: the JPEG file is damaged or cut off (it holds too little for {frame.width} x "
             f"{frame.height} pixels); get it anew"

@@ -27,7 +27,7 @@ _OF_STORED_PIXELS = (b"hIST", b"iDOT", b"acTL", b"fcTL", b"fdAT")
 _XMP = b"XML:com.adobe.xmp\0"
 _INCH_M = 0.0254
 _MAX_METADATA_BYTES = 1 << 24
-_BAND_BYTES = 1 << 22
+_BAND_BYTES = 1 << 21
 _FILTER_UP = 2
 _COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 """The number of bands, and what PNG calls it."""

@@ -35,7 +35,9 @@ _TEXTS = ("ImageDescription", "Make", "Model", "Software", "DateTime", "Artist",
 _TEXT_TAGS = tuple(int(ExifTags.Base[name]) for name in _TEXTS)
 _DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 _REDUCED_OR_MASK = 0b101
-_UINT, _FLOAT, _VOID = 1, 3, 4
+_UINT, _FLOAT = 1, 3
+_KINDS = {_UINT: "", 2: "signed integer", _FLOAT: "float", 4: "", 5: "complex", 6: "complex"}
+"""Of samples, by their number; those that are read have no name."""
 _MOST_CLASSIC_BYTES = 2**32 - 2**25
 """Classic TIFF has offsets of 32 bits, and compression may not help; beyond this it is BigTIFF."""
 _STRIP_BYTES = 1 << 20
@@ -161,9 +163,13 @@ def _check(path: Path, tiff: tifffile.TiffFile, page: Any) -> None:
     pages = sum(not kind & _REDUCED_OR_MASK for kind in kinds)
     if pages > 1:
         raise UnsupportedImage(f"{path}: is a TIFF of {pages} pages; give the pages one by one")
-    if page.sampleformat == _FLOAT and page.bitspersample == 8:  # there is no such float
-        page.sampleformat, page.dtype, page._dtype = _UINT, np.dtype(np.uint8), np.dtype(np.uint8)
-    kind = {_UINT: "", _VOID: "", 2: "signed integer", _FLOAT: "float"}.get(page.sampleformat, "complex")
+    if isinstance(page.bitspersample, tuple):
+        raise UnsupportedImage(f"{path}: has bands of different depths; convert it to 8 or 16 bits, unsigned")
+    if page.sampleformat not in _KINDS or (page.sampleformat == _FLOAT and page.bitspersample == 8):
+        # There is no such thing: a slip of whoever wrote it.
+        dtype = np.dtype(np.uint8 if page.bitspersample <= 8 else np.uint16)
+        page.sampleformat, page.dtype, page._dtype = _UINT, dtype, dtype
+    kind = _KINDS[page.sampleformat]
     if kind or page.bitspersample > 16:
         samples = f"{page.bitspersample}-bit {kind or 'integer'}"
         raise UnsupportedImage(f"{path}: has {samples} samples; convert them to 8 or 16 bits, unsigned")

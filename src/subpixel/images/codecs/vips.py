@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 
 Error = pyvips.Error
 
-_BAND_BYTES = 1 << 22
+Span = tuple[int, int] | bytes
+"""A part of a file, as its place and length; or the bytes themselves."""
+
+_BAND_BYTES = 1 << 21
 _DTYPES = {"uchar": np.uint8, "ushort": np.uint16}
 
 
@@ -24,16 +27,14 @@ class Decoder:
         self,
         loader: str,
         file: IO[bytes],
-        spans: Sequence[tuple[int, int]] | None = None,
-        tail: bytes = b"",
+        spans: Sequence[Span] | None = None,
     ) -> None:
         """Read the header.
 
         Args:
             loader: "jpegload", "pngload" or "tiffload".
             file: to read from; it must stay open.
-            spans: the parts of it, as place and length, that make up the picture; by default all of it.
-            tail: what follows them.
+            spans: what makes up the picture; by default all of the file.
 
         Raises:
             Error: libvips cannot read it.
@@ -44,7 +45,7 @@ class Decoder:
             self._source.on_read(_quietly(file.read))
             self._source.on_seek(_quietly(file.seek))
         else:
-            self._source.on_read(_quietly(_Spans(file, spans, tail).read))
+            self._source.on_read(_quietly(_Spans(file, spans).read))
         self.image = getattr(pyvips.Image, f"{loader}_source")(
             self._source, access="sequential", fail_on="warning"
         )
@@ -80,17 +81,21 @@ class Decoder:
 
 
 class _Spans:
-    """Reads parts of a file as if they were all of one."""
+    """Reads parts of a file, and what was put between them, as if they were one file."""
 
-    def __init__(self, file: IO[bytes], spans: Sequence[tuple[int, int]], tail: bytes) -> None:
-        self._file, self._tail = file, tail
-        self._spans = [(place, length) for place, length in reversed(spans) if length]
+    def __init__(self, file: IO[bytes], spans: Sequence[Span]) -> None:
+        self._file = file
+        self._spans = [span for span in reversed(spans) if isinstance(span, bytes) or span[1]]
 
     def read(self, size: int) -> bytes:
         if not self._spans:
-            data, self._tail = self._tail[:size], self._tail[size:]
+            return b""
+        span = self._spans.pop()
+        if isinstance(span, bytes):
+            data, rest = span[:size], span[size:]
+            self._spans += [rest] if rest else []
             return data
-        place, length = self._spans.pop()
+        place, length = span
         self._file.seek(place)
         data = self._file.read(min(size, length))
         if data and len(data) < length:

@@ -1,0 +1,43 @@
+"""Checks of arguments at the library's door: a wrong type is named there, not by whatever it meets later."""
+
+import math
+import os
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+
+def check_paths(**given: Any) -> None:
+    """Raise TypeError for what is no path."""
+    _check(given, str | os.PathLike, "a path (str or os.PathLike)")
+
+
+def check_texts(**given: Any) -> None:
+    """Raise TypeError for what is neither a string nor None."""
+    _check(given, str | None, "a string")
+
+
+def check_wholes(**given: Any) -> None:
+    """Raise TypeError for what is neither a whole number nor None."""
+    _check(given, int | np.integer | None, "a whole number")
+
+
+def check_numbers(**given: Any) -> None:
+    """Raise TypeError for what is neither a number nor None, ValueError for NaN and infinity."""
+    _check(given, Real | None, "a number")
+    for name, value in given.items():
+        if value is not None and not math.isfinite(value):
+            raise ValueError(f"{name} must be finite, not {value!r}")
+
+
+def check_mappings(**given: Any) -> None:
+    """Raise TypeError for what is neither a mapping nor None."""
+    _check(given, Mapping | None, "a mapping")
+
+
+def _check(given: Mapping[str, Any], kinds: Any, words: str) -> None:
+    for name, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, kinds):
+            raise TypeError(f"{name} must be {words}, not {value!r:.80}")

@@ -1,0 +1,269 @@
+"""What the command refuses because it cannot be meant, and what it tells although it was done."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from PIL import Image
+from typer.testing import CliRunner
+
+from image_files import picture
+from interpolating import bicubic_model
+from subpixel.cli import app
+from video_files import pictures, write
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("models") / "bicubic-x2.safetensors"
+    bicubic_model(2).save(path)
+    return str(path)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A picture, a film and a folder of both, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    Path("both").mkdir()
+    Image.fromarray(picture()).save("a.png")
+    Image.fromarray(picture()).save("both/a.png")
+    for film in ("b.mkv", "both/b.mkv"):
+        write(Path(film), pictures(2))
+    return tmp_path
+
+
+@pytest.fixture
+def run(model):
+    return lambda *arguments: CliRunner().invoke(
+        app, ["upscale", "--model", model, "--engine", "numpy", *map(str, arguments)]
+    )
+
+
+def files(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+VIDEO_OPTIONS = [
+    ("--codec", "libx264"),
+    ("--crf", "20"),
+    ("--preset", "fast"),
+    ("--codec-option", "tune=film"),
+    ("--container", "mp4"),
+    ("--start", "0"),
+    ("--end", "1"),
+    ("--drop-unsupported",),
+    ("--max-damage", "0.1"),
+]
+PICTURE_OPTIONS = [("--quality", "95"), ("--max-output-pixels", "100000"), ("--max-memory", "1000")]
+
+
+@pytest.mark.parametrize("option", VIDEO_OPTIONS, ids=lambda option: option[0])
+def test_options_for_videos_need_one(place, run, option):
+    before = files(place)
+    result = run("a.png", "-o", "out.png", *option)
+    assert result.exit_code == 2
+    assert result.stderr == f"error: {option[0]} is for videos, and no input is one\n"
+    assert files(place) == before
+
+
+@pytest.mark.parametrize("option", PICTURE_OPTIONS, ids=lambda option: option[0])
+def test_options_for_pictures_need_one(place, run, option):
+    before = files(place)
+    result = run("b.mkv", "-o", "out.mkv", *option)
+    assert result.exit_code == 2
+    assert result.stderr == f"error: {option[0]} is for pictures, and no input is one\n"
+    assert files(place) == before
+
+
+@pytest.mark.parametrize(("panel", "options"), [("Pictures", PICTURE_OPTIONS), ("Videos", VIDEO_OPTIONS)])
+def test_these_are_all_options_of_their_panel(panel, options):
+    """An option is checked by the panel in which `--help` shows it."""
+    parameters = typer.main.get_command(app).commands["upscale"].params
+    shown = {one.opts[0] for one in parameters if getattr(one, "rich_help_panel", None) == panel}
+    assert shown == {option[0] for option in options}
+
+
+def test_quality_needs_a_format_that_has_it(place, run):
+    result = run("a.png", "-o", "out.png", "--quality", "80")
+    assert result.exit_code == 2
+    assert result.stderr == "error: --quality is for JPEG and WebP, and no output is one\n"
+    for extension in ("jpg", "webp"):
+        assert run("a.png", "-o", f"out.{extension}", "--quality", "80").exit_code == 0
+
+
+def test_where_some_input_can_use_an_option_it_is_taken(place, run):
+    result = run("both", "-o", "out", "--crf", "30", "--max-output-pixels", "100000")
+    assert result.exit_code == 0, result.output
+    assert files(place / "out") == ["a.png", "b.mkv"]
+
+
+def test_other_commands_refuse_what_they_cannot_use(place):
+    for arguments, words in (
+        (["evaluate", "both", "-s", "2", "-m", "bicubic", "--engine", "numpy"], "bicubic is none"),
+        (["figures", "-o", "f", "--threads", "1"], "are for what --dataset draws"),
+    ):
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 2, result.output
+        assert words in result.stderr
+    assert not Path("f").exists()
+
+
+def on_a_terminal(arguments, *, stdin=False, stdout=False, stderr=False):
+    """Run a command with some of its streams on a terminal; exit code, and what the terminal showed."""
+    main, other = pty.openpty()
+
+    def stream(wanted):
+        return other if wanted else subprocess.DEVNULL
+
+    with subprocess.Popen(
+        [sys.executable, "-m", "subpixel", *map(str, arguments)],
+        stdin=stream(stdin),
+        stdout=stream(stdout),
+        stderr=other if stderr else subprocess.PIPE,
+        env=os.environ | {"TERM": "xterm", "COLUMNS": "80"},
+    ) as process:
+        os.close(other)
+        seen = b""
+        while True:
+            try:
+                chunk = os.read(main, 1000)
+            except OSError:
+                break
+            if not chunk:
+                break
+            seen += chunk
+        errors = b"" if stderr else process.stderr.read()
+    os.close(main)
+    return process.returncode, seen, errors.decode()
+
+
+def test_a_film_is_not_shown_as_text(place, model):
+    code, seen, errors = on_a_terminal(["upscale", "b.mkv", "-o", "-", "-m", model], stdout=True)
+    assert (code, seen) == (2, b"")
+    assert errors.startswith("error: -o - would write a film to the terminal; ")
+
+
+def test_a_film_is_not_read_from_the_keyboard(place, model):
+    code, _, errors = on_a_terminal(["upscale", "-", "-o", "c.mkv", "-m", model], stdin=True)
+    assert code == 2
+    assert errors.startswith("error: - is a film on stdin, and stdin is the terminal; ")
+    assert not Path("c.mkv").exists()
+
+
+@pytest.mark.parametrize("progress", ["auto", "none"])
+def test_success_is_one_line_a_file_on_a_terminal(place, model, progress):
+    arguments = ["upscale", "both", "-o", "out", "-m", model, "--engine", "numpy", "--progress", progress]
+    code, seen, _ = on_a_terminal(arguments, stderr=True)
+    assert code == 0
+    lines = [line for line in seen.decode().splitlines() if " -> " in line]
+    assert len(lines) == 2
+    assert "both/a.png -> out/a.png: 56 x 40" in lines[0]
+    assert "both/b.mkv -> out/b.mkv: " in lines[1]
+
+
+def test_a_folder_that_is_made_for_one_file_is_told(place, run):
+    result = run("a.png", "-o", "result")
+    assert result.exit_code == 0
+    assert result.stderr == (
+        "note: result: is a folder, made because its name ends in no extension such as .png; "
+        "the result is result/a.png\n"
+    )
+    for again in (
+        ("a.png", "-o", "result", "--overwrite"),
+        ("a.png", "-o", "other/"),
+        ("both", "-o", "third"),
+    ):
+        assert run(*again).stderr == ""
+
+
+def test_a_picture_that_becomes_a_film_is_told(place, run):
+    result = run("a.png", "-o", "a.mkv")
+    assert result.exit_code == 0, result.output
+    assert (
+        "note: a.png: is a picture, and a.mkv a video of one frame; end the output in .png" in result.stderr
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["upscale", "~/a.png", "-o", "b.png"],
+        ["upscale", "a.png", "-o", "~/b.png"],
+        ["upscale", "a.png", "-o~/b.png"],
+        ["upscale", "a.png", "--output=~/b.png"],
+        ["upscale", "a.png", "-o", "~"],
+        ["upscale", "a.png", "-o", "b.png", "--model", "~/m.safetensors"],
+        ["export", "fast", "-o", "~/m.onnx"],
+        ["evaluate", "~/Set5", "-s", "2"],
+        ["train", "~/config.toml"],
+        ["calibrate", "fast", "~/pictures", "-o", "m.safetensors"],
+        ["figures", "-o", "~/figures"],
+        ["bench", "--plot", "~/bars.png"],
+    ],
+    ids=" ".join,
+)
+def test_a_home_that_the_shell_did_not_put_in(place, monkeypatch, arguments):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    before = files(place)
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert (
+        "the shell left ~ as it is, as it does inside quotes and behind =; write /home/somebody"
+        in result.stderr
+    )
+    assert len(result.stderr.splitlines()) == 1
+    assert files(place) == before
+
+
+def test_names_that_begin_with_a_tilde(place, run):
+    """They are names as others where there is such a file, or no such user."""
+    Path("~").mkdir()
+    Path("a.png").rename("~/a.png")
+    assert run("~/a.png", "-o", "~backup.png").exit_code == 0
+    assert run("~backup.png", "-o", "~no-such-user/b.png").exit_code == 0
+    assert Path("~no-such-user/b.png").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["upscale", "broken.png", "-o", "new/deep/b.png"],
+        ["upscale", "broken.png", "-o", "new"],
+        ["upscale", "broken.mkv", "-o", "new/b.mkv"],
+        ["upscale", "missing.png", "-o", "new/"],
+        ["upscale", "a.png", "-o", "new/b.png", "--max-output-pixels", "10"],
+        ["export", "fast", "-o", "a.png/new.onnx"],
+        ["train", "config.toml", "--datasets", "none", "-o", "new"],
+    ],
+    ids=" ".join,
+)
+def test_a_failure_leaves_no_empty_folder(place, arguments):
+    if arguments[0] == "train":
+        pytest.importorskip("torch")
+        from recipes import CONFIGS
+
+        Path("config.toml").write_text((CONFIGS / "espcn-t91-x3.toml").read_text())
+    Path("broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    Path("broken.mkv").write_bytes(b"\x1aE\xdf\xa3")
+    before = files(place)
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 1, result.output
+    assert files(place) == before
+
+
+def test_a_failure_leaves_other_files_alone(place, run):
+    Path("new").mkdir()
+    Path("broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert run("broken.png", "-o", "new/deeper/b.png").exit_code == 1
+    assert Path("new").is_dir()
+    assert not Path("new/deeper").exists()
+
+
+def test_json_is_on_stdout_alone(place, run):
+    result = run("a.png", "-o", "result", "--json")
+    assert json.loads(result.stdout)["output"] == "result/a.png"
