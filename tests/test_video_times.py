@@ -140,6 +140,20 @@ def test_the_earliest_stream_begins_at_0_be_it_subtitles(upscale, tmp_path):
     assert edges == [(0, Fraction("0.3")), (Fraction("0.3"), Fraction("0.8"))]
 
 
+def test_how_long_a_late_film_is_and_what_lies_before_it(upscale, tmp_path):
+    """Matroska counts its length from 0. A chapter that ends before the film begins is told."""
+    late = [12800 * 3 // 4 + 512 * number for number in range(10)]
+    source = write(tmp_path / "in.mkv", pictures(10), times=late, chapters=True)
+    film = open_source(source)
+    assert film.expected_frames == 10
+    film.close()
+    report = upscale(source, tmp_path / "out.mkv")
+    assert "1 chapters end before the film begins, and are left out" in report.notices
+    with av.open(str(tmp_path / "out.mkv")) as file:
+        (chapter,) = file.chapters()
+        assert (chapter["start"], chapter["end"] * chapter["time_base"]) == (0, Fraction(1, 4))
+
+
 class Killed(BaseException):
     """What a test puts in the place of a kill."""
 

@@ -30,7 +30,7 @@ from subpixel.video.hdr import (
     with_parameters,
 )
 from subpixel.video.immersive import immersive
-from subpixel.video.mux import Track, describe
+from subpixel.video.mux import Track, chapters, describe
 from subpixel.video.source import Source
 from subpixel.video.trial import refusals
 
@@ -235,6 +235,8 @@ def _about_input(source: Source, container: Container) -> list[str]:
             f"begins at {float(source.origin):.12g} s: all is moved to begin at 0, "
             "and a part is counted from there"
         )
+    if not source.cut and (early := len(source.container.chapters()) - len(chapters(source))):
+        notices.append(f"{early} chapters end before the film begins, and are left out")
     if "mpegts" in source.container.format.name and len(source.container.streams.video) > 1:
         notices.append("which stream belongs to which program of MPEG-TS is not kept")
     if container in (MKV, WEBM) and not source.cut and (seconds := source.hidden_seconds) > _HEARD_SECONDS:

@@ -203,7 +203,9 @@ class Source:
     def seconds(self) -> Fraction | None:
         """How long the wanted part lasts; None where the file does not say."""
         whole = self.container.duration
-        ends = [] if whole is None else [Fraction(whole, _MICROSECONDS)]
+        from_zero = self.container.format.name.startswith(("matroska", "nut"))
+        begun = self.origin if from_zero else Fraction(0)
+        ends = [] if whole is None else [Fraction(whole, _MICROSECONDS) - begun]
         ends += [] if self.cut.end is None else [self.cut.end]
         return max(Fraction(0), min(ends) - self.cut.start) if ends else None
 

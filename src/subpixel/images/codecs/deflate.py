@@ -30,7 +30,13 @@ def compressed(data: NDArray[Any]) -> Piece:
     """Compress C-contiguous bytes as a piece of a stream."""
     deflate = isal_zlib.compressobj(LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
     parts = deflate.compress(data.data), deflate.flush(isal_zlib.Z_SYNC_FLUSH)
-    return Piece(b"".join(parts), zlib.adler32(data.data), data.nbytes)
+    return Piece(b"".join(parts), isal_zlib.adler32(data.data), data.nbytes)
+
+
+def crc(kind: bytes, body: bytes) -> int:
+    """The CRC-32 of a PNG chunk."""
+    checksum: int = isal_zlib.crc32(body, isal_zlib.crc32(kind))
+    return checksum
 
 
 def whole(data: NDArray[Any]) -> bytes:

@@ -128,9 +128,7 @@ def _chunks(path: Path, file: IO[bytes]) -> Iterator[_Chunk]:
         body, intact = b"", True
         if kind != b"IDAT":
             body = file.read(length) if length <= _MAX_METADATA_BYTES else b""
-            intact = len(body) == length and zlib.crc32(body, zlib.crc32(kind)) == int.from_bytes(
-                file.read(4)
-            )
+            intact = len(body) == length and deflate.crc(kind, body) == int.from_bytes(file.read(4))
         yield _Chunk(kind, place, length + 12, body, intact)
         place += length + 12
 
@@ -240,8 +238,7 @@ def _background(body: bytes, layout: _Layout) -> bytes:
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:
-    checksum = zlib.crc32(body, zlib.crc32(kind))
-    return struct.pack(">I4s", len(body), kind) + body + checksum.to_bytes(4)
+    return struct.pack(">I4s", len(body), kind) + body + deflate.crc(kind, body).to_bytes(4)
 
 
 def _ancillary(metadata: Metadata) -> Iterator[tuple[bytes, bytes]]:
