@@ -7,7 +7,7 @@ from subpixel.errors import OutputError
 
 MAX_OUTPUT_PIXELS = 2**30
 """The default limit on an enlarged picture, 3 GB as 8-bit RGB: what is larger is a mistake or an attack."""
-MAX_MEMORY_MIB = 2048
+MAX_MEMORY_MIB = 4096
 """The default limit on the memory that a picture may need while it is enlarged."""
 DEFAULT_QUALITY = 95
 """Of JPEG and WebP, 1 to 100."""

@@ -12,6 +12,8 @@ _MIB = 1 << 20
 _FLOAT_BYTES = 4
 _STRIPS_AT_ONCE = 5
 """Worked on, waiting, and being compressed."""
+_PLANES_TO_FILL = 8
+"""That are held while hidden colours are filled in."""
 _COPIES_FOR_WEBP = 4
 """The samples, those that Pillow passes on, those that libwebp keeps, and the file."""
 
@@ -26,7 +28,7 @@ def needed_bytes(header: Header, engine: Engine, kind: Format) -> int:
     alpha = header.bands in (2, 4)
     samples = header.nbytes * (max(header.copies, 2) if alpha else header.copies)
     if alpha:
-        samples += 5 * _FLOAT_BYTES * header.width * header.height
+        samples += _PLANES_TO_FILL * _FLOAT_BYTES * header.width * header.height
     enlarged = header.nbytes * scale**2
     strips = min(enlarged, max(STRIP_BYTES, enlarged * 48 // header.height)) * _STRIPS_AT_ONCE
     if kind is WEBP:

@@ -98,8 +98,9 @@ def read(path: Path, approve: Callable[[Header], None]) -> Picture:
         metadata = _metadata(file, notices)
         turn = metadata.orientation(notices)
         size = (frame.height, frame.width) if swaps_axes(turn) else (frame.width, frame.height)
-        several = frame.marker in _PROGRESSIVE or len(file.scans) > 1
-        approve(Header(*size, len(frame.components), False, 3 if several else 1))
+        several = frame.marker in _PROGRESSIVE or len(file.scans) > 1  # which libjpeg holds as coefficients
+        copies = (3 if several else 1) + 3 * (len(frame.components) == 4)
+        approve(Header(*size, len(frame.components), False, copies))
         _refuse_incomplete(path, file, frame)
         try:
             samples = Decoder("jpegload", stream, _spans(data, file, frame)).samples()

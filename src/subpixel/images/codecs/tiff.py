@@ -31,6 +31,7 @@ _BY_LIBTIFF = {
     tifffile.COMPRESSION.OJPEG,
     tifffile.COMPRESSION.JPEG,
 }
+_KEPT_COLOURS = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE, tifffile.PHOTOMETRIC.RGB)
 _TEXTS = ("ImageDescription", "Make", "Model", "Software", "DateTime", "Artist", "HostComputer", "Copyright")
 _TEXT_TAGS = tuple(int(ExifTags.Base[name]) for name in _TEXTS)
 _DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
@@ -54,8 +55,9 @@ def read(path: Path, approve: Callable[[Header], None]) -> Picture:
         turn = _value(page, "Orientation", 1)
         size = (page.imagewidth, page.imagelength)
         deep = page.bitspersample > 8
-        bands = page.samplesperpixel
-        approve(Header(*(size[::-1] if swaps_axes(turn) else size), bands, deep, 3))
+        copies = 3 if page.photometric in _KEPT_COLOURS else 5
+        upright_size = size[::-1] if swaps_axes(turn) else size
+        approve(Header(*upright_size, page.samplesperpixel, deep, copies))
         metadata = _metadata(file, tiff, page, notices)
         metadata.turn(turn)
         samples = tiff_colours.interpreted(*_decoded(file, page), notices)
