@@ -26,9 +26,9 @@ def runtimes() -> str:
     for called in sorted(names, key=lambda called: names[called]):
         times = [next(row for row in stored[name] if _called(row) == called)["median_ms"] for name in COLUMNS]
         rows.append([called, *(f"{time:.1f}" for time in times)])
-    where = "; ".join(f"{column}: {provenance(name)}" for name, column in COLUMNS.items())
+    where = ";\n".join(f"{column}: {provenance(name)}" for name, column in COLUMNS.items())
     table = markdown_table(["runtime", *(f"{column} (ms)" for column in COLUMNS.values())], rows)
-    return f"{table}\n\n{where[0].upper()}{where[1:]}. {_versions(stored['engine-amx'])}"
+    return f"{table}\n\n{where[0].upper()}{where[1:]}.\n{_versions(stored['engine-amx'])}"
 
 
 def _called(row: dict[str, Any]) -> str:

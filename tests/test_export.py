@@ -80,11 +80,11 @@ def test_the_page_says_how_to_get_what_subpixel_gives(tmp_path, monkeypatch, nam
     monkeypatch.chdir(tmp_path)
     export(packaged.find(name), Path("model.onnx"))
     image = picture(bands=1)
-    Image.fromarray(image).save("in.png")
+    Image.fromarray(image).save("small.png")
     (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     exec(compile(code, str(PAGE), "exec"), {})
     upscaler = load(name, precision="fp32", engine="onnxruntime")
-    with Image.open("out.png") as made:
+    with Image.open("large.png") as made:
         np.testing.assert_array_equal(np.asarray(made), upscaler(image))
     bare = run_bare("model.onnx", image[None, None] / np.float32(255))[0, 0] * 255
     assert abs(bare - upscaler(image)).max() > 1, "the edge matters"
