@@ -169,6 +169,32 @@ class TestOthers:
             read(tmp_path / "a.bmp", anything)
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(5, "Input/output error")], ids=repr)
+@pytest.mark.parametrize("after", [0, 2])
+def test_what_happens_while_reading_is_no_damage(tmp_path, capfd, error, after):
+    """Ctrl-C, or a disk that fails, in the middle of a file that libvips reads through us."""
+    from subpixel.images.codecs.vips import Decoder
+
+    noise = np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8)
+    whole = io.BytesIO(bytes(imagecodecs.png_encode(noise)))
+
+    class Failing(io.RawIOBase):
+        reads = 0
+
+        def seek(self, *place):
+            return whole.seek(*place)
+
+        def read(self, size=-1):
+            self.reads += 1
+            if self.reads > after:
+                raise error
+            return whole.read(size)
+
+    with pytest.raises(type(error)):
+        Decoder("pngload", Failing(), [(0, len(whole.getvalue()))]).samples()
+    assert capfd.readouterr().err == ""
+
+
 class TestWords:
     """What is refused is refused in our words: nobody else's reason, no log, nothing from C on stderr."""
 

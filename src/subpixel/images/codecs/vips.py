@@ -4,7 +4,8 @@ Only these readers are used, on the calling thread alone. Its writers, and its r
 pool of threads, which hangs in a process that was forked after the pool had begun.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import IO, Any
 
 import numpy as np
@@ -41,23 +42,20 @@ class Decoder:
         """
         # libvips keeps no reference to the source, nor the source to what is called.
         self._source = pyvips.SourceCustom()
+        self._calls = _Calls()
         if spans is None:
-            self._source.on_read(_quietly(file.read))
-            self._source.on_seek(_quietly(file.seek))
+            self._source.on_read(self._calls.guarded(file.read, b""))
+            self._source.on_seek(self._calls.guarded(file.seek, -1))
         else:
-            self._source.on_read(_quietly(_Spans(file, spans).read))
-        self.image = getattr(pyvips.Image, f"{loader}_source")(
-            self._source, access="sequential", fail_on="warning"
-        )
+            self._source.on_read(self._calls.guarded(_Spans(file, spans).read, b""))
+        load = getattr(pyvips.Image, f"{loader}_source")
+        with self._calls.raising():
+            self.image = load(self._source, access="sequential", fail_on="warning")
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Height, width and bands."""
         return self.image.height, self.image.width, self.image.bands
-
-    def field(self, name: str) -> Any:
-        """A field of the header, or None."""
-        return self.image.get(name) if self.image.get_typeof(name) else None
 
     def samples(self) -> NDArray[Any]:
         """Decode: ``(H, W)`` or ``(H, W, n)``, uint8 or uint16.
@@ -74,7 +72,9 @@ class Decoder:
         try:
             for top in range(0, height, band):
                 rows = result[top : top + band]
-                rows[...] = np.frombuffer(region.fetch(0, top, width, len(rows)), dtype).reshape(rows.shape)
+                with self._calls.raising():
+                    data = region.fetch(0, top, width, len(rows))
+                rows[...] = np.frombuffer(data, dtype).reshape(rows.shape)
         finally:
             self.image.invalidate()  # or libvips keeps it for the next who asks for the same
         return result[..., 0] if bands == 1 else result
@@ -103,13 +103,30 @@ class _Spans:
         return data
 
 
-def _quietly(call: Any) -> Any:
-    """An error cannot cross C, where it would be printed; the end of the file is what becomes of it."""
+class _Calls:
+    """Calls that C makes, through which no error can pass: it is kept, and raised behind C."""
 
-    def attempt(*arguments: Any) -> Any:
+    def __init__(self) -> None:
+        self._error: BaseException | None = None
+
+    def guarded(self, call: Callable[..., Any], failed: bytes | int) -> Callable[..., Any]:
+        """The same call, with what it answers where it fails: to libvips, the end of the file."""
+
+        def attempt(*arguments: Any) -> Any:
+            try:
+                return call(*arguments) if self._error is None else failed
+            except BaseException as error:  # Ctrl-C too
+                self._error = error
+                return failed
+
+        return attempt
+
+    @contextmanager
+    def raising(self) -> Iterator[None]:
+        """Raise what a call has raised, rather than what libvips made of it."""
         try:
-            return call(*arguments)
-        except (OSError, ValueError):
-            return b"" if len(arguments) == 1 else -1
-
-    return attempt
+            yield
+        except pyvips.Error:
+            if self._error is not None:
+                raise self._error from None
+            raise
