@@ -4,6 +4,7 @@ import io
 import resource
 import subprocess
 import sys
+import zlib
 
 import imagecodecs
 import numpy as np
@@ -19,6 +20,7 @@ from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.errors import ImageTooLarge
 from subpixel.images import planes
 from subpixel.images.chroma import split_rgb, write_rgb
+from subpixel.images.codecs import deflate
 from subpixel.images.formats import PNG, WEBP
 from subpixel.images.memory import needed_bytes
 from subpixel.images.picture import Header
@@ -81,6 +83,23 @@ def test_jpeg(tmp_path, upscaler, height, bands, most_blocks, monkeypatch):
     with Image.open(tmp_path / "out.jpg") as stored, Image.open(io.BytesIO(whole)) as expected:
         np.testing.assert_array_equal(np.asarray(stored), np.asarray(expected))
     upscale_image(tmp_path / "out.jpg", tmp_path / "again.png", upscaler=upscaler)  # strictly, by ourselves
+
+
+@pytest.mark.parametrize("regular", [False, True])
+def test_pieces_of_deflate_are_one_stream(regular):
+    """Whoever of the two compresses them; and what is regular comes out as small as by zlib alone."""
+    rng = np.random.default_rng(0)
+    words = rng.integers(0, 256, (8, 50), np.uint8)
+    data = words[rng.integers(0, 8, 4000)] if regular else rng.integers(0, 256, (4000, 50), np.uint8)
+    stream, adler = deflate.HEADER, 1
+    for rows in np.split(data, [100, 101, 2500]):
+        piece = deflate.compressed(rows)
+        stream += piece.data
+        adler = deflate.joined_adler(adler, piece.adler, piece.length)
+    stream += deflate.trailer(adler)
+    assert zlib.decompress(stream) == data.tobytes()
+    if regular:
+        assert len(stream) < 1.15 * len(zlib.compress(data, 2)) + 1000
 
 
 def test_progress_ends_at_one(tmp_path, upscaler):
