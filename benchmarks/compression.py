@@ -4,7 +4,7 @@
 
 The small pictures of 40 photographs that no network was trained on (the first of BSDS500/train) become color
 JPEGs and lossy WebPs, as Pillow writes them, of qualities from 60 to 100. Their luma is enlarged in int8 by
-`default` and `default-compressed`: mean luma PSNR in dB, `scale` pixels shaved. Writes
+`default` and `best`, and by the forms of both for compressed sources: mean luma PSNR in dB, `scale` pixels shaved. Writes
 ``benchmarks/results/compression.json``, which the rule in `subpixel.images.compression` follows.
 """
 
@@ -26,7 +26,7 @@ from subpixel.networks import packaged
 from subpixel.resample import imresize
 
 QUALITIES = (60, 70, 75, 80, 85, 90, 92, 95, 98, 100)
-NETWORKS = ("default", "default-compressed")
+NETWORKS = ("default", "default-compressed", "best", "best-compressed")
 LIMIT = 40
 
 
