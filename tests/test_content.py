@@ -80,6 +80,12 @@ def test_films_are_taken_for_compressed(source, content):
     assert content_of_film(Path(source)).kind == content
 
 
+def test_a_picture_that_becomes_a_film_is_taken_for_what_it_is(photograph, tmp_path):
+    for quality in (60, 98):
+        photograph.save(tmp_path / "a.jpg", quality=quality)
+        assert content_of_film(tmp_path / "a.jpg") == content_of_picture(tmp_path / "a.jpg")
+
+
 def run(*arguments):
     result = CliRunner().invoke(app, ["upscale", *map(str, arguments)])
     assert result.exit_code == 0, result.output
