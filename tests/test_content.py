@@ -60,6 +60,16 @@ def test_the_file_says_what_a_picture_is_taken_for(photograph, tmp_path):
     assert content_of_picture(tmp_path / "b.png").kind == "clean"  # quality 98, whatever its name
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_jpegs_inside_a_tiff_count_as_jpegs(photograph, tmp_path, mode):
+    for quality, kind in ((60, "compressed"), (98, "clean")):
+        photograph.convert(mode).save(tmp_path / "a.tif", compression="jpeg", quality=quality)
+        assert content_of_picture(tmp_path / "a.tif") == (kind, f"JPEG of quality {quality}")
+    for compression in ("raw", "tiff_lzw", "tiff_adobe_deflate"):
+        photograph.convert(mode).save(tmp_path / "a.tif", compression=compression)
+        assert content_of_picture(tmp_path / "a.tif") == ("clean", "not compressed with loss")
+
+
 def test_what_cannot_be_read_is_left_to_who_reads_it(photograph, tmp_path):
     photograph.save(tmp_path / "a.webp", quality=50)
     photograph.save(tmp_path / "a.jpg", quality=50)
