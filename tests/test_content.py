@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -68,6 +69,21 @@ def test_jpegs_inside_a_tiff_count_as_jpegs(photograph, tmp_path, mode):
     for compression in ("raw", "tiff_lzw", "tiff_adobe_deflate"):
         photograph.convert(mode).save(tmp_path / "a.tif", compression=compression)
         assert content_of_picture(tmp_path / "a.tif") == ("clean", "not compressed with loss")
+
+
+@pytest.mark.parametrize(("big", "order"), [(False, "<"), (False, ">"), (True, "<")])
+@pytest.mark.parametrize("tile", [None, (64, 64)])
+def test_jpegs_inside_every_kind_of_tiff(photograph, tmp_path, big, order, tile):
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        np.array(photograph),
+        compression="jpeg",
+        compressionargs={"level": 70},
+        bigtiff=big,
+        byteorder=order,
+        tile=tile,
+    )
+    assert content_of_picture(tmp_path / "a.tif") == ("compressed", "JPEG of quality 70")
 
 
 def test_what_cannot_be_read_is_left_to_who_reads_it(photograph, tmp_path):

@@ -78,7 +78,9 @@ def tiff_quality(path: Path) -> float | None:
     try:
         with path.open("rb") as file, warnings.catch_warnings(action="ignore"):
             head = file.read(8)
-            tags = ImageFileDirectory_v2(head + file.read(8) if 43 in head[2:4] else head)  # 43: BigTIFF
+            if head[2] == 43:  # BigTIFF; Pillow does not know a big-endian one
+                head += file.read(8)
+            tags = ImageFileDirectory_v2(head)
             file.seek(tags.next)
             tags.load(file)
             if tags.get(_COMPRESSION) != _JPEG_IN_TIFF:
