@@ -189,6 +189,32 @@ def test_a_picture_that_becomes_a_film_is_told(place, run):
     )
 
 
+def test_a_picture_that_goes_through_a_pipe_is_told(place, run):
+    result = run("a.png", "-o", "-")
+    assert result.exit_code == 0, result.output
+    assert "note: a.png: is a picture, and the output a video of one frame" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["upscale", "", "-o", "new"],
+        ["upscale", "a.png", "-o", ""],
+        ["upscale", "a.png", "--output="],
+        ["upscale", "a.png", "-o", "new.png", "-m", ""],
+        ["evaluate", "pictures", "-m", "", "-s", "2"],
+        ["bench", "--model="],
+    ],
+    ids=" ".join,
+)
+def test_what_is_empty_is_not_the_default(place, arguments):
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert "is empty" in result.stderr
+    assert not Path("new").exists()
+    assert not Path("new.png").exists()
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -60,6 +61,31 @@ def test_the_file_says_what_a_picture_is_taken_for(photograph, tmp_path):
     assert content_of_picture(tmp_path / "b.png").kind == "clean"  # quality 98, whatever its name
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_jpegs_inside_a_tiff_count_as_jpegs(photograph, tmp_path, mode):
+    for quality, kind in ((60, "compressed"), (98, "clean")):
+        photograph.convert(mode).save(tmp_path / "a.tif", compression="jpeg", quality=quality)
+        assert content_of_picture(tmp_path / "a.tif") == (kind, f"JPEG of quality {quality}")
+    for compression in ("raw", "tiff_lzw", "tiff_adobe_deflate"):
+        photograph.convert(mode).save(tmp_path / "a.tif", compression=compression)
+        assert content_of_picture(tmp_path / "a.tif") == ("clean", "not compressed with loss")
+
+
+@pytest.mark.parametrize(("big", "order"), [(False, "<"), (False, ">"), (True, "<")])
+@pytest.mark.parametrize("tile", [None, (64, 64)])
+def test_jpegs_inside_every_kind_of_tiff(photograph, tmp_path, big, order, tile):
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        np.array(photograph),
+        compression="jpeg",
+        compressionargs={"level": 70},
+        bigtiff=big,
+        byteorder=order,
+        tile=tile,
+    )
+    assert content_of_picture(tmp_path / "a.tif") == ("compressed", "JPEG of quality 70")
+
+
 def test_what_cannot_be_read_is_left_to_who_reads_it(photograph, tmp_path):
     photograph.save(tmp_path / "a.webp", quality=50)
     photograph.save(tmp_path / "a.jpg", quality=50)
@@ -78,6 +104,12 @@ def test_what_cannot_be_read_is_left_to_who_reads_it(photograph, tmp_path):
 )
 def test_films_are_taken_for_compressed(source, content):
     assert content_of_film(Path(source)).kind == content
+
+
+def test_a_picture_that_becomes_a_film_is_taken_for_what_it_is(photograph, tmp_path):
+    for quality in (60, 98):
+        photograph.save(tmp_path / "a.jpg", quality=quality)
+        assert content_of_film(tmp_path / "a.jpg") == content_of_picture(tmp_path / "a.jpg")
 
 
 def run(*arguments):

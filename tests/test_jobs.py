@@ -74,6 +74,8 @@ def test_unknown_extension(pictures):
         (["."], "b.png", "is a file"),
         (["b.png"], "notes", "does not tell the format"),
         (["a.JPG", "b.png"], "new.png", "several inputs need a folder"),
+        (["deep"], "new.png", "a folder as input needs a folder as output; is this one, end it in"),
+        (["deep"], "notes", "is a file; a folder as input needs a folder as output"),
         (["."], ".", "is the input folder itself"),
         (["b.png", "b.png"], "out", "would both become"),
         (["b.png", "deep/b.png"], "out", "would both become"),

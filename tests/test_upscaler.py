@@ -58,6 +58,16 @@ def test_grey_is_the_same_with_and_without_a_band(upscaler):
     np.testing.assert_array_equal(upscaler(image), upscaler(image[..., None])[..., 0])
 
 
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32, np.float64])
+def test_the_order_of_the_bytes_does_not_matter(upscaler, dtype):
+    image = picture(bands=3).astype(dtype) / (1 if dtype is np.uint16 else 255)
+    image = image.astype(dtype)
+    swapped = image.astype(image.dtype.newbyteorder())
+    result = upscaler(swapped)
+    assert result.dtype == swapped.dtype
+    np.testing.assert_array_equal(result, upscaler(image))
+
+
 @pytest.mark.parametrize("dtype", [bool, np.int32, np.int8, np.float16, complex, object])
 def test_other_dtypes_are_refused(upscaler, dtype):
     with pytest.raises(TypeError, match="expected uint8, uint16, float32 or float64"):
@@ -210,6 +220,7 @@ class TestLoad:
         ("arguments", "options", "words"),
         [
             ((2,), {}, r"a model's name, not 2; write load\(scale=2\)"),
+            ((True,), {}, "a model's name, not True; write load[(]path=...[)]"),
             ((2.0,), {}, "a model's name, not 2.0"),
             ((b"default",), {}, "a model's name, not b'default'"),
             ((Path("m.safetensors"),), {}, r"write load\(path=...\) for a file"),
@@ -218,7 +229,7 @@ class TestLoad:
             ((), {"scale": True}, "scale must be a whole number, not True"),
             ((), {"threads": "2"}, "threads must be a whole number, not '2'"),
             ((), {"threads": 1.5}, "threads must be a whole number, not 1.5"),
-            ((), {"path": 3}, "not int"),
+            ((), {"path": 3}, "path must be a path"),
         ],
     )
     def test_wrong_types(self, arguments, options, words):
@@ -227,6 +238,16 @@ class TestLoad:
 
     def test_whole_numbers_of_any_kind(self):
         assert load(scale=np.int64(3), engine="numpy", threads=np.int32(1)).scale == 3
+
+    def test_an_empty_name_is_not_the_default(self):
+        with pytest.raises(ModelError, match="a model's name is empty; leave it out for the default"):
+            load("")
+
+    def test_content_in_memory_is_not_guessed(self):
+        with pytest.raises(
+            ValueError, match=r"unknown content 'auto'; known: clean, compressed\. .* no file"
+        ):
+            load(content="auto")
 
     def test_unknown(self, file):
         with pytest.raises(ModelError, match="no packaged model 'nonesuch'"):
@@ -272,6 +293,7 @@ class TestWrongTypes:
             ({"input": None}, "input must be a path (str or os.PathLike), not None"),
             ({"input": b"a.png"}, "input must be a path (str or os.PathLike), not b'a.png'"),
             ({"input": np.zeros(2)}, "input must be a path (str or os.PathLike), not array([0., 0.])"),
+            ({"input": np.zeros((9, 9, 3))}, "input must be a path (str or os.PathLike), not ndarray"),
             ({"output": None}, "output must be a path (str or os.PathLike), not None"),
             ({"scale": "2"}, "scale must be a whole number, not '2'"),
             ({"scale": [2]}, "scale must be a whole number, not [2]"),

@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+_MOST_SHOWN = 80
+"""Characters of a value in a message; of a longer one the type is told."""
+
 
 def check_paths(**given: Any) -> None:
     """Raise TypeError for what is no path."""
@@ -40,4 +43,7 @@ def check_mappings(**given: Any) -> None:
 def _check(given: Mapping[str, Any], kinds: Any, words: str) -> None:
     for name, value in given.items():
         if isinstance(value, bool) or not isinstance(value, kinds):
-            raise TypeError(f"{name} must be {words}, not {value!r:.80}")
+            shown = repr(value)
+            if "\n" in shown or len(shown) > _MOST_SHOWN:  # an image, for example
+                shown = type(value).__name__
+            raise TypeError(f"{name} must be {words}, not {shown}")

@@ -35,7 +35,9 @@ def content_of_picture(path: Path) -> Content:
 
 
 def content_of_film(path: Path) -> Content:
-    """What a film is taken for, by its name: "compressed", but YUV4MPEG2 and pictures for "clean"."""
-    if path.suffix.lower() in (".y4m", *PICTURE_EXTENSIONS):
+    """What a film is taken for, by its name: "compressed", but YUV4MPEG2 for "clean"; a picture as ever."""
+    if path.suffix.lower() in PICTURE_EXTENSIONS:
+        return content_of_picture(path)
+    if path.suffix.lower() == ".y4m":
         return Content("clean", f"{path.suffix} holds frames as they are")
     return Content("compressed", "films are, as a rule")

@@ -97,12 +97,13 @@ def plan(inputs: Sequence[Path], output: str, *, recursive: bool = False) -> Pla
                 f"{target}: nothing is written with the extension {target.suffix!r}; known: {known}"
             )
         return Plan([Job(inputs[0], target)])
+    need = "several inputs need a folder" if len(inputs) > 1 else "a folder as input needs a folder as output"
     if not is_folder(target) and os.path.lexists(target):
         if one_file:
             raise ValueError(f"{target}: does not tell the format; end it in {', '.join(_WRITTEN)}")
-        raise ValueError(f"{target}: is a file; several inputs need a folder")
+        raise ValueError(f"{target}: is a file; {need}")
     if not into_folder and target.suffix.lower() in _WRITTEN:
-        raise ValueError(f"{target}: several inputs need a folder; is this one, end it in {os.sep}")
+        raise ValueError(f"{target}: {need}; is this one, end it in {os.sep}")
     result = Plan()
     for source in inputs:
         if not is_folder(source):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from subpixel.arguments import check_texts, check_wholes
+from subpixel.arguments import check_paths, check_texts, check_wholes
 from subpixel.content import KINDS, Content
 from subpixel.engines.base import Engine
 from subpixel.errors import ModelError
@@ -125,6 +125,9 @@ class Upscaler:
 
         if isinstance(image, np.ndarray):
             _check(image)
+            if not image.dtype.isnative:  # as TIFF and PNG store them
+                native: NDArray[Any] = self(image.astype(image.dtype.newbyteorder("=")))
+                return native.astype(image.dtype)
             return enlarge(image, self.engine_for(image.dtype), alpha=image.ndim == 3 and image.shape[2] == 4)
         from PIL.Image import Image
 
@@ -216,10 +219,18 @@ def load(
     from subpixel.networks import packaged
 
     if name is not None and not isinstance(name, str):
-        cure = f"write load(scale={name})" if isinstance(name, int) else "write load(path=...) for a file"
+        is_scale = isinstance(name, int) and not isinstance(name, bool)
+        cure = f"write load(scale={name})" if is_scale else "write load(path=...) for a file"
         raise TypeError(f"the first argument is a model's name, not {name!r}; {cure}")
     check_texts(content=content, engine=engine, precision=precision)
     check_wholes(scale=scale, threads=threads)
+    if path is not None:
+        check_paths(path=path)
+    if content == "auto":
+        known = ", ".join(packaged.DEFAULT_NETWORKS)
+        raise ValueError(
+            f"unknown content 'auto'; known: {known}. There is no file here that tells; upscale_image has one"
+        )
     if sum(given is not None for given in (name, content, path)) > 1:
         raise ValueError("of name, content and path give one")
     if path is not None:
@@ -353,7 +364,7 @@ def _loaded(
 def _check(image: NDArray[Any]) -> None:
     if image.ndim not in (2, 3) or 0 in image.shape:
         raise ValueError(f"expected an image of shape (H, W) or (H, W, n), not {image.shape}")
-    if image.dtype not in (np.uint8, np.uint16, np.float32, np.float64):
+    if image.dtype.newbyteorder("=") not in (np.uint8, np.uint16, np.float32, np.float64):
         raise TypeError(f"expected uint8, uint16, float32 or float64 samples, not {image.dtype}")
     if image.dtype.kind == "f":
         low, high = float(image.min()), float(image.max())  # NaN where any sample is

@@ -51,7 +51,14 @@ def upscale(
         ),
     ],
     scale: Annotated[
-        int | None, typer.Option("--scale", "-s", min=1, max=8, help="Factor for each side; 2 by default.")
+        int | None,
+        typer.Option(
+            "--scale",
+            "-s",
+            min=1,
+            max=8,
+            help="Factor for each side: 2, which is the default, 3 or 4; others need a model of your own.",
+        ),
     ] = None,
     model: Annotated[
         str | None,
@@ -177,7 +184,7 @@ def upscale(
             video_options["drop_unsupported"] = drop_unsupported
         options: dict[str, Any] = {
             "scale": scale,
-            "model": model or None,
+            "model": model,
             "content": content,
             "engine": engine,
             "precision": precision,

@@ -1,4 +1,4 @@
-"""What is refused because it cannot be meant: options without use, films on a terminal, a ``~`` in quotes."""
+"""What is refused because it cannot be meant: options without use, films on a terminal, nothing, a ``~``."""
 
 import os
 import re
@@ -21,13 +21,23 @@ VIDEOS = "Videos"
 
 _HOME = re.compile(r"(?:--[\w-]+=|-[a-z])?(~[^/\\]*)(?:[/\\]|$)")
 
+_EMPTY = re.compile(r"(?:--[\w-]+=)?")
+"""What a shell makes of ``"$NAME"`` that is not set. Taken for a path, it would be the current folder."""
+
 
 class Group(TyperGroup):
-    """All commands; before any of them runs, an argument that means the home folder is refused."""
+    """All commands; before any of them runs, an empty argument or a ``~`` in one is refused."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """See `click.Group.parse_args`."""
-        for argument in args:
+        for number, argument in enumerate(args):
+            if _EMPTY.fullmatch(argument):
+                what = argument or (f"{args[number - 1]} ''" if number else "''")
+                typer.echo(
+                    f"error: {what}: an argument is empty; leave it out, or set the variable it comes from",
+                    err=True,
+                )
+                raise typer.Exit(2)
             found = _HOME.match(argument)
             if found is None or os.path.lexists(found[1]):
                 continue
@@ -79,6 +89,8 @@ def folder_to_be(inputs: Sequence[Path], output: str) -> Path | None:
 
 def remarks(job: Job) -> list[str]:
     """What is told of a job although it was done as asked."""
-    if job.is_video and job.source.suffix.lower() in PICTURE_EXTENSIONS and str(job.output) != PIPE:
+    if job.is_video and job.source.suffix.lower() in PICTURE_EXTENSIONS:
+        if str(job.output) == PIPE:
+            return ["is a picture, and the output a video of one frame; name a file for a picture"]
         return [f"is a picture, and {job.output} a video of one frame; end the output in .png for a picture"]
     return []

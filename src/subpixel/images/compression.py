@@ -1,10 +1,13 @@
 """How strongly a picture file was compressed, read from its header without decoding a pixel."""
 
 import struct
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
-from subpixel.images.formats import JPEG, WEBP, Format, recognise
+from subpixel.images.formats import JPEG, TIFF, WEBP, Format, recognise
 
 CLEAN_QUALITY: dict[Format, float] = {JPEG: 96, WEBP: 92}
 """From this quality on, a picture is enlarged no better by a network for compressed ones than by the one for
@@ -12,6 +15,13 @@ clean ones. ``benchmarks/compression.py`` measures it; in between the two are wi
 
 IJG_LUMA_SUM = 3688
 """Of the luma table in annex K of the JPEG standard (ITU-T T.81), which the IJG's quality 50 has as it is."""
+
+_COMPRESSION, _STRIPS, _TILES, _JPEG_TABLES = 259, 273, 324, 347
+_JPEG_IN_TIFF = 7
+"""Tags of TIFF 6.0 and its supplement 2, and the compression that this brought."""
+
+_MOST_HEADER_BYTES = 1 << 16
+"""Of a JPEG in a TIFF: its tables and its frame header."""
 
 _MOST_VP8_QUANTIZER = 127
 _VP8_HEADER_BYTES = 10
@@ -29,7 +39,10 @@ def lossy_quality(path: Path) -> tuple[Format, float] | None:
     except OSError:
         return None
     kind = recognise(start)
-    quality = jpeg_quality(path) if kind is JPEG else webp_quality(path) if kind is WEBP else None
+    if kind is TIFF:
+        kind, quality = JPEG, tiff_quality(path)
+    else:
+        quality = jpeg_quality(path) if kind is JPEG else webp_quality(path) if kind is WEBP else None
     return None if quality is None or not isinstance(kind, Format) else (kind, quality)
 
 
@@ -39,15 +52,47 @@ def jpeg_quality(path: Path) -> float | None:
     From its quantization table for luma, by the scale's formula at the table's mean; None where there is no
     table to be read, as in what is no JPEG.
     """
+    try:
+        with path.open("rb") as file:
+            return _jpeg_quality(file)
+    except OSError:
+        return None
+
+
+def _jpeg_quality(file: BinaryIO) -> float | None:
     from PIL.JpegImagePlugin import JpegImageFile
 
     try:
-        with path.open("rb") as file, JpegImageFile(file) as picture:
+        with JpegImageFile(file) as picture:
             tables: Mapping[int, Sequence[int]] = picture.quantization
             percent = 100 * sum(tables[min(tables)]) / IJG_LUMA_SUM
     except (OSError, SyntaxError, ValueError):
         return None
     return 100 - percent / 2 if percent <= 100 else 5000 / percent
+
+
+def tiff_quality(path: Path) -> float | None:
+    """The same of the first of the JPEGs that are a TIFF's strips or tiles; None where there are none."""
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+    try:
+        with path.open("rb") as file, warnings.catch_warnings(action="ignore"):
+            head = file.read(8)
+            if head[2] == 43:  # BigTIFF; Pillow does not know a big-endian one
+                head += file.read(8)
+            tags = ImageFileDirectory_v2(head)
+            file.seek(tags.next)
+            tags.load(file)
+            if tags.get(_COMPRESSION) != _JPEG_IN_TIFF:
+                return None
+            tables = bytes(tags.get(_JPEG_TABLES, b""))
+            places = list(tags.get(_STRIPS) or tags.get(_TILES) or ())
+            file.seek(places[0])
+            start = file.read(_MOST_HEADER_BYTES)
+    except (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, OverflowError, struct.error):
+        return None
+    # An abbreviated stream lacks the tables, which are one of their own, from start-of-image to its end.
+    return _jpeg_quality(BytesIO(tables[:-2] + start[2:] if tables else start))
 
 
 def webp_quality(path: Path) -> float | None:

@@ -92,6 +92,8 @@ def find(name: str | None = None, *, scale: int | None = None, content: str = "c
         raise ModelError("name a model or a scale")
     if name is not None and not isinstance(name, str):
         raise TypeError(f"a model's name must be str, not {type(name).__name__}")
+    if name == "":
+        raise ModelError("a model's name is empty; leave it out for the default")
     if isinstance(scale, bool) or not isinstance(scale, int | np.integer | None):
         raise TypeError(f"scale must be a whole number, not {scale!r}")
     if name is not None and name.endswith(".safetensors"):
