@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from av.stream import Stream
     from av.video.stream import VideoStream
 
+_FASTEST = 10_000
+"""Frames a second; what says more, as FFmpeg does of DV's bare streams, counts ticks."""
+
 _FEW_FRAMES = 2
 """By which a file's own word on how many it has may be off."""
 
@@ -163,7 +166,7 @@ class Source:
         rates = [self.stream.average_rate, self.stream.guessed_rate]
         if not self._has_times or self._by_decoding:
             rates.reverse()  # what such a container says is FFmpeg's default, or counts fields
-        return rates[0] or rates[1] or Fraction(25)
+        return next((rate for rate in rates if rate and rate <= _FASTEST), Fraction(25))
 
     @property
     def origin(self) -> Fraction:
@@ -216,10 +219,10 @@ class Source:
             return self.stream.frames
         return None if self.seconds is None else max(1, round(self.seconds * self.rate))
 
-    def clock(self, stream: "Stream", time_base: Fraction) -> Clock:
-        """A clock for the times of a stream that come in ``time_base``."""
+    def clock(self, stream: "Stream", time_base: Fraction, *, strict: bool = True) -> Clock:
+        """A clock for the times of a stream that come in ``time_base``; see `Clock.strict`."""
         leaps = "mpeg" in self.container.format.name and stream.type != "subtitle"
-        return Clock(second=max(1, round(1 / time_base)), jumps=leaps)
+        return Clock(second=max(1, round(1 / time_base)), strict=strict, jumps=leaps)
 
     @property
     def _is_mp4(self) -> bool:
@@ -275,8 +278,7 @@ class Source:
 
     def sealed(self, stream: "Stream") -> str:
         """Why nobody could read a copy of another stream, in words for people, with the cure; else empty."""
-        # A pipe would have to give all that first.
-        packet = self._first_packet(stream, _MOST_READ_AHEAD if self.seekable else 0)
+        packet = self._near(stream)
         return "" if packet is None else self._seal(packet)
 
     def _seal(self, packet: "Packet") -> str:
@@ -297,9 +299,13 @@ class Source:
         return max((-float(packet.pts * packet.time_base) for packet in hidden), default=0.0)
 
     def sample(self, stream: "Stream") -> bytes | None:
-        """What a packet of another stream holds that came before the first frame; None where none did."""
-        packets: list[Any] = [*filter(is_packet, self._read)]
-        return next((bytes(packet) for packet in packets if packet.stream_index == stream.index), None)
+        """What a packet of another stream holds that lies near the first frame; None where none does."""
+        packet = self._near(stream)
+        return None if packet is None else bytes(packet)
+
+    def _near(self, stream: "Stream") -> "Packet | None":
+        # A pipe would have to give all that first.
+        return self._first_packet(stream, _MOST_READ_AHEAD if self.seekable else 0)
 
     def copies(self) -> Iterator["Packet"]:
         """The packets of the other streams alone, from where reading is; nothing is decoded."""
