@@ -51,7 +51,7 @@ def test_packets_within_one_millisecond(upscale, tmp_path):
 
 
 def test_a_bare_stream_whose_rate_counts_ticks(upscale, tmp_path):
-    """FFmpeg says that DV, on which tapes lie, had 60,000 frames a second; a timecode of that fits nowhere."""
+    """DV, by FFmpeg, has 60,000 frames a second; MP4 has no timecode for that."""
     made = write(tmp_path / "made.mkv", pictures(3, 720, 576, "yuv420p"))
     ffmpeg("-i", made, "-c:v", "dvvideo", tmp_path / "in.dv")
     for extension in ("mp4", "mkv"):

@@ -233,7 +233,7 @@ def printable(text: str) -> str:
 
 
 def tags(stream: "Stream") -> dict[str, str]:
-    """The metadata of a stream. FFmpeg reads from MP4 as "name" what all call, and it writes there as, "title"."""
+    """The metadata of a stream. What all call "title" FFmpeg reads from MP4 as "name"."""
     found = dict(stream.metadata)
     if "mp4" in stream.container.format.name and "title" not in found and "name" in found:
         found["title"] = found.pop("name")
