@@ -79,3 +79,37 @@ def test_titles_of_streams(upscale, tmp_path, extension):
 def test_what_wrote_an_avi_is_no_loss(upscale, tmp_path):
     write(tmp_path / "in.avi", pictures(4), codec="mpeg4", sound="mp2")
     assert upscale(tmp_path / "in.avi", tmp_path / "out.mp4").notices == ()
+
+
+@pytest.mark.parametrize("extension", ["mkv", "mp4"])
+def test_a_part_has_the_sound_before_the_picture(upscale, tmp_path, extension):
+    made = write(tmp_path / "made.mkv", pictures(25), sound="mp2")
+    late = ["-itsoffset", 3, "-i", made, "-i", made, "-map", "0:v", "-map", "1:a", "-c", "copy"]
+    ffmpeg(*late, tmp_path / f"in.{extension}")
+    upscale(tmp_path / f"in.{extension}", tmp_path / "out.mkv", start=0.3)
+    expected = [data for data, time in packets(tmp_path / f"in.{extension}")[0] if time >= 0.3]
+    assert [data for data, _ in packets(tmp_path / "out.mkv")[0]] == expected
+
+
+def test_an_opaque_gif_is_not_transparent(upscale, tmp_path):
+    """FFmpeg decodes each into a format with alpha."""
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=32x32:d=0.2:r=25", tmp_path / "in.gif")
+    assert decoded(tmp_path / "in.gif")[0].format.name == "bgra"
+    for extension in ("mp4", "mkv"):
+        assert upscale(tmp_path / "in.gif", tmp_path / f"out.{extension}").notices == ()
+
+
+def see_through(path, format):
+    """A film of PNGs whose later frames alone are half transparent."""
+    later = f"color=red:s=32x32:d=0.2:r=25,format=rgba,geq=r=255:g=0:b=0:a='if(lt(N,2),255,120)',{format}"
+    return ffmpeg("-f", "lavfi", "-i", later, "-c:v", "png", path)
+
+
+@pytest.mark.parametrize("format", ["format=rgba", "split[a][b];[a]palettegen[p];[b][p]paletteuse"])
+def test_transparency_of_later_frames(upscale, tmp_path, format):
+    """A palette's, too."""
+    see_through(tmp_path / "in.mov", format)
+    notices = upscale(tmp_path / "in.mov", tmp_path / "out.mkv").notices
+    assert "the transparency of later frames is left out" in notices
+    notices = upscale(tmp_path / "in.mov", tmp_path / "part.mkv", start=0.08).notices
+    assert "its transparency is left out" in notices

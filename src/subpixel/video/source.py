@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Union
 from subpixel.errors import UnreadableVideo, UnsupportedVideo
 from subpixel.files import is_file
 from subpixel.jobs import PIPE
+from subpixel.video.alpha import see_through
 from subpixel.video.clock import Clock
 from subpixel.video.cut import LONGEST_SECONDS, WHOLE, Cut
 from subpixel.video.damage import Damage
@@ -89,7 +90,10 @@ class Source:
     """Of the whole film, in seconds of the file's times; None until its first frame is decoded."""
     lead: int | None = None
     """See `Decoder.lead`; likewise."""
+    picture_from: Fraction | None = None
+    """The time of the first frame of the whole film, in seconds from its beginning, where that is known."""
     _carried: set[str] = field(init=False)
+    _is_see_through: bool = False
     is_waited_for: bool = False
     """Whether a thread is still reading, from a pipe that gives nothing; the file must not be closed then."""
     alpha_beside: bool = False
@@ -121,6 +125,8 @@ class Source:
         """From where reading is tried, in seconds from the start; None is where the file is now."""
         if not self.cut.start or not self.seekable or not self._has_times:
             return [None]
+        if self.picture_from is not None and self.picture_from >= self.cut.start:
+            return [None]  # FFmpeg finds places where the picture is, and sound may come long before
         subtitles = any(stream.type == "subtitle" for stream in self.others)
         # Where times are those of decoding, the first behind a key frame are a little uncertain.
         start = self.cut.start - (_SUBTITLES_LAST if subtitles else self._by_decoding)
@@ -138,6 +144,7 @@ class Source:
         self.damage = Damage()
         self._decoder = Decoder(self.stream, by_decoding=self._by_decoding, lead=self.lead)
         self._carried = set()
+        self._is_see_through = False
         self._clock = self.clock(self.stream, self.time_base)
         self._clock.step = max(1, round(1 / (self.rate * self.time_base)))
         self._earliest = None
@@ -420,6 +427,7 @@ class Source:
         """Count a frame, and put it at its time in the output."""
         self.damage.frames += 1
         self._note_carried(frame)
+        self._note_transparency(frame)
         # Many containers tell the times of some frames alone, from which the others follow.
         self.damage.retimed = max(0, self._clock.mended - self._untold) if self._has_times else 0
         assert frame.pts is not None
@@ -437,6 +445,12 @@ class Source:
         if self.damage.frames > 1:
             self.damage.carried_later += sorted(kinds - self._carried)
         self._carried |= kinds
+
+    def _note_transparency(self, frame: "VideoFrame") -> None:
+        """Keep in mind whether frames let something show through while the first one does not."""
+        if not self._is_see_through and see_through(frame):
+            self._is_see_through = True
+            self.damage.transparent_later = self.damage.frames > 1
 
     def _missing(self, last: "VideoFrame | None") -> int:
         """About how many frames the file lacks at its end, by its own word; ``last`` as it was decoded."""
@@ -568,7 +582,7 @@ def open_source(input: Path | str, cut: Cut = WHOLE) -> Source:
     if cut.start and is_regular(input):
         # A part is counted from where the whole begins, which its own first frame does not tell.
         with contextlib.closing(open_source(input)) as source:
-            whole = {"beginning": source.beginning, "lead": source.lead}
+            whole = {"beginning": source.beginning, "lead": source.lead, "picture_from": source._earliest}
     try:
         # Metadata goes from file to file byte by byte, whatever its encoding.
         container = av.open(url(input), "r", metadata_errors="surrogateescape")
