@@ -1,5 +1,8 @@
 """Films as recorders, players and programs leave them: taken without fuss, and kept at their times."""
 
+import subprocess
+import sys
+
 import av
 import pytest
 
@@ -113,3 +116,17 @@ def test_transparency_of_later_frames(upscale, tmp_path, format):
     assert "the transparency of later frames is left out" in notices
     notices = upscale(tmp_path / "in.mov", tmp_path / "part.mkv", start=0.08).notices
     assert "its transparency is left out" in notices
+
+
+def test_such_sound_through_pipes(tmp_path):
+    source, model = tmp_path / "in.ts", tmp_path / "model.safetensors"
+    sounding(source, "ac3", delay=0.2)
+    bicubic_model(2).save(model)
+    command = [sys.executable, "-m", "subpixel", "upscale", "-", "-o", "-", "--container", "mp4"]
+    with source.open("rb") as stdin:
+        done = subprocess.run(
+            [*command, "--model", model, "--engine", "numpy"], stdin=stdin, stdout=subprocess.PIPE, check=True
+        )
+    (tmp_path / "out.mp4").write_bytes(done.stdout)
+    assert streams(tmp_path / "out.mp4")[1] == ("audio", "ac3")
+    assert [data for data, _ in packets(tmp_path / "out.mp4")[0]] == [data for data, _ in packets(source)[0]]

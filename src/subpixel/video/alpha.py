@@ -1,6 +1,6 @@
 """Whether a frame lets anything show through: formats with alpha are also used for frames that do not."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,6 @@ def see_through(frame: "VideoFrame") -> bool:
     if not _may(frame.format):
         return False
     rgba = frame if frame.format.name in _RGB_THEN_ALPHA else frame.reformat(format="rgba")
-    plane = rgba.planes[0]
+    plane: Any = rgba.planes[0]
     rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:, : 4 * rgba.width]
     return bool((rows[:, 3::4] != 0xFF).any())

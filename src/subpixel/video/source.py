@@ -278,10 +278,16 @@ class Source:
         return None if packet is None else bytes(packet)
 
     def _first_packet(self, stream: "Stream", ahead: int = _MOST_READ_AHEAD) -> "Packet | None":
-        more = list(islice(self._packets, ahead))
-        self._packets = chain(more, self._packets)
-        packets: list[Any] = [*filter(is_packet, self._read), *more]
-        return next((packet for packet in packets if packet.stream_index == stream.index), None)
+        read: Iterator[Any] = filter(is_packet, self._read)
+        if (found := next((packet for packet in read if packet.stream_index == stream.index), None)) is None:
+            more: list[Packet] = []
+            for packet in islice(self._packets, ahead):
+                more.append(packet)
+                if packet.stream_index == stream.index:
+                    found = packet
+                    break
+            self._packets = chain(more, self._packets)
+        return found
 
     def sealed(self, stream: "Stream") -> str:
         """Why nobody could read a copy of another stream, in words for people, with the cure; else empty."""
@@ -311,8 +317,8 @@ class Source:
         return None if packet is None else bytes(packet)
 
     def _near(self, stream: "Stream") -> "Packet | None":
-        # A pipe would have to give all that first.
-        return self._first_packet(stream, _MOST_READ_AHEAD if self.seekable else 0)
+        # A pipe would have to give all that first; sound comes soon, what else there is perhaps never.
+        return self._first_packet(stream, _MOST_READ_AHEAD if self.seekable or stream.type == "audio" else 0)
 
     def copies(self) -> Iterator["Packet"]:
         """The packets of the other streams alone, from where reading is; nothing is decoded."""

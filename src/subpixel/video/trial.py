@@ -145,6 +145,9 @@ class _Trial:
         Raises `_Refused`.
         """
         others = [stream for stream in others if not is_remade(self.source, stream)]
+        if self.to_pipe:
+            # There, what has no packets yet is not left out of the index.
+            others = [stream for stream in others if self._sample(stream) is not None]
         for stream in others:
             if stream.index not in self.taken:
                 self._alone(stream)
