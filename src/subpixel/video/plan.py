@@ -227,7 +227,7 @@ def _about_input(source: Source, container: Container) -> list[str]:
         notices.append(f"begins before 0: all is moved by {float(-source.origin):g} s, so that all is shown")
     if source.origin > _AT_ONCE_SECONDS:
         notices.append(
-            f"begins at {float(source.origin):.12g} s: all is moved to begin at 0, "
+            f"begins at {round(float(source.origin), 3):.12g} s: all is moved to begin at 0, "
             "and a part is counted from there"
         )
     if not source.cut and (early := len(source.container.chapters()) - len(chapters(source))):
