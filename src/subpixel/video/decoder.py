@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 _LONGEST_REORDERING = 16
 """Frames that H.264 and HEVC may have decoded before one that is shown before them all."""
 
-_UNTOLD = ("h264", "hevc", "vvc")
-"""Codecs of whose packets FFmpeg does not see which are B-frames, so that it guesses no times of display."""
+_UNTOLD = ("h264", "hevc", "vvc", "mpeg1video", "mpeg2video")
+"""Codecs for which FFmpeg guesses no times of display, as it does not see which packets are B-frames, or guesses
+wrong ones for the first, as it sees that too late."""
 
 _MOST_UNDER_WAY = 1024
 """Packets that are remembered; far more than threads and reordering can hold back."""

@@ -243,7 +243,7 @@ class Source:
         """
         name = self.container.format.name
         if "matroska" not in name:
-            return name in ("avi", "asf")
+            return name in ("avi", "asf", "mpegvideo")
         try:
             return bool(self.stream.codec_context.codec_tag.strip("\0"))
         except UnicodeDecodeError:  # a tag that is no text
