@@ -17,8 +17,8 @@ _LONGEST_REORDERING = 16
 """Frames that H.264 and HEVC may have decoded before one that is shown before them all."""
 
 _UNTOLD = ("h264", "hevc", "vvc", "mpeg1video", "mpeg2video")
-"""Codecs for which FFmpeg guesses no times of display, as it does not see which packets are B-frames; of MPEG's
-it sees that too late, and guesses wrongly for the first."""
+"""Codecs for which FFmpeg guesses no times of display, as it does not see which packets are B-frames;
+of MPEG it sees that too late, and guesses wrongly for the first."""
 
 _MOST_UNDER_WAY = 1024
 """Packets that are remembered; far more than threads and reordering can hold back."""
