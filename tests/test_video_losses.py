@@ -173,7 +173,6 @@ def test_tags_of_matroska(upscale, tmp_path):
     assert told(upscale(source, tmp_path / "out.mp4")) == [
         "MP4 does not keep the film's tag DIRECTOR_NOTE",
         "MP4 does not keep the chapters' tag MOOD",
-        "MP4 does not keep the tag title of the picture",
         "MP4 does not keep the tag MINE of stream 1 (audio, aac)",
         "MP4 does not keep the tag language of stream 2 (audio, aac)",
     ]

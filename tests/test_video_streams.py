@@ -82,3 +82,26 @@ def test_every_frame_goes_through_pipes(model, tmp_path, index):
     done = subprocess.run([*command, *options], input=source.read_bytes(), capture_output=True, check=True)
     (tmp_path / "out.mkv").write_bytes(done.stdout)
     assert len(decoded(tmp_path / "out.mkv")) == FRAMES
+
+
+@pytest.mark.parametrize("threads", [1, 2, 8])
+def test_frames_that_threads_held_are_counted(monkeypatch, tmp_path, threads):
+    """With the last packet cut off, PyAV gives up those that the decoder's threads still hold."""
+    whole = write(
+        tmp_path / "whole.mp4", pictures(FRAMES), **OF_MPEG, container_options={"movflags": "faststart"}
+    )
+    with av.open(str(whole)) as file:
+        places = [packet.pos + packet.size for packet in file.demux(video=0) if packet.size]
+    source = tmp_path / "in.mp4"
+    source.write_bytes(whole.read_bytes()[: places[14] - 20])
+    began = Source.__post_init__
+
+    def begin(self):
+        self.stream.thread_count = threads
+        began(self)
+
+    monkeypatch.setattr(Source, "__post_init__", begin)
+    opened = open_source(source)
+    frames = [event for event in opened.events() if not is_packet(event)]
+    opened.close()
+    assert len(frames) + opened.damage.lost + opened.damage.missing == FRAMES

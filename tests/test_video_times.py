@@ -258,16 +258,17 @@ def made(kind, folder):
         return remade(path, plain, packed)
     if kind == "vfw.mkv":
         return vfw(path, with_b_frames(folder / "plain.ts"))
-    codec = {"mpeg4.avi": "mpeg4", "mpeg2.vob": "mpeg2video"}.get(kind, "libx264")
+    codec = {"mpeg4.avi": "mpeg4", "mpeg2.vob": "mpeg2video", **BARE_MPEG}.get(kind, "libx264")
     if codec == "libx264":
         return with_b_frames(path, sound="mp2" if kind == "sound.avi" else None)
     return write(path, pictures(50), codec=codec, time_base=STEP, options={"bf": "2"})
 
 
+BARE_MPEG = {"bare.m1v": "mpeg1video", "bare.m2v": "mpeg2video"}
 KINDS = ["h264.avi", "sound.avi", "mpeg4.avi", "packed.avi", "vfw.mkv", "h264.asf", "h264.vob", "mpeg2.vob"]
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "bare.h264", "h264.ts"])
+@pytest.mark.parametrize("kind", [*KINDS, "bare.h264", "h264.ts", "bare.m1v", "bare.m2v"])
 def test_frames_are_shown_evenly(tmp_path, kind):
     source = made(kind, tmp_path)
     found, notices = read(source)

@@ -8,12 +8,14 @@ _CONFIRMATIONS = 5
 
 @dataclass
 class Clock:
-    """One stream's times as they pass, made to rise strictly. Those that do so already are never touched."""
+    """One stream's times as they pass, made to rise. Those that do so already are never touched."""
 
     second: int
     """How many ticks it has."""
     step: int = 1
     """Ticks from one to the next, where that has to be guessed."""
+    strict: bool = True
+    """Whether no two times may be the same."""
     jumps: bool = False
     """Whether a leap of more than ten seconds is rather damage than a pause, as in MPEG's streams."""
     mended: int = 0
@@ -35,13 +37,13 @@ class Clock:
         ):
             self._beyond += 1
             time = None
-        elif time is not None and time > last:
+        elif time is not None and time >= last + self.strict:
             self._beyond = 0
         if time is None:
             time, mended = last + self.step, True
-        elif time <= last:
+        elif time < last + self.strict:
             # A little behind, it is set right with the least change; far behind, the clock has started anew.
-            time, mended = last + (1 if last - time < self.second else self.step), True
+            time, mended = last + (self.strict if last - time < self.second else self.step), True
         else:
             mended = False
         self.mended += mended

@@ -24,6 +24,8 @@ class Damage:
     """Frames of another size than the first, brought to that."""
     carried_later: list[str] = field(default_factory=list)
     """What frames carry that the first one does not, by FFmpeg's names; no damage."""
+    transparent_later: bool = False
+    """Whether a frame lets something show through while the first one does not; no damage."""
     broken: str = ""
     """Why reading stopped before the end, if it did."""
 
@@ -66,6 +68,8 @@ class Damage:
             notices.append(f"could not be read to its end ({self.broken}); what comes before is there")
         if self.retimed:
             notices.append(f"{self.retimed} frames had no time, or one out of order, and were given one")
+        if self.transparent_later:
+            notices.append("the transparency of later frames is left out")
         if self.resized:
             notices.append(f"{self.resized} frames had another size than the first, and were brought to it")
         return notices

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 _LONGEST_REORDERING = 16
 """Frames that H.264 and HEVC may have decoded before one that is shown before them all."""
 
-_UNTOLD = ("h264", "hevc", "vvc")
-"""Codecs of whose packets FFmpeg does not see which are B-frames, so that it guesses no times of display."""
+_UNTOLD = ("h264", "hevc", "vvc", "mpeg1video", "mpeg2video")
+"""Codecs for which FFmpeg guesses no times of display, as it does not see which packets are B-frames;
+of MPEG it sees that too late, and guesses wrongly for the first."""
 
 _MOST_UNDER_WAY = 1024
 """Packets that are remembered; far more than threads and reordering can hold back."""
@@ -91,6 +92,8 @@ class Decoder:
         self._stream = stream
         self._order = DisplayOrder() if by_decoding else None
         self._told: dict[int, tuple[int | None, int | None]] = {}
+        self._newest = -1
+        """The greatest number of a packet of which a frame has come."""
 
     def decode(self, packet: "Packet") -> list[Decoded]:
         """The frames that are ready once a packet, or the empty one at the end, is given."""
@@ -102,10 +105,15 @@ class Decoder:
         except av.error.EOFError:
             return []
         except av.FFmpegError:
-            if number is not None:
-                self.unusable.add(number)
-            return []
-        return [self._decoded(frame) for frame in frames]
+            failed = self.packets - 1 if number is None else number
+            if number is not None or failed > self._newest:
+                self.unusable.add(failed)
+            frames = []
+        found = [self._decoded(frame) for frame in frames]
+        if number is None and max(self.unusable, default=-1) > self._newest:
+            # PyAV gives up what threads hold behind one that fails.
+            self.unusable.update(held for held in self._told if held > self._newest)
+        return found
 
     def _number(self, packet: "Packet") -> int:
         number = self.packets
@@ -130,17 +138,18 @@ class Decoder:
         is_damaged = frame.is_corrupt or number in self.unusable
         if number is not None:
             self.unusable.discard(number)
+            self._newest = max(self._newest, number)
         return Decoded(frame, number, self._time(frame, number), is_damaged)
 
     def _time(self, frame: "VideoFrame", number: int | None) -> int | None:
         from av.video.frame import PictureType
 
+        pts, dts = (None, None) if number is None else self._told.pop(number, (None, None))
         if self._order is not None:
             time = self._order.time_of(number, is_b=frame.pict_type == PictureType.B)
             return None if time is None else time - (self.lead or 0)
         if number is None:
             return frame.dts
-        pts, dts = self._told.pop(number, (None, None))
         if pts is None and not self._stream.codec_context.has_b_frames:
             return dts
         return pts

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from subpixel.video.containers import Container
 from subpixel.video.frames import colour
 from subpixel.video.hdr import attached, display_matrix, unknown
-from subpixel.video.mux import OF_THE_OLD, REWRITTEN, STATISTICS, Track, chapters, describe, printable
+from subpixel.video.mux import OF_THE_OLD, REWRITTEN, STATISTICS, Track, chapters, describe, printable, tags
 from subpixel.video.source import Source, is_attached
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _BY_THE_WAY = ("handler_name", "vendor_id", "encoder", "filename", "mimetype")
 """Metadata of streams that says how they were written, or that a container needs and makes."""
+
+_OF_FILE_BY_THE_WAY = (*REWRITTEN, "software")
+"""Metadata of files that says by what they were written: AVI has it as "software"."""
 
 _TOLD = {
     "A53_CC": "closed captions",
@@ -103,8 +106,8 @@ def losses(
 def losses_of_all(container: Container, source: Source, track: Track) -> list[str]:
     """What is lost of a film whose picture is all that it has, in a container that holds nothing else."""
     lost = [*_of_file(source, {}, ())]
-    if tags := _lost(source.stream.metadata, {}, _told_otherwise(source)):
-        lost.append(f"the {_listed(tags)} of {_PICTURE}")
+    if missing := _lost(tags(source.stream), {}, _told_otherwise(source)):
+        lost.append(f"the {_listed(missing)} of {_PICTURE}")
     lost += [*_of_frame(source.first, {}, 1), *_of_colour(track, None)]
     return [f"{container.name} does not keep {what}" for what in lost]
 
@@ -122,7 +125,7 @@ def losses_later(carried: Collection[str], codec: str) -> list[str]:
 
 
 def _of_file(source: Source, metadata: Mapping[str, str], found: Sequence[Any]) -> Iterator[str]:
-    if lost := _lost(source.container.metadata, metadata, REWRITTEN):
+    if lost := _lost(source.container.metadata, metadata, _OF_FILE_BY_THE_WAY):
         yield f"the film's {_listed(lost)}"
     wanted = chapters(source)
     if len(found) < len(wanted):
@@ -146,8 +149,8 @@ def _of_streams(
     lost: dict[str, list[str]] = {}
     for name, old, new in pairs:
         without = of_picture if name == _PICTURE else (*STATISTICS, *_BY_THE_WAY)
-        if tags := _lost(old.metadata, {**kept, **new.metadata}, without):
-            lost.setdefault(f"the {_listed(tags)} of", []).append(name)
+        if missing := _lost(tags(old), {**kept, **tags(new)}, without):
+            lost.setdefault(f"the {_listed(missing)} of", []).append(name)
         if flags := old.disposition & ~new.disposition:
             marks = ", ".join((flag.name or "").replace("_", " ") for flag in flags)
             lost.setdefault(f"the mark {marks!r} of", []).append(name)
@@ -155,8 +158,8 @@ def _of_streams(
         yield f"{what} {', '.join(names)}"
 
 
-def _listed(tags: Sequence[str]) -> str:
-    return f"tag{'s' if len(tags) > 1 else ''} {', '.join(map(printable, tags))}"
+def _listed(names: Sequence[str]) -> str:
+    return f"tag{'s' if len(names) > 1 else ''} {', '.join(map(printable, names))}"
 
 
 def _lost(old: Mapping[str, str], new: Mapping[str, str], without: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from subpixel.errors import EncoderError
 from subpixel.video.codecs import Encoder
-from subpixel.video.containers import MKV, MOV, MP4, Y4M, Container
+from subpixel.video.containers import MKV, MOV, MP4, WEBM, Y4M, Container
 from subpixel.video.hdr import Hdr, carrier
 from subpixel.video.source import EARLIEST_SECONDS, Source, is_attached_picture, url
 
@@ -90,7 +90,9 @@ class Muxer:
                 if container in (MP4, MOV) and codec_name(stream) == "mov_text"
             }
             self._clocks = {
-                copy.index: source.clock(copy, Fraction(copy.time_base)) for copy in self._copies.values()
+                # Several packets of TrueHD lie within one millisecond, which is all that Matroska tells.
+                copy.index: source.clock(copy, Fraction(copy.time_base), strict=container not in (MKV, WEBM))
+                for copy in self._copies.values()
             }
         except (av.FFmpegError, ValueError) as error:
             raise EncoderError(
@@ -230,6 +232,14 @@ def printable(text: str) -> str:
     return text if text.isprintable() else repr(text)[1:-1]
 
 
+def tags(stream: "Stream") -> dict[str, str]:
+    """The metadata of a stream. What all call "title" FFmpeg reads from MP4 as "name"."""
+    found = dict(stream.metadata)
+    if "mp4" in stream.container.format.name and "title" not in found and "name" in found:
+        found["title"] = found.pop("name")
+    return found
+
+
 def describe(stream: "Stream") -> str:
     """A stream in words for people."""
     kind = "cover" if is_attached_picture(stream) else {"subtitle": "subtitles"}.get(stream.type, stream.type)
@@ -308,7 +318,7 @@ def add_video(output: "OutputContainer", container: Container, source: Source, t
     stream.set_display_matrix(track.matrix)
     stream.disposition = source.stream.disposition
     stream.metadata.update(
-        {key: value for key, value in source.stream.metadata.items() if not key.startswith(OF_THE_OLD)}
+        {key: value for key, value in tags(source.stream).items() if not key.startswith(OF_THE_OLD)}
     )
     return stream
 
@@ -326,7 +336,7 @@ def add_copy(
         name = stream.metadata.get("filename") or f"cover.{'jpg' if kind == 'jpeg' else kind}"
         mime = stream.metadata.get("mimetype") or f"image/{kind}"
         copy: Any = output.add_attachment(name, mime, source.pictures.get(stream.index, b""))
-        copy.metadata.update(stream.metadata)
+        copy.metadata.update(tags(stream))
         copy.metadata.update(filename=name, mimetype=mime)
         return copy
     try:
@@ -341,7 +351,7 @@ def add_copy(
         # Where it can go back, FFmpeg's muxer does so, but only leaves room for it where there is none.
         copy.codec_context.extradata = _aac_config(source.first_packet(stream))
     copy.disposition = stream.disposition
-    copy.metadata.update(stream.metadata)
+    copy.metadata.update(tags(stream))
     return copy
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from subpixel.engines.base import Engine
 from subpixel.errors import EncoderError, UnsupportedVideo
+from subpixel.video.alpha import see_through
 from subpixel.video.codecs import Codec, Encoder, Encoding, find_codec, options_for, pixel_format
 from subpixel.video.containers import MKV, WEBM, Y4M, Container
 from subpixel.video.encode import sample
@@ -35,8 +36,6 @@ from subpixel.video.source import Source
 from subpixel.video.trial import refusals
 
 if TYPE_CHECKING:
-    from av import VideoFormat
-
     from subpixel.upscaler import Upscaler
 
 _DEEPEST_X264 = 10
@@ -203,10 +202,6 @@ def _without_sealed(source: Source, drop: bool) -> list[str]:
     return [f"left out: {each.partition(';')[0]}" for each in words]
 
 
-def _has_alpha(format: "VideoFormat") -> bool:
-    return len(format.components) in (2, 4)
-
-
 def _about_input(source: Source, container: Container) -> list[str]:
     from av.sidedata.sidedata import Type
 
@@ -222,7 +217,7 @@ def _about_input(source: Source, container: Container) -> list[str]:
             "interlaced: its lines belong to two moments, and the result is marked as progressive; "
             "deinterlace it first for a good result"
         )
-    if _has_alpha(first.format) or source.alpha_beside or source.stream.metadata.get("alpha_mode") == "1":
+    if see_through(first) or source.alpha_beside or source.stream.metadata.get("alpha_mode") == "1":
         notices.append("its transparency is left out")
     if Type.DOVI_METADATA in kinds or Type.DOVI_RPU_BUFFER in kinds:
         notices.append("Dolby Vision's data is left out: it belongs to the small picture")
@@ -232,7 +227,7 @@ def _about_input(source: Source, container: Container) -> list[str]:
         notices.append(f"begins before 0: all is moved by {float(-source.origin):g} s, so that all is shown")
     if source.origin > _AT_ONCE_SECONDS:
         notices.append(
-            f"begins at {float(source.origin):.12g} s: all is moved to begin at 0, "
+            f"begins at {round(float(source.origin), 3):.12g} s: all is moved to begin at 0, "
             "and a part is counted from there"
         )
     if not source.cut and (early := len(source.container.chapters()) - len(chapters(source))):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Union
 from subpixel.errors import UnreadableVideo, UnsupportedVideo
 from subpixel.files import is_file
 from subpixel.jobs import PIPE
+from subpixel.video.alpha import see_through
 from subpixel.video.clock import Clock
 from subpixel.video.cut import LONGEST_SECONDS, WHOLE, Cut
 from subpixel.video.damage import Damage
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.stream import Stream
     from av.video.stream import VideoStream
+
+_FASTEST = 10_000
+"""Frames a second; what says more, as FFmpeg does of DV's bare streams, counts ticks."""
 
 _FEW_FRAMES = 2
 """By which a file's own word on how many it has may be off."""
@@ -86,7 +90,10 @@ class Source:
     """Of the whole film, in seconds of the file's times; None until its first frame is decoded."""
     lead: int | None = None
     """See `Decoder.lead`; likewise."""
+    picture_from: Fraction | None = None
+    """The time of the first frame of the whole film, in seconds from its beginning, where that is known."""
     _carried: set[str] = field(init=False)
+    _is_see_through: bool = False
     is_waited_for: bool = False
     """Whether a thread is still reading, from a pipe that gives nothing; the file must not be closed then."""
     alpha_beside: bool = False
@@ -118,6 +125,8 @@ class Source:
         """From where reading is tried, in seconds from the start; None is where the file is now."""
         if not self.cut.start or not self.seekable or not self._has_times:
             return [None]
+        if self.picture_from is not None and self.picture_from >= self.cut.start:
+            return [None]  # FFmpeg finds places where the picture is, and sound may come long before
         subtitles = any(stream.type == "subtitle" for stream in self.others)
         # Where times are those of decoding, the first behind a key frame are a little uncertain.
         start = self.cut.start - (_SUBTITLES_LAST if subtitles else self._by_decoding)
@@ -135,6 +144,7 @@ class Source:
         self.damage = Damage()
         self._decoder = Decoder(self.stream, by_decoding=self._by_decoding, lead=self.lead)
         self._carried = set()
+        self._is_see_through = False
         self._clock = self.clock(self.stream, self.time_base)
         self._clock.step = max(1, round(1 / (self.rate * self.time_base)))
         self._earliest = None
@@ -163,7 +173,7 @@ class Source:
         rates = [self.stream.average_rate, self.stream.guessed_rate]
         if not self._has_times or self._by_decoding:
             rates.reverse()  # what such a container says is FFmpeg's default, or counts fields
-        return rates[0] or rates[1] or Fraction(25)
+        return next((rate for rate in rates if rate and rate <= _FASTEST), Fraction(25))
 
     @property
     def origin(self) -> Fraction:
@@ -216,10 +226,10 @@ class Source:
             return self.stream.frames
         return None if self.seconds is None else max(1, round(self.seconds * self.rate))
 
-    def clock(self, stream: "Stream", time_base: Fraction) -> Clock:
-        """A clock for the times of a stream that come in ``time_base``."""
+    def clock(self, stream: "Stream", time_base: Fraction, *, strict: bool = True) -> Clock:
+        """A clock for the times of a stream that come in ``time_base``; see `Clock.strict`."""
         leaps = "mpeg" in self.container.format.name and stream.type != "subtitle"
-        return Clock(second=max(1, round(1 / time_base)), jumps=leaps)
+        return Clock(second=max(1, round(1 / time_base)), strict=strict, jumps=leaps)
 
     @property
     def _is_mp4(self) -> bool:
@@ -233,7 +243,7 @@ class Source:
         """
         name = self.container.format.name
         if "matroska" not in name:
-            return name in ("avi", "asf")
+            return name in ("avi", "asf", "mpegvideo")
         try:
             return bool(self.stream.codec_context.codec_tag.strip("\0"))
         except UnicodeDecodeError:  # a tag that is no text
@@ -268,15 +278,20 @@ class Source:
         return None if packet is None else bytes(packet)
 
     def _first_packet(self, stream: "Stream", ahead: int = _MOST_READ_AHEAD) -> "Packet | None":
-        more = list(islice(self._packets, ahead))
-        self._packets = chain(more, self._packets)
-        packets: list[Any] = [*filter(is_packet, self._read), *more]
-        return next((packet for packet in packets if packet.stream_index == stream.index), None)
+        read: Iterator[Any] = filter(is_packet, self._read)
+        if (found := next((packet for packet in read if packet.stream_index == stream.index), None)) is None:
+            more: list[Packet] = []
+            for packet in islice(self._packets, ahead):
+                more.append(packet)
+                if packet.stream_index == stream.index:
+                    found = packet
+                    break
+            self._packets = chain(more, self._packets)
+        return found
 
     def sealed(self, stream: "Stream") -> str:
         """Why nobody could read a copy of another stream, in words for people, with the cure; else empty."""
-        # A pipe would have to give all that first.
-        packet = self._first_packet(stream, _MOST_READ_AHEAD if self.seekable else 0)
+        packet = self._near(stream)
         return "" if packet is None else self._seal(packet)
 
     def _seal(self, packet: "Packet") -> str:
@@ -297,9 +312,13 @@ class Source:
         return max((-float(packet.pts * packet.time_base) for packet in hidden), default=0.0)
 
     def sample(self, stream: "Stream") -> bytes | None:
-        """What a packet of another stream holds that came before the first frame; None where none did."""
-        packets: list[Any] = [*filter(is_packet, self._read)]
-        return next((bytes(packet) for packet in packets if packet.stream_index == stream.index), None)
+        """What a packet of another stream holds that lies near the first frame; None where none does."""
+        packet = self._near(stream)
+        return None if packet is None else bytes(packet)
+
+    def _near(self, stream: "Stream") -> "Packet | None":
+        # A pipe would have to give all that first; sound comes soon, what else there is perhaps never.
+        return self._first_packet(stream, _MOST_READ_AHEAD if self.seekable or stream.type == "audio" else 0)
 
     def copies(self) -> Iterator["Packet"]:
         """The packets of the other streams alone, from where reading is; nothing is decoded."""
@@ -414,6 +433,7 @@ class Source:
         """Count a frame, and put it at its time in the output."""
         self.damage.frames += 1
         self._note_carried(frame)
+        self._note_transparency(frame)
         # Many containers tell the times of some frames alone, from which the others follow.
         self.damage.retimed = max(0, self._clock.mended - self._untold) if self._has_times else 0
         assert frame.pts is not None
@@ -431,6 +451,12 @@ class Source:
         if self.damage.frames > 1:
             self.damage.carried_later += sorted(kinds - self._carried)
         self._carried |= kinds
+
+    def _note_transparency(self, frame: "VideoFrame") -> None:
+        """Keep in mind whether frames let something show through while the first one does not."""
+        if not self._is_see_through and see_through(frame):
+            self._is_see_through = True
+            self.damage.transparent_later = self.damage.frames > 1
 
     def _missing(self, last: "VideoFrame | None") -> int:
         """About how many frames the file lacks at its end, by its own word; ``last`` as it was decoded."""
@@ -562,7 +588,7 @@ def open_source(input: Path | str, cut: Cut = WHOLE) -> Source:
     if cut.start and is_regular(input):
         # A part is counted from where the whole begins, which its own first frame does not tell.
         with contextlib.closing(open_source(input)) as source:
-            whole = {"beginning": source.beginning, "lead": source.lead}
+            whole = {"beginning": source.beginning, "lead": source.lead, "picture_from": source._earliest}
     try:
         # Metadata goes from file to file byte by byte, whatever its encoding.
         container = av.open(url(input), "r", metadata_errors="surrogateescape")

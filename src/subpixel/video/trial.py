@@ -36,7 +36,7 @@ _FFMPEGS = tuple(container for container in CONTAINERS if container is not Y4M)
 """Those that FFmpeg's muxers write."""
 
 _NOTHING = bytes(1024)
-"""A packet where none was read yet: whole samples of any PCM. Muxers that look into packets refuse it."""
+"""A packet where none was read yet. Muxers that look into packets refuse it."""
 
 _Packets = Sequence[tuple[Any, bytes]]
 """Streams of an output, and a packet for each."""
@@ -145,6 +145,9 @@ class _Trial:
         Raises `_Refused`.
         """
         others = [stream for stream in others if not is_remade(self.source, stream)]
+        if self.to_pipe:
+            # There, what has no packets yet is not left out of the index.
+            others = [stream for stream in others if self._sample(stream) is not None]
         for stream in others:
             if stream.index not in self.taken:
                 self._alone(stream)
@@ -152,7 +155,7 @@ class _Trial:
 
         def add(output: "OutputContainer") -> _Packets:
             video, copies = add_all(output, self.container, self.source, track, others, to_pipe=self.to_pipe)
-            packets = [(copies[s.index], self._sample(s)) for s in others if s.index in taken]
+            packets = [(copies[s.index], self._sample(s) or _NOTHING) for s in others if s.index in taken]
             return [(video, track.sample), *packets] if track.sample else packets
 
         # MP4 leaves out what has no packets; covers and what else is attached come last.
@@ -164,14 +167,20 @@ class _Trial:
 
         def add(output: "OutputContainer") -> _Packets:
             copy = add_copy(output, self.container, self.source, stream, to_pipe=self.to_pipe)
-            return [] if copy.type == "attachment" else [(copy, self._sample(stream))]
+            data = self._sample(stream)
+            return [] if copy.type == "attachment" or data is None else [(copy, data)]
 
         written, took = self._write(add, {}, lenient=True)
         self.taken[stream.index] = took
         return written, took
 
-    def _sample(self, stream: "Stream") -> bytes:
-        return self.source.pictures.get(stream.index) or self.source.sample(stream) or _NOTHING
+    def _sample(self, stream: "Stream") -> bytes | None:
+        """A packet of a stream; None for sound of which none lies near, as its muxer may look into it.
+
+        What AC-3 is, MP4 tells by its packets alone: zeros would be refused, or taken for something else.
+        """
+        found = self.source.pictures.get(stream.index) or self.source.sample(stream)
+        return found or (None if stream.type == "audio" else _NOTHING)
 
     def _write(
         self,

@@ -1,0 +1,132 @@
+"""Films as recorders, players and programs leave them: taken without fuss, and kept at their times."""
+
+import subprocess
+import sys
+
+import av
+import pytest
+
+import subpixel
+from interpolating import bicubic_model
+from subpixel.upscaler import Upscaler
+from video_files import decoded, ffmpeg, packets, pictures, streams, write
+
+
+@pytest.fixture(scope="module")
+def upscaler():
+    return Upscaler(bicubic_model(2), "numpy", threads=1)
+
+
+@pytest.fixture
+def upscale(upscaler):
+    def upscale(source, output, **options):
+        return subpixel.upscale_video(source, output, upscaler=upscaler, **options)
+
+    return upscale
+
+
+def sounding(path, codec, *options, delay=0):
+    """A film with such sound, which begins ``delay`` seconds later."""
+    made = write(path.with_name("made.mkv"), pictures(12), options={"bf": "0"}, sound="aac")
+    inputs = ["-i", made, "-itsoffset", delay, "-i", made, "-map", "0:v", "-map", "1:a", "-c:v", "copy"]
+    return ffmpeg(*inputs, "-c:a", codec, "-ar", "48000", *options, path)
+
+
+@pytest.mark.parametrize("codec", ["ac3", "eac3"])
+@pytest.mark.parametrize("extension", ["mp4", "mov"])
+@pytest.mark.parametrize("near", [True, False])
+def test_sound_of_which_a_muxer_must_see_a_packet(upscale, monkeypatch, tmp_path, codec, extension, near):
+    """It comes behind the first frames, as television sends it, perhaps far behind."""
+    source, output = tmp_path / "in.mkv", tmp_path / f"out.{extension}"
+    sounding(source, codec, delay=0.2)
+    if not near:
+        monkeypatch.setattr("subpixel.video.source._MOST_READ_AHEAD", 0)
+    upscale(source, output)
+    assert streams(output)[1] == ("audio", codec)
+    assert [data for data, _ in packets(output)[0]] == [data for data, _ in packets(source)[0]]
+
+
+def test_packets_within_one_millisecond(upscale, tmp_path):
+    source, output = tmp_path / "in.mkv", tmp_path / "out.mkv"
+    sounding(source, "truehd", "-strict", "-2")
+    upscale(source, output)
+    assert packets(output)[0] == packets(source)[0]
+
+
+def test_a_bare_stream_whose_rate_counts_ticks(upscale, tmp_path):
+    """DV, by FFmpeg, has 60,000 frames a second; MP4 has no timecode for that."""
+    made = write(tmp_path / "made.mkv", pictures(3, 720, 576, "yuv420p"))
+    ffmpeg("-i", made, "-c:v", "dvvideo", tmp_path / "in.dv")
+    for extension in ("mp4", "mkv"):
+        output = tmp_path / f"out.{extension}"
+        upscale(tmp_path / "in.dv", output)
+        with av.open(str(output)) as file:
+            assert file.streams.video[0].average_rate == 25
+        assert len(decoded(output)) == 3
+
+
+@pytest.mark.parametrize("extension", ["mp4", "mov", "mkv"])
+def test_titles_of_streams(upscale, tmp_path, extension):
+    """Also of MP4's, which are its streams' names."""
+    made = write(tmp_path / "made.mkv", pictures(4), sound="aac")
+    titles = ["-metadata:s:v", "title=The picture", "-metadata:s:a", "title=The sound"]
+    for source in (tmp_path / "in.mkv", tmp_path / "in.mp4"):
+        output = tmp_path / f"{source.suffix[1:]}.{extension}"
+        ffmpeg("-i", made, "-c", "copy", *titles, source)
+        assert not [notice for notice in upscale(source, output).notices if "tag" in notice]
+        with av.open(str(output)) as file:
+            found = [stream.metadata.get("title") or stream.metadata.get("name") for stream in file.streams]
+        assert found == ["The picture", "The sound"]
+
+
+def test_what_wrote_an_avi_is_no_loss(upscale, tmp_path):
+    write(tmp_path / "in.avi", pictures(4), codec="mpeg4", sound="mp2")
+    assert upscale(tmp_path / "in.avi", tmp_path / "out.mp4").notices == ()
+
+
+@pytest.mark.parametrize("extension", ["mkv", "mp4"])
+def test_a_part_has_the_sound_before_the_picture(upscale, tmp_path, extension):
+    made = write(tmp_path / "made.mkv", pictures(25), sound="mp2")
+    late = ["-itsoffset", 3, "-i", made, "-i", made, "-map", "0:v", "-map", "1:a", "-c", "copy"]
+    ffmpeg(*late, tmp_path / f"in.{extension}")
+    upscale(tmp_path / f"in.{extension}", tmp_path / "out.mkv", start=0.3)
+    expected = [data for data, time in packets(tmp_path / f"in.{extension}")[0] if time >= 0.3]
+    assert [data for data, _ in packets(tmp_path / "out.mkv")[0]] == expected
+
+
+def test_an_opaque_gif_is_not_transparent(upscale, tmp_path):
+    """FFmpeg decodes each into a format with alpha."""
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=32x32:d=0.2:r=25", tmp_path / "in.gif")
+    assert decoded(tmp_path / "in.gif")[0].format.name == "bgra"
+    for extension in ("mp4", "mkv"):
+        assert upscale(tmp_path / "in.gif", tmp_path / f"out.{extension}").notices == ()
+
+
+def see_through(path, format):
+    """A film of PNGs whose later frames alone are half transparent."""
+    later = f"color=red:s=32x32:d=0.2:r=25,format=rgba,geq=r=255:g=0:b=0:a='if(lt(N,2),255,120)',{format}"
+    return ffmpeg("-f", "lavfi", "-i", later, "-c:v", "png", path)
+
+
+@pytest.mark.parametrize("format", ["format=rgba", "split[a][b];[a]palettegen[p];[b][p]paletteuse"])
+def test_transparency_of_later_frames(upscale, tmp_path, format):
+    """A palette's, too."""
+    see_through(tmp_path / "in.mov", format)
+    notices = upscale(tmp_path / "in.mov", tmp_path / "out.mkv").notices
+    assert "the transparency of later frames is left out" in notices
+    notices = upscale(tmp_path / "in.mov", tmp_path / "part.mkv", start=0.08).notices
+    assert "its transparency is left out" in notices
+
+
+def test_such_sound_through_pipes(tmp_path):
+    source, model = tmp_path / "in.ts", tmp_path / "model.safetensors"
+    sounding(source, "ac3", delay=0.2)
+    bicubic_model(2).save(model)
+    command = [sys.executable, "-m", "subpixel", "upscale", "-", "-o", "-", "--container", "mp4"]
+    with source.open("rb") as stdin:
+        done = subprocess.run(
+            [*command, "--model", model, "--engine", "numpy"], stdin=stdin, stdout=subprocess.PIPE, check=True
+        )
+    (tmp_path / "out.mp4").write_bytes(done.stdout)
+    assert streams(tmp_path / "out.mp4")[1] == ("audio", "ac3")
+    assert [data for data, _ in packets(tmp_path / "out.mp4")[0]] == [data for data, _ in packets(source)[0]]
