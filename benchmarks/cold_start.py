@@ -24,7 +24,7 @@ from shared import store
 
 from subpixel.engines.halide import HalideEngine
 from subpixel.engines.halide.machine import host_kind
-from subpixel.networks import packaged
+from subpixel.models import catalog as packaged
 
 HALIDE = ("-m", "espcn-t91-x3", "--engine", "halide")
 

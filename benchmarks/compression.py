@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from shared import store
 
-from subpixel.color import luma_8bit
+from subpixel.ops.color import luma_8bit
 from subpixel.engines.base import from_float
 from subpixel.engines.select import choose
 from subpixel.evaluation.metrics import psnr_db
 from subpixel.evaluation.protocol import crop_to_multiple, pictures, read_picture
-from subpixel.networks import packaged
-from subpixel.resample import imresize
+from subpixel.models import catalog as packaged
+from subpixel.ops.resize import imresize
 
 QUALITIES = (60, 70, 75, 80, 85, 90, 92, 95, 98, 100)
 NETWORKS = ("default", "default-compressed", "best", "best-compressed")

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from shared import RAW_SIZE, RESULTS, ROOT, digest, load, stamp
 
-from subpixel.drawing import save_figure
-from subpixel.evaluation.enlargers import Enlarger, find_enlarger
+from subpixel.evaluation.drawing import save_figure
+from subpixel.evaluation.methods import Enlarger, find_enlarger
 from subpixel.evaluation.figures import crops
 from subpixel.evaluation.metrics import psnr_db
 from subpixel.evaluation.protocol import (

@@ -17,7 +17,7 @@ from subpixel.benchmark.peak import make_peak
 from subpixel.benchmark.report import draw
 from subpixel.benchmark.runners import PEERS, ours, peers
 from subpixel.engines.halide.machine import host_kind
-from subpixel.networks import packaged
+from subpixel.models import catalog as packaged
 
 SIZES = [(32, 32), (64, 64), (160, 90), (320, 180), (640, 360), (960, 540), (1280, 720)]
 """Of the small plane; x3 makes 96x96 to 3840x2160 of them."""

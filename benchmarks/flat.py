@@ -17,7 +17,7 @@ from shared import store
 from subpixel.engines.halide import HalideEngine
 from subpixel.evaluation.protocol import evaluate_image, mean, pictures, read_picture
 from subpixel.evaluation.published import known_name
-from subpixel.networks import packaged
+from subpixel.models import catalog as packaged
 
 SETS = ("Set5", "Set14", "BSDS500/val")
 

@@ -21,8 +21,8 @@ import torch
 from shared import ROOT, load, store, with_changes
 
 from subpixel.evaluation.protocol import Degradation
-from subpixel.networks import packaged
-from subpixel.resample import imresize
+from subpixel.models import catalog as packaged
+from subpixel.ops.resize import imresize
 from subpixel.training.config import TrainingConfig, load_config
 from subpixel.training.data import Batch, Pair, Patches, make_pair
 from subpixel.training.loop import Run

@@ -15,11 +15,11 @@ from typing import Any
 from shared import ROOT, load, store
 
 from subpixel.benchmark.measure import medians_in_turn_ms
-from subpixel.drawing import OKABE_ITO, new_figure, save_figure
+from subpixel.evaluation.drawing import OKABE_ITO, new_figure, save_figure
 from subpixel.engines.halide import HalideEngine
 from subpixel.engines.halide.machine import host_kind
 from subpixel.engines.select import available_cpus
-from subpixel.networks import packaged
+from subpixel.models import catalog as packaged
 
 TO_2160P = (("fast-x2", (1080, 1920)), ("default-x2", (1080, 1920)), ("default-x4", (540, 960)))
 

@@ -21,15 +21,15 @@ import numpy as np
 from shared import RAW_SIZE, RESULTS, ROOT, TO_1080P, digest, load, stamp, store
 from tables_paper import METHODS, SETS, at_hand, at_scale, video_methods
 
-from subpixel.calibration import calibrate
-from subpixel.drawing import save_figure
+from subpixel.models.calibration import calibrate
+from subpixel.evaluation.drawing import save_figure
 from subpixel.engines.select import available_cpus, choose
 from subpixel.evaluation import figures
-from subpixel.evaluation.enlargers import Enlarger, find_enlarger
+from subpixel.evaluation.methods import Enlarger, find_enlarger
 from subpixel.evaluation.protocol import Degradation, evaluate_image, mean, pictures, read_picture
 from subpixel.evaluation.video import evaluate_clip, find_clips
-from subpixel.model import Facts, Model
-from subpixel.networks import packaged
+from subpixel.models.model import Facts, Model
+from subpixel.models import catalog as packaged
 
 DRAWINGS = ROOT / "docs" / "figures"
 

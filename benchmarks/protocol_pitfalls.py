@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from shared import store
 
-from subpixel.color import luma, luma_8bit
+from subpixel.ops.color import luma, luma_8bit
 from subpixel.engines.base import from_float
 from subpixel.engines.select import choose
 from subpixel.evaluation.metrics import psnr_db, ssim
 from subpixel.evaluation.protocol import crop_to_multiple, evaluate_image, mean, pictures, read_picture
-from subpixel.networks import packaged
-from subpixel.resample import blur_and_decimate, imresize
+from subpixel.models import catalog as packaged
+from subpixel.ops.resize import blur_and_decimate, imresize
 
 Picture = NDArray[np.uint8]
 Plane = NDArray[Any]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from subpixel.benchmark.measure import machine_name
-from subpixel.networks import packaged
+from subpixel.models import catalog as packaged
 
 if TYPE_CHECKING:
     from subpixel.training.config import TrainingConfig

@@ -20,14 +20,14 @@ import torch
 from shared import ROOT, load, store, with_changes
 
 from subpixel.benchmark.measure import medians_in_turn_ms
-from subpixel.calibration import calibrate
-from subpixel.color import luma_8bit
-from subpixel.drawing import OKABE_ITO, new_figure, save_figure
+from subpixel.models.calibration import calibrate
+from subpixel.ops.color import luma_8bit
+from subpixel.evaluation.drawing import OKABE_ITO, new_figure, save_figure
 from subpixel.engines.halide import HalideEngine
 from subpixel.engines.select import available_cpus
 from subpixel.evaluation.protocol import crop_to_multiple, pictures, read_picture
-from subpixel.model import Facts, load_model
-from subpixel.resample import imresize
+from subpixel.models.model import Facts, load_model
+from subpixel.ops.resize import imresize
 from subpixel.training.config import NetworkConfig, TrainingConfig, load_config
 from subpixel.training.loop import Run, describe
 

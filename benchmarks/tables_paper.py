@@ -3,7 +3,7 @@
 from shared import load, markdown_table, provenance
 
 from subpixel.evaluation.published import published
-from subpixel.networks import packaged
+from subpixel.models import catalog as packaged
 
 SETS = {"Set5": "Set5", "Set14": "Set14", "BSDS500/val": "BSD300", "BSDS500/test": "BSD500"}
 """Folders, and what the paper calls them."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from shared import load, markdown_table, provenance
 
-from subpixel.networks import packaged
+from subpixel.models import catalog as packaged
 
 SETS = ("Set5", "Set14", "BSD100")
 SCALES = (2, 3, 4)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linprog
 
-from subpixel.quantisation import TANH_LIMIT, tanh_steps
+from subpixel.models.quantization import TANH_LIMIT, tanh_steps
 
 ROUNDS = 600
 

@@ -14,7 +14,7 @@ import time
 import torch
 from shared import store
 
-from subpixel.networks import espcn
+from subpixel.models.networks import espcn
 from subpixel.training.network import DeconvolutionNetwork, Network, initialise
 
 BATCH, SIDE = 12, 40

@@ -28,9 +28,9 @@ from shared import store
 import subpixel
 from subpixel.engines.halide.machine import host_kind
 from subpixel.engines.select import available_cpus
-from subpixel.model import Convolution, Description, Model
-from subpixel.resample import bicubic_kernels
-from subpixel.video.frames import FrameUpscaler
+from subpixel.models.model import Convolution, Description, Model
+from subpixel.ops.resize import bicubic_kernels
+from subpixel.video.pipeline.frames import FrameUpscaler
 
 SIZE, SCALE = (640, 360), 3
 ENCODER = {"preset": "superfast", "crf": "20"}

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 import subpixel
-from subpixel.resample import imresize
+from subpixel.ops.resize import imresize
 
 SCALE = 3
 BEFORE = Path(__file__).parent / "astronaut-170x170.png"

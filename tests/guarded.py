@@ -22,7 +22,7 @@ from subpixel.engines.matrices import kernel as matrices
 from subpixel.engines.matrices.layout import make_layout
 from subpixel.engines.matrices.pack import levels_fit_16_bits
 from subpixel.engines.matrices.pack import pack as matrices_pack
-from subpixel.networks import packaged
+from subpixel.models import catalog as packaged
 
 SIDES = (1, 2, 7, 15, 16, 17, 33, 97)
 PAGE = mmap.PAGESIZE

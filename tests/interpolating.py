@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from subpixel.model import Convolution, Description, Model
-from subpixel.resample import imresize
+from subpixel.models.model import Convolution, Description, Model
+from subpixel.ops.resize import imresize
 
 
 def bicubic_model(scale: int) -> Model:

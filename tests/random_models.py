@@ -4,11 +4,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from subpixel.calibration import calibrate
+from subpixel.models.calibration import calibrate
 from subpixel.engines.halide.engine import require
 from subpixel.errors import EngineError
-from subpixel.model import Convolution, Description, Model
-from subpixel.networks import espcn
+from subpixel.models.model import Convolution, Description, Model
+from subpixel.models.networks import espcn
 
 
 def random_model(description: Description, seed: int = 0) -> Model:

@@ -15,14 +15,15 @@ from typer.testing import CliRunner
 from random_models import halide_runs, odd_description, quantised_model, random_model
 from subpixel.benchmark.measure import Benchmark, Timing, compare, medians_in_turn_ms
 from subpixel.benchmark.peak import make_peak
-from subpixel.benchmark.quantised_graph import build_quantised
+from subpixel.benchmark.quantized_graph import build_quantised
 from subpixel.benchmark.report import table
 from subpixel.benchmark.runners import PEERS, Runner, ours, peers
 from subpixel.cli import app
 from subpixel.engines.base import to_float
 from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.errors import EngineError
-from subpixel.networks import espcn, packaged
+from subpixel.models import catalog as packaged
+from subpixel.models.networks import espcn
 
 pytestmark = pytest.mark.skipif(not halide_runs(), reason="the Halide engine does not run here")
 

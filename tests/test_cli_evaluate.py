@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 
 from subpixel.cli import app
 from subpixel.evaluation import protocol
-from subpixel.model import Convolution, Description, Facts, Model
-from subpixel.networks import packaged
+from subpixel.models.model import Convolution, Description, Facts, Model
+from subpixel.models import catalog as packaged
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from PIL import Image
 from skimage import data
 from skimage.color import rgb2ycbcr
 
-from subpixel.color import luma, luma_8bit, rgb_to_ycbcr, ycbcr_to_rgb
+from subpixel.ops.color import luma, luma_8bit, rgb_to_ycbcr, ycbcr_to_rgb
 
 COLOURS = {"black": (0, 0, 0), "white": (1, 1, 1), "red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1)}
 

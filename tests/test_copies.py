@@ -13,7 +13,7 @@ from image_files import picture
 from random_models import halide_runs
 from subpixel.engines.halide import HalideEngine
 from subpixel.engines.select import ENGINES
-from subpixel.networks import packaged
+from subpixel.models import catalog as packaged
 from subpixel.upscaler import Upscaler, load
 
 COPIES = {

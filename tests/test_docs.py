@@ -20,7 +20,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from subpixel.cli import app
-from subpixel.networks import packaged
+from subpixel.models import catalog as packaged
 
 ROOT = Path(__file__).parents[1]
 RESEARCH = ROOT / "docs" / "research"

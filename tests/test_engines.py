@@ -17,9 +17,9 @@ from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.engines.onnxruntime_engine import OnnxRuntimeEngine
 from subpixel.engines.select import ENGINES, available_cpus, choose
 from subpixel.errors import EngineError
-from subpixel.model import Convolution, Description, Model
-from subpixel.networks import espcn, srcnn
-from subpixel.resample import imresize
+from subpixel.models.model import Convolution, Description, Model
+from subpixel.models.networks import espcn, srcnn
+from subpixel.ops.resize import imresize
 
 SIDES = (1, 2, 7, 15, 16, 17, 33, 97)
 ODD = [odd_description(seed) for seed in range(40)]

@@ -14,13 +14,13 @@ from skimage.metrics import peak_signal_noise_ratio
 from typer.testing import CliRunner
 
 from subpixel.cli import app
-from subpixel.color import luma_8bit
+from subpixel.ops.color import luma_8bit
 from subpixel.errors import DatasetError
 from subpixel.evaluation import protocol
 from subpixel.evaluation.video import ClipScores, evaluate_clip, find_clips, luma_planes
 from subpixel.evaluation.video import mean as mean_of_clips
-from subpixel.model import Convolution, Description, Model
-from subpixel.resample import imresize
+from subpixel.models.model import Convolution, Description, Model
+from subpixel.ops.resize import imresize
 
 ROOT = Path(__file__).parents[1]
 WIDTH, HEIGHT = 46, 34

@@ -15,8 +15,9 @@ from subpixel.cli import app
 from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.engines.onnx_graph import export
 from subpixel.errors import OutputError, OutputExists
-from subpixel.model import Facts, Model
-from subpixel.networks import espcn, packaged
+from subpixel.models.model import Facts, Model
+from subpixel.models import catalog as packaged
+from subpixel.models.networks import espcn
 from subpixel.upscaler import load
 
 

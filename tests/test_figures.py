@@ -12,9 +12,10 @@ from interpolating import bicubic_model
 from random_models import random_model
 from subpixel.cli import app
 from subpixel.evaluation import figures
-from subpixel.evaluation.enlargers import bicubic_enlarger, find_enlarger
-from subpixel.networks import espcn, packaged, srcnn
-from subpixel.resample import imresize
+from subpixel.evaluation.methods import bicubic_enlarger, find_enlarger
+from subpixel.models import catalog as packaged
+from subpixel.models.networks import espcn, srcnn
+from subpixel.ops.resize import imresize
 
 matplotlib = pytest.importorskip("matplotlib")
 

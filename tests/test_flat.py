@@ -14,8 +14,9 @@ from subpixel.engines.halide.flat import keep_flat as keep_flat_compiled
 from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.engines.onnxruntime_engine import OnnxRuntimeEngine
 from subpixel.engines.select import choose
-from subpixel.model import Convolution, Description
-from subpixel.networks import packaged, stack
+from subpixel.models.model import Convolution, Description
+from subpixel.models import catalog as packaged
+from subpixel.models.networks import stack
 from subpixel.upscaler import Upscaler
 
 SHIPPED = [name for name in packaged.names() if packaged.find(name).description.residual == "nearest"]

@@ -21,8 +21,9 @@ from subpixel.engines.halide.pack import pack
 from subpixel.engines.halide.plan import GROUP, Machine, make_plan
 from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.errors import EngineError
-from subpixel.model import Convolution, Description
-from subpixel.networks import espcn, packaged, stack
+from subpixel.models.model import Convolution, Description
+from subpixel.models import catalog as packaged
+from subpixel.models.networks import espcn, stack
 
 pytestmark = [
     pytest.mark.skipif(not halide_runs(), reason="the Halide engine does not run here"),
@@ -234,7 +235,7 @@ def test_a_forked_process_may_go_on():
     script = """
 import os, numpy as np
 from subpixel.engines.halide import HalideEngine
-from subpixel.networks import packaged
+from subpixel.models import catalog as packaged
 engine = HalideEngine(packaged.find("espcn-t91-x2"), threads=2)
 lr = np.zeros((80, 80), np.uint8)
 engine(lr)
@@ -386,7 +387,7 @@ def test_the_guard_can_fail():
 MEASURE = """
 import numpy as np
 from subpixel.engines.halide import HalideEngine
-from subpixel.networks import packaged
+from subpixel.models import catalog as packaged
 from pathlib import Path
 
 def memory(line):
@@ -426,7 +427,7 @@ def test_sums_that_could_exceed_32_bits_are_refused():
 
 
 def quantised_model_of_zeros(description):
-    from subpixel.calibration import _placeholder
+    from subpixel.models.calibration import _placeholder
 
     layers = tuple(_placeholder(layer) for layer in description.layers)
     return replace(random_model(description), quantised=layers)

@@ -295,7 +295,7 @@ class TestColourSpaces:
     def test_the_same_file_each_time(self, tmp_path, upscaler, monkeypatch):
         data = png((b"gAMA", points(1)))
         enlarged(tmp_path, upscaler, "in.png", data, "a.jpg")
-        from subpixel.images.codecs import png_colours
+        from subpixel.images.codecs import png_colors as png_colours
 
         first, _ = png_colours.profile({b"gAMA": points(1)}, grey=False)
         assert first[24:36] == struct.pack(">6H", 2000, 1, 1, 0, 0, 0), "not the time of the run"

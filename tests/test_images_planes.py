@@ -4,13 +4,13 @@ from skimage import data
 
 from interpolating import bicubic_model
 from random_models import random_model
-from subpixel.color import rgb_to_ycbcr, ycbcr_to_rgb
+from subpixel.ops.color import rgb_to_ycbcr, ycbcr_to_rgb
 from subpixel.engines.numpy_engine import NumpyEngine
-from subpixel.images import planes
+from subpixel.images import tiles as planes
 from subpixel.images.alpha import fill_hidden_colours, neighbourhood_range
-from subpixel.images.planes import enlarge
-from subpixel.networks import espcn
-from subpixel.resample import imresize
+from subpixel.images.tiles import enlarge
+from subpixel.models.networks import espcn
+from subpixel.ops.resize import imresize
 
 
 @pytest.fixture(scope="module")

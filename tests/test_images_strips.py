@@ -15,18 +15,18 @@ from PIL import Image
 from image_files import picture, png
 from interpolating import bicubic_model
 from subpixel import Upscaler
-from subpixel.color import rgb_to_ycbcr, ycbcr_planes_to_rgb
+from subpixel.ops.color import rgb_to_ycbcr, ycbcr_planes_to_rgb
 from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.errors import ImageTooLarge
-from subpixel.images import planes
+from subpixel.images import tiles as planes
 from subpixel.images.chroma import split_rgb, write_rgb
 from subpixel.images.codecs import deflate
 from subpixel.images.formats import PNG, WEBP
 from subpixel.images.memory import needed_bytes
 from subpixel.images.picture import Header
-from subpixel.images.planes import enlarge, strip_rows
+from subpixel.images.tiles import enlarge, strip_rows
 from subpixel.images.upscale import upscale_image
-from subpixel.resample import imresize
+from subpixel.ops.resize import imresize
 
 
 @pytest.fixture(scope="module")

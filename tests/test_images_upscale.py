@@ -23,7 +23,7 @@ from subpixel.errors import (
 )
 from subpixel.images.exif import updated
 from subpixel.images.upscale import upscale_image
-from subpixel.resample import imresize
+from subpixel.ops.resize import imresize
 from subpixel.upscaler import Upscaler
 
 INSIDE = (slice(8, -8), slice(8, -8))

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from subpixel.errors import OutputError
-from subpixel.jobs import plan
+from subpixel.batch import plan
 
 
 @pytest.fixture

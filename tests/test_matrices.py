@@ -18,9 +18,10 @@ from subpixel.engines.matrices.layout import LINE, SIDE, aligned, make_layout, s
 from subpixel.engines.matrices.pack import MOST_SUM, levels_fit_16_bits, pack
 from subpixel.engines.matrices.program import Program
 from subpixel.engines.numpy_engine import NumpyEngine, integer_outputs
-from subpixel.model import Convolution, Description
-from subpixel.networks import espcn, packaged, stack
-from subpixel.quantisation import integer_layers
+from subpixel.models.model import Convolution, Description
+from subpixel.models import catalog as packaged
+from subpixel.models.networks import espcn, stack
+from subpixel.models.quantization import integer_layers
 
 pytestmark = [
     pytest.mark.skipif(not halide_runs(), reason="the Halide engine does not run here"),

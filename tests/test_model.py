@@ -12,7 +12,8 @@ from safetensors.numpy import load_file, save_file
 
 from recipes import CONFIGS
 from subpixel import Convolution, Description, Facts, Model, ModelError, load_model
-from subpixel.networks import espcn, packaged, srcnn
+from subpixel.models import catalog as packaged
+from subpixel.models.networks import espcn, srcnn
 
 
 def random_model(description: Description, seed: int = 0) -> Model:

@@ -15,9 +15,10 @@ from safetensors.numpy import load_file, save_file
 from random_models import halide_runs, random_model
 from subpixel import Convolution, Description, Model, ModelError, load_model
 from subpixel.engines.select import choose
-from subpixel.model_limits import MAX_CHANNELS, MAX_HALO_PX, MAX_KERNEL_PX, MAX_LAYERS, MAX_MACS
-from subpixel.networks import espcn, packaged, srcnn
-from subpixel.networks.packaged import tnrd_file
+from subpixel.models.limits import MAX_CHANNELS, MAX_HALO_PX, MAX_KERNEL_PX, MAX_LAYERS, MAX_MACS
+from subpixel.models import catalog as packaged
+from subpixel.models.networks import espcn, srcnn
+from subpixel.models.catalog import tnrd_file
 
 QUANTISED = Path(str(packaged.path("fast-x2")))
 

@@ -9,12 +9,12 @@ from skimage import data
 from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from subpixel.color import luma_8bit
+from subpixel.ops.color import luma_8bit
 from subpixel.errors import DatasetError
 from subpixel.evaluation import protocol
 from subpixel.evaluation.metrics import psnr_db, ssim
 from subpixel.evaluation.protocol import Degradation, Scores, evaluate_file, evaluate_image, pictures
-from subpixel.resample import imresize
+from subpixel.ops.resize import imresize
 
 ROOT = Path(__file__).parents[1]
 STORED = json.loads((ROOT / "benchmarks" / "results" / "protocol_pitfalls.json").read_text(encoding="utf-8"))

@@ -11,16 +11,17 @@ from skimage import data
 from typer.testing import CliRunner
 
 from random_models import odd_description, quantised_model, random_model
-from subpixel.calibration import CONTRAST_SHARE, _black_and_white, calibrate
+from subpixel.models.calibration import CONTRAST_SHARE, _black_and_white, calibrate
 from subpixel.cli import app
 from subpixel.cli.calibrate import calibrate as calibrate_command
-from subpixel.color import luma_8bit
+from subpixel.ops.color import luma_8bit
 from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.errors import EngineError, ModelError
 from subpixel.evaluation.protocol import evaluate_image, lr_plane, mean, pictures, read_picture
-from subpixel.model import Model, QuantisedLayer, load_model
-from subpixel.networks import espcn, packaged, stack
-from subpixel.quantisation import (
+from subpixel.models.model import Model, QuantisedLayer, load_model
+from subpixel.models import catalog as packaged
+from subpixel.models.networks import espcn, stack
+from subpixel.models.quantization import (
     FACTOR_STEP,
     LEAST_ROUNDED_FACTOR,
     LEAST_TANH_SCALE,

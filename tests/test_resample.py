@@ -6,8 +6,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from skimage import data
 
-from subpixel.resample import bicubic_kernels, blur_and_decimate, imresize
-from subpixel.shuffle import pixel_shuffle
+from subpixel.ops.resize import bicubic_kernels, blur_and_decimate, imresize
+from subpixel.ops.pixel_shuffle import pixel_shuffle
 
 SETS = {
     "Set5": ("baby", "bird", "butterfly", "head", "woman"),

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import subpixel.shuffle
-from subpixel.shuffle import (
+import subpixel.ops.pixel_shuffle
+from subpixel.ops.pixel_shuffle import (
     activation_patterns,
     channel_permutation,
     periodic_shuffle,
@@ -340,7 +340,7 @@ def test_kernels_are_new_arrays_that_pytorch_accepts(rng):
 
 
 def test_docstring_examples():
-    result = doctest.testmod(subpixel.shuffle)
+    result = doctest.testmod(subpixel.ops.pixel_shuffle)
     assert result.attempted > 15
     assert result.failed == 0
 

@@ -14,8 +14,8 @@ from recipes import changed_recipe
 from subpixel import ModelError
 from subpixel.cli import app
 from subpixel.engines.base import from_float
-from subpixel.model import Facts
-from subpixel.resample import imresize
+from subpixel.models.model import Facts
+from subpixel.ops.resize import imresize
 
 torch = pytest.importorskip("torch")
 

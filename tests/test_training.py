@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 from recipes import CONFIGS, changed_recipe
 from subpixel import ConfigError, Convolution, DatasetError, Description, Facts, load_model
 from subpixel.cli import app
-from subpixel.networks import espcn, stack
-from subpixel.resample import imresize
-from subpixel.shuffle import pixel_shuffle
+from subpixel.models.networks import espcn, stack
+from subpixel.ops.resize import imresize
+from subpixel.ops.pixel_shuffle import pixel_shuffle
 
 torch = pytest.importorskip("torch")
 
@@ -52,7 +52,7 @@ from subpixel.training.network import (  # noqa: E402
     initialise,
 )
 from subpixel.training.prelu import PReLU  # noqa: E402
-from subpixel.training.rounding import rounded  # noqa: E402
+from subpixel.training.fake_quantization import rounded  # noqa: E402
 from subpixel.training.schedule import make_schedule  # noqa: E402
 from subpixel.training.soap import SOAP, _updates, orthonormal_by_cholesky  # noqa: E402
 

@@ -11,9 +11,9 @@ from interpolating import bicubic_model
 from random_models import random_model
 from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.errors import EngineError, ModelError, UnsupportedImage
-from subpixel.model import Convolution, Description
-from subpixel.networks import packaged
-from subpixel.resample import imresize
+from subpixel.models.model import Convolution, Description
+from subpixel.models import catalog as packaged
+from subpixel.ops.resize import imresize
 from subpixel.upscaler import Upscaler, load
 
 INSIDE = (slice(8, -8), slice(8, -8))

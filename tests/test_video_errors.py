@@ -19,11 +19,11 @@ from subpixel.errors import DatasetError, EngineError, InputError, SubpixelError
 from subpixel.evaluation.protocol import Degradation
 from subpixel.evaluation.video import evaluate_clip
 from subpixel.upscaler import Upscaler
-from subpixel.video.damage import Damage
-from subpixel.video.frames import FrameUpscaler, chroma_location, says_where_chroma_lies
-from subpixel.video.hdr import attached, display_matrix, unknown
-from subpixel.video.losses import losses_later
-from subpixel.video.source import is_packet, open_source
+from subpixel.video.media.decode_errors import Damage
+from subpixel.video.pipeline.frames import FrameUpscaler, chroma_location, says_where_chroma_lies
+from subpixel.video.media.hdr import attached, display_matrix, unknown
+from subpixel.video.media.losses import losses_later
+from subpixel.video.media.source import is_packet, open_source
 from video_files import decoded, pictures, streams, write
 
 

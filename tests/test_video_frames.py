@@ -10,9 +10,9 @@ from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 import video_files
 from interpolating import bicubic_model
 from subpixel.engines.numpy_engine import NumpyEngine
-from subpixel.resample import imresize
+from subpixel.ops.resize import imresize
 from subpixel.upscaler import Upscaler
-from subpixel.video.frames import FrameUpscaler, bits, chroma_location, colour, planar, plane, rounded
+from subpixel.video.pipeline.frames import FrameUpscaler, bits, chroma_location, colour, planar, plane, rounded
 from video_files import chroma, luma, pictures
 
 PLANAR = [f"yuv{chroma}p{depth}" for chroma in (420, 422, 444) for depth in ("", "10le", "12le", "16le")]
@@ -131,7 +131,7 @@ def test_even_sides(upscaler):
 
 
 def test_the_same_as_the_engine_alone():
-    from subpixel.networks import packaged
+    from subpixel.models import catalog as packaged
 
     model = packaged.find("espcn-t91-x3")
     engine = NumpyEngine(model, precision="int8")

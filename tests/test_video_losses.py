@@ -9,7 +9,7 @@ from av.sidedata.sidedata import Type
 import subpixel
 from interpolating import bicubic_model
 from subpixel.upscaler import Upscaler
-from subpixel.video.hdr import attached, display_matrix
+from subpixel.video.media.hdr import attached, display_matrix
 from video_files import decoded, ffmpeg, insert_box, pictures, remuxed, streams, write
 
 

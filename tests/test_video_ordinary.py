@@ -40,7 +40,7 @@ def test_sound_of_which_a_muxer_must_see_a_packet(upscale, monkeypatch, tmp_path
     source, output = tmp_path / "in.mkv", tmp_path / f"out.{extension}"
     sounding(source, codec, delay=0.2)
     if not near:
-        monkeypatch.setattr("subpixel.video.source._MOST_READ_AHEAD", 0)
+        monkeypatch.setattr("subpixel.video.media.source._MOST_READ_AHEAD", 0)
     upscale(source, output)
     assert streams(output)[1] == ("audio", codec)
     assert [data for data, _ in packets(output)[0]] == [data for data, _ in packets(source)[0]]

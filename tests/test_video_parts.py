@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from subpixel.errors import EncoderError, OutputError, UnreadableVideo, UnsupportedVideo
-from subpixel.video import codecs
-from subpixel.video.clock import Clock
-from subpixel.video.codecs import (
+from subpixel.video.media import codecs
+from subpixel.video.media.timestamps import Clock
+from subpixel.video.media.codecs import (
     CODECS,
     Encoder,
     Encoding,
@@ -23,13 +23,13 @@ from subpixel.video.codecs import (
     options_for,
     pixel_format,
 )
-from subpixel.video.containers import container_named, container_of
-from subpixel.video.cut import Cut
-from subpixel.video.encode import decoding_times
-from subpixel.video.hdr import Hdr, MasteringDisplay, encoder_options, with_parameters
-from subpixel.video.journal import Journal
-from subpixel.video.source import is_packet, open_source
-from subpixel.video.stages import Closed, Line, Overlapped, Parallel
+from subpixel.video.media.containers import container_named, container_of
+from subpixel.video.media.time_range import Cut
+from subpixel.video.pipeline.encode import decoding_times
+from subpixel.video.media.hdr import Hdr, MasteringDisplay, encoder_options, with_parameters
+from subpixel.video.pipeline.segments import Journal
+from subpixel.video.media.source import is_packet, open_source
+from subpixel.video.pipeline.stages import Closed, Line, Overlapped, Parallel
 from video_files import pictures, write
 
 # Codecs

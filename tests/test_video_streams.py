@@ -12,7 +12,7 @@ from interpolating import bicubic_model
 from subpixel.evaluation.protocol import Degradation
 from subpixel.evaluation.video import evaluate_clip
 from subpixel.upscaler import Upscaler
-from subpixel.video.source import Source, is_packet, open_source
+from subpixel.video.media.source import Source, is_packet, open_source
 from video_files import decoded, pictures, remuxed, write
 
 FRAMES = 30

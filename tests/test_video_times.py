@@ -11,9 +11,9 @@ import subpixel
 from interpolating import bicubic_model
 from subpixel.upscaler import Upscaler
 from subpixel.video import encode, work
-from subpixel.video.decoder import DisplayOrder
-from subpixel.video.frames import FrameUpscaler
-from subpixel.video.source import Source, is_packet, open_source
+from subpixel.video.media.decoder import DisplayOrder
+from subpixel.video.pipeline.frames import FrameUpscaler
+from subpixel.video.media.source import Source, is_packet, open_source
 from video_files import decoded, luma, packets, pictures, times, write, write_broadcast
 
 EXACT = Fraction(1, 2000)

@@ -13,7 +13,7 @@ import subpixel
 from interpolating import bicubic_model
 from subpixel.errors import EncoderError
 from subpixel.upscaler import Upscaler
-from subpixel.video import work
+from subpixel.video.pipeline import work
 from video_files import decoded, ffmpeg, packets, pictures, streams, with_data, write
 
 DATA = ("data", "bin_data")

@@ -23,9 +23,9 @@ from subpixel.cli import app
 from subpixel.errors import EncoderError, OutputError, OutputExists, OutputIsInput, UnreadableVideo
 from subpixel.upscaler import Upscaler
 from subpixel.video import encode, work
-from subpixel.video.frames import FrameUpscaler
-from subpixel.video.hdr import attached, display_matrix, hdr
-from subpixel.video.source import Source
+from subpixel.video.pipeline.frames import FrameUpscaler
+from subpixel.video.media.hdr import attached, display_matrix, hdr
+from subpixel.video.media.source import Source
 from video_files import (
     FONT,
     SUBTITLES,

@@ -14,7 +14,7 @@ class Content(NamedTuple):
     """What a source is taken for."""
 
     kind: str
-    """"clean" or "compressed", as `subpixel.networks.packaged.DEFAULT_NETWORKS` has them."""
+    """"clean" or "compressed", as `subpixel.models.catalog.DEFAULT_NETWORKS` has them."""
     reason: str
     """Why, in words for people."""
 

@@ -14,8 +14,8 @@ from subpixel.arguments import check_paths, check_texts, check_wholes
 from subpixel.content import KINDS, Content
 from subpixel.engines.base import Engine
 from subpixel.errors import ModelError
-from subpixel.model import Model, load_model
-from subpixel.networks.packaged import DEFAULT_SCALE
+from subpixel.models.model import Model, load_model
+from subpixel.models.catalog import DEFAULT_SCALE
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -121,7 +121,7 @@ class Upscaler:
             ValueError, TypeError: not such an array.
             UnsupportedImage: a Pillow image of mode I or F, whose range is not known.
         """
-        from subpixel.images.planes import enlarge
+        from subpixel.images.tiles import enlarge
 
         if isinstance(image, np.ndarray):
             _check(image)
@@ -165,7 +165,7 @@ class Upscaler:
             UnsupportedVideo: a ``VideoFrame`` that FFmpeg cannot turn into planes.
             ValueError, TypeError: see `__call__`. What the iterable raises is raised behind its last frame.
         """
-        from subpixel.video.stages import Line
+        from subpixel.video.pipeline.stages import Line
 
         line = Line()
         try:
@@ -175,7 +175,7 @@ class Upscaler:
             line.close(_PATIENCE_SECONDS)
 
     def _frame_enlarger(self) -> "Callable[[Any], Any]":
-        from subpixel.video.frames import FrameUpscaler
+        from subpixel.video.pipeline.frames import FrameUpscaler
 
         enlarge_frame = FrameUpscaler(self)
 
@@ -216,7 +216,7 @@ def load(
         EngineError: see `Upscaler`.
         ValueError, TypeError: arguments that exclude each other, or of another type.
     """
-    from subpixel.networks import packaged
+    from subpixel.models import catalog as packaged
 
     if name is not None and not isinstance(name, str):
         is_scale = isinstance(name, int) and not isinstance(name, bool)
@@ -276,7 +276,7 @@ class Chosen(NamedTuple):
     """What the file is taken for, where that decided the model."""
 
     def facts(self, engine: Engine) -> dict[str, Any]:
-        """What a `subpixel.jobs.Report` says of the model, of the engine that ran it, and of both choices."""
+        """What a `subpixel.batch.Report` says of the model, of the engine that ran it, and of both choices."""
         return {
             "scale": self.upscaler.scale,
             "model": self.upscaler.model.name,

@@ -16,7 +16,7 @@ from subpixel.benchmark.runners import Runner
 from subpixel.engines.base import Engine
 from subpixel.engines.select import available_cpus
 from subpixel.errors import EngineError
-from subpixel.model import Model
+from subpixel.models.model import Model
 
 MOST_OFF_LEVELS = {"fp32": 0.5, "int8": 6.0}
 """Beyond this it is another network."""

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from subpixel.benchmark.measure import Benchmark, Timing
-from subpixel.drawing import OKABE_ITO, new_figure, save_figure
+from subpixel.evaluation.drawing import OKABE_ITO, new_figure, save_figure
 
 if TYPE_CHECKING:
     from rich.table import Table

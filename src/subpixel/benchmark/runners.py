@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from subpixel.benchmark.quantised_graph import build_quantised
+from subpixel.benchmark.quantized_graph import build_quantised
 from subpixel.engines.base import to_float
 from subpixel.engines.onnx_graph import build
 from subpixel.engines.onnxruntime_engine import import_onnxruntime
 from subpixel.errors import EngineError
-from subpixel.model import Model
+from subpixel.models.model import Model
 
 PEERS = ("onnxruntime", "openvino", "opencv", "torch")
 """Runtimes that can be measured beside ours; `pip install 'subpixel[bench]'` brings them."""

@@ -54,7 +54,7 @@ def bench(
     from subpixel.benchmark.report import draw, table
     from subpixel.benchmark.runners import ours, peers
     from subpixel.engines.select import available_cpus
-    from subpixel.networks import packaged
+    from subpixel.models import catalog as packaged
 
     width, height = width_and_height(size, MOST_PIXELS)
     count = threads or available_cpus()

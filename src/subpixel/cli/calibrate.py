@@ -37,9 +37,9 @@ def calibrate(
     from rich.console import Console
     from rich.progress import Progress
 
-    from subpixel.calibration import calibrate as fit
+    from subpixel.models.calibration import calibrate as fit
     from subpixel.evaluation import protocol
-    from subpixel.networks import packaged
+    from subpixel.models import catalog as packaged
 
     if output.suffix != ".safetensors":
         raise typer.BadParameter(f"{output}: the name must end in .safetensors", param_hint="--output")

@@ -65,7 +65,7 @@ def evaluate(
     from rich.console import Console
 
     from subpixel.evaluation import protocol
-    from subpixel.evaluation.enlargers import find_enlarger
+    from subpixel.evaluation.methods import find_enlarger
     from subpixel.evaluation.report import Method
     from subpixel.evaluation.video import find_clips
 

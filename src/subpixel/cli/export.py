@@ -27,7 +27,7 @@ def export(
     pixels off each side of `hr`. Both numbers are in the metadata of the file.
     """
     from subpixel.engines import onnx_graph
-    from subpixel.networks import packaged
+    from subpixel.models import catalog as packaged
 
     if output.suffix != ".onnx":
         raise typer.BadParameter(f"{output}: the name must end in .onnx", param_hint="--output")

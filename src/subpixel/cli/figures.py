@@ -35,11 +35,11 @@ def figures(
     into filters in LR space (the companion note's), and with --dataset crops (5 and 6) and quality against
     time (2).
     """
-    from subpixel.drawing import save_figure
+    from subpixel.evaluation.drawing import save_figure
     from subpixel.evaluation import figures as draw
-    from subpixel.evaluation.enlargers import bicubic_enlarger, find_enlarger
+    from subpixel.evaluation.methods import bicubic_enlarger, find_enlarger
     from subpixel.files import leaving_no_empty_folder, refuse_existing
-    from subpixel.networks import packaged
+    from subpixel.models import catalog as packaged
 
     with exiting(2, ValueError, SubpixelError):
         if dataset is None and (engine, precision, threads) != ("auto", "auto", None):

@@ -10,7 +10,7 @@ from subpixel.cli.errors import exiting
 from subpixel.errors import SubpixelError
 
 if TYPE_CHECKING:
-    from subpixel.model import Model
+    from subpixel.models.model import Model
 
 
 def models(
@@ -23,7 +23,7 @@ def models(
     from rich.console import Console
     from rich.table import Table
 
-    from subpixel.networks import packaged
+    from subpixel.models import catalog as packaged
 
     with exiting(1, SubpixelError):
         found = [packaged.find(name) for name in packaged.names()]

@@ -27,7 +27,7 @@ from subpixel.cli.usage import (
 from subpixel.errors import SubpixelError
 from subpixel.files import is_folder
 from subpixel.images.formats import DEFAULT_QUALITY, MAX_MEMORY_MIB, MAX_OUTPUT_PIXELS
-from subpixel.jobs import PIPE, Job
+from subpixel.batch import PIPE, Job
 
 MAX_DAMAGE = 0.1
 """The share of damaged frames above which a video counts as failed."""
@@ -166,7 +166,7 @@ def upscale(
     WebM or YUV4MPEG2: sound, subtitles, chapters and all else are kept. A file that cannot be enlarged is
     named, and the others are done all the same.
     """
-    from subpixel.jobs import plan
+    from subpixel.batch import plan
     from subpixel.upscaler import check
 
     with exiting(2, ValueError, SubpixelError):
@@ -278,9 +278,9 @@ def _video_options(
     end: str | None,
 ) -> dict[str, Any]:
     """Arguments of `upscale_video`. Raises ValueError for what can be seen to be wrong without the input."""
-    from subpixel.video.codecs import Encoding, find_codec, options_for
-    from subpixel.video.containers import container_named
-    from subpixel.video.cut import Cut
+    from subpixel.video.media.codecs import Encoding, find_codec, options_for
+    from subpixel.video.media.containers import container_named
+    from subpixel.video.media.time_range import Cut
 
     options = {}
     for option in codec_options:

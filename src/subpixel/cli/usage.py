@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 from subpixel.files import is_folder
 from subpixel.images.formats import EXTENSIONS as PICTURE_EXTENSIONS
 from subpixel.images.formats import JPEG, WEBP
-from subpixel.jobs import PIPE, Job
+from subpixel.batch import PIPE, Job
 
 PICTURES = "Pictures"
 VIDEOS = "Videos"

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from subpixel.errors import EngineError
-from subpixel.model import Description, Model
-from subpixel.quantisation import integer_layers
-from subpixel.resample import imresize
+from subpixel.models.model import Description, Model
+from subpixel.models.quantization import integer_layers
+from subpixel.ops.resize import imresize
 
 F = TypeVar("F", np.float32, np.float64)
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from subpixel.engines.base import Engine, enlarged_first
 from subpixel.engines.flat import keep_flat
-from subpixel.model import Convolution, Model
-from subpixel.quantisation import MOST_TANH_ARGUMENT, IntegerLayer, rounded_product, tanh_steps
-from subpixel.shuffle import pixel_shuffle
+from subpixel.models.model import Convolution, Model
+from subpixel.models.quantization import MOST_TANH_ARGUMENT, IntegerLayer, rounded_product, tanh_steps
+from subpixel.ops.pixel_shuffle import pixel_shuffle
 
 Float = np.float64
 
@@ -81,7 +81,7 @@ def activated(sums: NDArray[Float], layer: Convolution, slope: NDArray[np.float3
 def integer_outputs(
     values: NDArray[Float], zeros: NDArray[Float], described: Convolution, layer: IntegerLayer, *, last: bool
 ) -> NDArray[Float]:
-    """One layer of the 8-bit network, by the formulas of `subpixel.quantisation`.
+    """One layer of the 8-bit network, by the formulas of `subpixel.models.quantization`.
 
     Args:
         values: ``(inputs, H, W)``, whole numbers from 0 to 255.

@@ -10,7 +10,7 @@ import numpy as np
 
 from subpixel import __version__
 from subpixel.files import write_atomically
-from subpixel.model import FLAT_REACH_PX, Model
+from subpixel.models.model import FLAT_REACH_PX, Model
 
 if TYPE_CHECKING:
     import onnx

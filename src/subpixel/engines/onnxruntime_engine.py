@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from subpixel.engines.base import Engine
 from subpixel.engines.onnx_graph import build
 from subpixel.errors import EngineError
-from subpixel.model import Model
+from subpixel.models.model import Model
 
 TELEMETRY_VARIABLE = "ORT_DISABLE_TELEMETRY"
 """ONNX Runtime reads this environment variable when it is imported. Without it, the import writes a device

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from subpixel.engines.base import Engine
 from subpixel.errors import EngineError
-from subpixel.model import Model
+from subpixel.models.model import Model
 
 ENGINES = ("halide", "onnxruntime", "numpy")
 """Names of the engines, the fastest first."""

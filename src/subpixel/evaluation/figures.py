@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from subpixel.color import luma_8bit
-from subpixel.drawing import OKABE_ITO, new_figure
+from subpixel.ops.color import luma_8bit
+from subpixel.evaluation.drawing import OKABE_ITO, new_figure
 from subpixel.errors import DatasetError
-from subpixel.evaluation.enlargers import Enlarger
+from subpixel.evaluation.methods import Enlarger
 from subpixel.evaluation.metrics import psnr_db
 from subpixel.evaluation.protocol import (
     crop_to_multiple,
@@ -22,8 +22,8 @@ from subpixel.evaluation.protocol import (
     pictures,
     read_picture,
 )
-from subpixel.model import Model
-from subpixel.shuffle import activation_patterns, transposed_kernel
+from subpixel.models.model import Model
+from subpixel.ops.pixel_shuffle import activation_patterns, transposed_kernel
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

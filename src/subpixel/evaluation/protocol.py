@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from subpixel.color import luma_8bit
+from subpixel.ops.color import luma_8bit
 from subpixel.engines.base import from_float
 from subpixel.errors import DatasetError
 from subpixel.evaluation.metrics import SSIM_WINDOW_PX, psnr_db, ssim
 from subpixel.files import is_file, is_folder
-from subpixel.resample import blur_and_decimate, imresize
+from subpixel.ops.resize import blur_and_decimate, imresize
 
 UpscaleLuma = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 """From an LR luma plane ``(H, W)`` to ``(scale*H, scale*W)``, both uint8. Every `Engine` is one."""

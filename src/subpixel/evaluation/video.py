@@ -28,7 +28,7 @@ from subpixel.evaluation.protocol import (
     super_resolved,
 )
 from subpixel.files import is_file, is_folder
-from subpixel.video.containers import INPUT_EXTENSIONS
+from subpixel.video.media.containers import INPUT_EXTENSIONS
 
 RAW_SUFFIX = ".yuv"
 """Of raw planar 8-bit 4:2:0: luma, Cb and Cr of frame after frame, and nothing else."""
@@ -210,8 +210,8 @@ def _decoded_planes(file: Path) -> Generator[NDArray[np.uint8], None, None]:
     import av
     from av.video.reformatter import VideoReformatter
 
-    from subpixel.video.frames import bits, in_planes, plane, rounded
-    from subpixel.video.source import is_packet, open_source
+    from subpixel.video.pipeline.frames import bits, in_planes, plane, rounded
+    from subpixel.video.media.source import is_packet, open_source
 
     try:
         source = open_source(file)

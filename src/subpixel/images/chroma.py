@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from subpixel.color import Matrix, rgb_to_ycbcr, ycbcr_to_rgb
-from subpixel.resample import cubic_phases
+from subpixel.ops.color import Matrix, rgb_to_ycbcr, ycbcr_to_rgb
+from subpixel.ops.resize import cubic_phases
 
 REACH_PX = 2
 """How far bicubic looks beyond a pixel."""

@@ -6,7 +6,7 @@ from subpixel.engines.base import Engine
 from subpixel.errors import ImageTooLarge
 from subpixel.images.formats import WEBP, Format
 from subpixel.images.picture import Header
-from subpixel.images.planes import STRIP_BYTES, TILE_SIDE_PX, workers_for
+from subpixel.images.tiles import STRIP_BYTES, TILE_SIDE_PX, workers_for
 
 _MIB = 1 << 20
 _FLOAT_BYTES = 4

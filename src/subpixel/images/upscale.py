@@ -21,11 +21,11 @@ from subpixel.images.formats import (
 )
 from subpixel.images.memory import refuse_too_much
 from subpixel.images.picture import Header, Picture, without_opaque_alpha
-from subpixel.images.planes import enlarged_strips, workers_for
+from subpixel.images.tiles import enlarged_strips, workers_for
 from subpixel.images.read import read
 from subpixel.images.workers import Workers
 from subpixel.images.write import write
-from subpixel.jobs import Report
+from subpixel.batch import Report
 
 if TYPE_CHECKING:
     from subpixel.upscaler import Upscaler

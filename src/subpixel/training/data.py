@@ -15,13 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from subpixel.color import luma_8bit
+from subpixel.ops.color import luma_8bit
 from subpixel.engines.base import from_float
 from subpixel.errors import DatasetError
 from subpixel.evaluation.protocol import Degradation, crop_to_multiple, read_picture
 from subpixel.images.compression import jpeg_quality
-from subpixel.resample import imresize
-from subpixel.shuffle import pixel_unshuffle
+from subpixel.ops.resize import imresize
+from subpixel.ops.pixel_shuffle import pixel_unshuffle
 from subpixel.training.compression import MARGIN_PX, compressed
 from subpixel.training.config import PatchConfig
 

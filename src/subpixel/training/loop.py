@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from subpixel.calibration import CONTRASTS, random_blocks
+from subpixel.models.calibration import CONTRASTS, random_blocks
 from subpixel.errors import ConfigError
 from subpixel.evaluation.protocol import Degradation, pictures
 from subpixel.files import is_file
-from subpixel.model import Description, Facts, Model
-from subpixel.networks import espcn, packaged, srcnn, stack
+from subpixel.models.model import Description, Facts, Model
+from subpixel.models import catalog as packaged
+from subpixel.models.networks import espcn, srcnn, stack
 from subpixel.training.checkpoint import load_checkpoint, save_checkpoint
 from subpixel.training.config import NetworkConfig, TrainingConfig
 from subpixel.training.data import Pair, Patches, load_pairs
@@ -31,7 +32,7 @@ from subpixel.training.network import (
     fit_last_layer,
     initialise,
 )
-from subpixel.training.replay import Replay
+from subpixel.training.cuda_graph import Replay
 from subpixel.training.schedule import make_schedule
 from subpixel.training.soap import SOAP
 from subpixel.training.tnrd import TNRD, TnrdModel

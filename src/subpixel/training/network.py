@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from subpixel.model import Convolution, Description, Facts, Model
-from subpixel.resample import bicubic_kernels
-from subpixel.shuffle import subpixel_weights, transposed_kernel
+from subpixel.models.model import Convolution, Description, Facts, Model
+from subpixel.ops.resize import bicubic_kernels
+from subpixel.ops.pixel_shuffle import subpixel_weights, transposed_kernel
 from subpixel.training.config import Initialisation
 from subpixel.training.prelu import PReLU
-from subpixel.training.rounding import rounded
+from subpixel.training.fake_quantization import rounded
 
 ACTIVATIONS = {"none": nn.Identity, "relu": nn.ReLU, "tanh": nn.Tanh}
 

@@ -8,7 +8,7 @@ from subpixel.engines.select import choose
 from subpixel.evaluation.protocol import UpscaleLuma, evaluate_image, mean, pictures, read_picture
 from subpixel.evaluation.published import known_name
 from subpixel.files import is_folder
-from subpixel.model import Facts, Model
+from subpixel.models.model import Facts, Model
 from subpixel.training.config import TrainingConfig
 from subpixel.training.loop import Run
 from subpixel.training.tnrd import TnrdModel

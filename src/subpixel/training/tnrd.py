@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from subpixel.engines.base import from_float
 from subpixel.errors import ModelError
 from subpixel.files import write_atomically
-from subpixel.model import Facts
-from subpixel.model_file import open_tensors, short
-from subpixel.networks.packaged import TNRD_FORMAT
-from subpixel.resample import imresize
+from subpixel.models.model import Facts
+from subpixel.models.file import open_tensors, short
+from subpixel.models.catalog import TNRD_FORMAT
+from subpixel.ops.resize import imresize
 from subpixel.training.network import Bicubic, Trainable
 
 SIDE, STAGES = 7, 5

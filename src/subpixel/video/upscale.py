@@ -12,19 +12,19 @@ from subpixel.content import content_of_film
 from subpixel.engines.select import available_cpus
 from subpixel.errors import InputError, naming
 from subpixel.files import make_folder_of, refuse_existing, refuse_input, without_empty_folders
-from subpixel.jobs import PIPE, Report
-from subpixel.video.codecs import Encoding
-from subpixel.video.containers import OUTPUT_EXTENSIONS, Y4M, Container, container_named, container_of
-from subpixel.video.cut import Cut
-from subpixel.video.damage import Damage
-from subpixel.video.journal import Journal
-from subpixel.video.losses import losses_later
-from subpixel.video.meter import Meter, Progress
-from subpixel.video.plan import Plan, make_plan
-from subpixel.video.source import is_regular, open_source
-from subpixel.video.stages import patiently
-from subpixel.video.trial import check_output
-from subpixel.video.work import earlier_threads, folder_beside, run_in_segments, run_through
+from subpixel.batch import PIPE, Report
+from subpixel.video.media.codecs import Encoding
+from subpixel.video.media.containers import OUTPUT_EXTENSIONS, Y4M, Container, container_named, container_of
+from subpixel.video.media.time_range import Cut
+from subpixel.video.media.decode_errors import Damage
+from subpixel.video.pipeline.segments import Journal
+from subpixel.video.media.losses import losses_later
+from subpixel.video.pipeline.progress import Meter, Progress
+from subpixel.video.pipeline.plan import Plan, make_plan
+from subpixel.video.media.source import is_regular, open_source
+from subpixel.video.pipeline.stages import patiently
+from subpixel.video.media.trial import check_output
+from subpixel.video.pipeline.work import earlier_threads, folder_beside, run_in_segments, run_through
 
 if TYPE_CHECKING:
     from subpixel.upscaler import Chosen, Upscaler

@@ -22,8 +22,8 @@ from subpixel.engines.halide.plan import (
     Layer,
     Plan,
 )
-from subpixel.model import Convolution
-from subpixel.quantisation import MAGIC, MAGIC_BITS, MOST_TANH_ARGUMENT, TANH_COEFFICIENTS
+from subpixel.models.model import Convolution
+from subpixel.models.quantization import MAGIC, MAGIC_BITS, MOST_TANH_ARGUMENT, TANH_COEFFICIENTS
 
 x, y, channel, of_group, group = (hl.Var(name) for name in ("x", "y", "channel", "of_group", "group"))
 
@@ -189,7 +189,7 @@ class _Builder:
         return factor
 
     def level(self, sums: Sums, described: Convolution, column: Any, this: Any, row: Any) -> Any:
-        """A sum as one of the 256 levels that the next layer takes: `subpixel.quantisation` says how."""
+        """A sum as one of the 256 levels that the next layer takes: `subpixel.models.quantization` says how."""
         total, place = sums.func[column, this, row], sums.layer.channels_at + this
         value = hl.f32(total) * self.factor(sums, described, total, this)
         if described.activation != "tanh":
@@ -294,7 +294,7 @@ def _whole(value: Any, lowest: Any, highest: Any) -> Any:
 
 
 def _rounded_product(one: Any, other: Any) -> Any:
-    """`subpixel.quantisation.rounded_product`, in 16 bits."""
+    """`subpixel.models.quantization.rounded_product`, in 16 bits."""
     return hl.i16((hl.i32(one) * hl.i32(other) + 2**14) >> 15)
 
 

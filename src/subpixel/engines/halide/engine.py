@@ -25,7 +25,7 @@ from subpixel.engines.matrices.layout import CACHE_BYTES, Layout, make_layout, s
 from subpixel.engines.matrices.pack import levels_fit_16_bits
 from subpixel.engines.matrices.pack import pack as pack_matrices
 from subpixel.errors import EngineError
-from subpixel.model import Model
+from subpixel.models.model import Model
 
 log = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from subpixel.engines.halide.plan import (
     ZERO,
     Plan,
 )
-from subpixel.model import Model
-from subpixel.quantisation import MAGIC, integer_layers
+from subpixel.models.model import Model
+from subpixel.models.quantization import MAGIC, integer_layers
 
 
 @dataclass(frozen=True)

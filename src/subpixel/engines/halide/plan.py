@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from subpixel.model import Convolution, Description
+from subpixel.models.model import Convolution, Description
 
 SAMPLES = ("uint8", "uint16", "float32")
 """Kinds of samples that kernels take and give."""
@@ -21,7 +21,7 @@ x86's ``vpmaddwd``), or four of an unsigned and a signed byte (VNNI's ``vpdpbusd
 
 
 BIAS, ZERO, STEPS = range(3)
-"""Rows of a pipeline's parameter ``offsets``; see `subpixel.quantisation.IntegerLayer`."""
+"""Rows of a pipeline's parameter ``offsets``; see `subpixel.models.quantization.IntegerLayer`."""
 
 FACTOR, NEGATIVE_FACTOR, MAGIC_ZERO = range(3)
 """Rows of the parameter ``factors``; the last is ``ZERO`` with

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from subpixel.engines.matrices.layout import PAIR, SIDE, Layer, Layout, aligned
-from subpixel.model import Model
-from subpixel.quantisation import MAGIC, MAGIC_BITS, IntegerLayer, integer_layers
+from subpixel.models.model import Model
+from subpixel.models.quantization import MAGIC, MAGIC_BITS, IntegerLayer, integer_layers
 
 Place = tuple[int, int] | None
 """Of a column of a layer's matrices: output channel, and which of its ``pixels``; None where nothing is."""

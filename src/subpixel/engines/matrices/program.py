@@ -31,7 +31,7 @@ from subpixel.engines.matrices.assembler import (
 from subpixel.engines.matrices.layout import LINE, PAIR, SIDE, Layer, Layout
 from subpixel.engines.matrices.products import Products, configuration
 from subpixel.engines.matrices.values import UNITS, Values
-from subpixel.quantisation import MAGIC_BITS
+from subpixel.models.quantization import MAGIC_BITS
 
 AHEAD = 2
 """So many blocks before it is written a line of the result is fetched: a store that waits holds up others."""

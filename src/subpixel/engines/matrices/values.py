@@ -12,7 +12,7 @@ from subpixel.engines.matrices.assembler import (
     vector,
 )
 from subpixel.engines.matrices.layout import LINE, SIDE, Layer
-from subpixel.quantisation import MAGIC, MAGIC_BITS, MOST_TANH_ARGUMENT, TANH_COEFFICIENTS
+from subpixel.models.quantization import MAGIC, MAGIC_BITS, MOST_TANH_ARGUMENT, TANH_COEFFICIENTS
 
 UNITS = 4
 """Vectors of 16 sums that are made into one vector of 64 bytes."""
@@ -21,7 +21,7 @@ INTS, FLOATS, SHORTS, BYTES = vector(INT, 16), vector(FLOAT, 16), vector(SHORT, 
 
 
 class Values:
-    """Emits what a layer does to its sums; `subpixel.quantisation` says what that is."""
+    """Emits what a layer does to its sums; `subpixel.models.quantization` says what that is."""
 
     def __init__(self, code: Assembler, layer: Layer, parameters: Value) -> None:
         """Load what is needed for each channel into registers."""

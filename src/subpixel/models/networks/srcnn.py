@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from subpixel.model import Convolution, Description
+from subpixel.models.model import Convolution, Description
 
 
 def srcnn(scale: int, *, middle: Literal[1, 5] = 5, channels: int = 1) -> Description:

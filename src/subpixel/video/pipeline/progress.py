@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from subpixel.video.stages import Line
+from subpixel.video.pipeline.stages import Line
 
 _REPORT_SECONDS = 0.1
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from subpixel.engines.onnx_graph import IR_VERSION, OPSET
-from subpixel.model import Model
-from subpixel.quantisation import TANH_LIMIT, integer_layers
+from subpixel.models.model import Model
+from subpixel.models.quantization import TANH_LIMIT, integer_layers
 
 if TYPE_CHECKING:
     import onnx

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from subpixel.errors import OutputError
 from subpixel.files import is_folder
 from subpixel.images.formats import EXTENSIONS as PICTURE_EXTENSIONS
-from subpixel.video.containers import INPUT_EXTENSIONS as VIDEO_EXTENSIONS
-from subpixel.video.containers import OUTPUT_EXTENSIONS as WRITTEN_VIDEO_EXTENSIONS
+from subpixel.video.media.containers import INPUT_EXTENSIONS as VIDEO_EXTENSIONS
+from subpixel.video.media.containers import OUTPUT_EXTENSIONS as WRITTEN_VIDEO_EXTENSIONS
 
 PIPE = "-"
 """What stands for stdin and stdout."""

@@ -1,13 +1,13 @@
 """How a picture is spread on a sphere, and seen by two eyes: read from a frame, put into a container.
 
 FFmpeg attaches both to every decoded frame as the bytes of C structs. A container gets them from the stream
-that `subpixel.video.hdr.carrier` makes.
+that `subpixel.video.media.hdr.carrier` makes.
 """
 
 import struct
 from typing import TYPE_CHECKING
 
-from subpixel.video.hdr import attached, element, uint
+from subpixel.video.media.hdr import attached, element, uint
 
 if TYPE_CHECKING:
     from av import VideoFrame

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from subpixel.errors import EncoderError
-from subpixel.video.frames import bits
+from subpixel.video.pipeline.frames import bits
 
 if TYPE_CHECKING:
     from av import VideoFormat

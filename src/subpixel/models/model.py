@@ -1,7 +1,7 @@
 """A network as data: what it computes (`Description`), its weights and its facts, in one file.
 
 Weights are float32; a model may also carry a `QuantisedLayer` for each of its layers, for engines that
-compute in 8-bit integers (`subpixel.quantisation` says how).
+compute in 8-bit integers (`subpixel.models.quantization` says how).
 
 A network here is a list of convolutions, each followed by an activation, then one pixel shuffle, and
 optionally an image added at the end. That covers ESPCN and every small network that grew from it, so an
@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from subpixel.errors import ModelError
-from subpixel.model_file import listed, open_tensors, short
-from subpixel.model_limits import check_cost, check_sizes
+from subpixel.models.file import listed, open_tensors, short
+from subpixel.models.limits import check_cost, check_sizes
 
 Activation = Literal["none", "relu", "prelu", "tanh"]
 Residual = Literal["none", "nearest"]
@@ -442,7 +442,7 @@ class Model:
 def load_model(path: str | Path) -> Model:
     """Read a model file.
 
-    Nothing large is read before the description is known to be within the limits of `subpixel.model_limits`
+    Nothing large is read before the description is known to be within the limits of `subpixel.models.limits`
     and the arrays' shapes to fit it.
 
     Raises `ModelError` that names the file and says what is wrong with it.

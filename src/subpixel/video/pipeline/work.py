@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Union
 
 from subpixel.errors import OutputError
 from subpixel.files import write_atomically
-from subpixel.jobs import PIPE
-from subpixel.video.containers import Y4M
-from subpixel.video.damage import Damage
-from subpixel.video.encode import (
+from subpixel.batch import PIPE
+from subpixel.video.media.containers import Y4M
+from subpixel.video.media.decode_errors import Damage
+from subpixel.video.pipeline.encode import (
     SEGMENT_FRAMES,
     Begin,
     Encoded,
@@ -25,11 +25,11 @@ from subpixel.video.encode import (
     encode_segments,
     joined,
 )
-from subpixel.video.journal import Journal
-from subpixel.video.meter import Meter
-from subpixel.video.mux import Muxer, Y4mWriter
-from subpixel.video.plan import Plan
-from subpixel.video.source import is_packet, open_source
+from subpixel.video.pipeline.segments import Journal
+from subpixel.video.pipeline.progress import Meter
+from subpixel.video.media.mux import Muxer, Y4mWriter
+from subpixel.video.pipeline.plan import Plan
+from subpixel.video.media.source import is_packet, open_source
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame

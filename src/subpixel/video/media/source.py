@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, Union
 
 from subpixel.errors import UnreadableVideo, UnsupportedVideo
 from subpixel.files import is_file
-from subpixel.jobs import PIPE
+from subpixel.batch import PIPE
 from subpixel.video.alpha import see_through
-from subpixel.video.clock import Clock
-from subpixel.video.cut import LONGEST_SECONDS, WHOLE, Cut
-from subpixel.video.damage import Damage
-from subpixel.video.decoder import Decoded, Decoder
-from subpixel.video.hdr import attached
+from subpixel.video.media.timestamps import Clock
+from subpixel.video.media.time_range import LONGEST_SECONDS, WHOLE, Cut
+from subpixel.video.media.decode_errors import Damage
+from subpixel.video.media.decoder import Decoded, Decoder
+from subpixel.video.media.hdr import attached
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame

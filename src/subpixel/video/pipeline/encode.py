@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Union
 import numpy as np
 
 from subpixel.errors import EncoderError
-from subpixel.video.codecs import Encoder
-from subpixel.video.journal import Journal
+from subpixel.video.media.codecs import Encoder
+from subpixel.video.pipeline.segments import Journal
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from subpixel.errors import EngineError
-from subpixel.model import Model
+from subpixel.models.model import Model
 
 TANH_LIMIT = 3.25
 """Beyond this, tanh counts as what it is here. One step of tanh's argument is 2**-15 of it."""

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from subpixel.errors import EngineError, ModelError
 from subpixel.evaluation.protocol import UpscaleLuma, bicubic
-from subpixel.model import Model
-from subpixel.networks.packaged import tnrd_file
+from subpixel.models.model import Model
+from subpixel.models.catalog import tnrd_file
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 
 from subpixel.engines.numpy_engine import activated, bordered, convolve, integer_outputs, weights_of
 from subpixel.errors import EngineError
-from subpixel.model import Convolution, Model, QuantisedLayer
-from subpixel.quantisation import MAX_BIAS, integer_layers
-from subpixel.resample import imresize
+from subpixel.models.model import Convolution, Model, QuantisedLayer
+from subpixel.models.quantization import MAX_BIAS, integer_layers
+from subpixel.ops.resize import imresize
 
 Float = np.float64
 

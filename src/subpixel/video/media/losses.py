@@ -7,11 +7,11 @@ import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from subpixel.video.containers import Container
-from subpixel.video.frames import colour
-from subpixel.video.hdr import attached, display_matrix, unknown
-from subpixel.video.mux import OF_THE_OLD, REWRITTEN, STATISTICS, Track, chapters, describe, printable, tags
-from subpixel.video.source import Source, is_attached
+from subpixel.video.media.containers import Container
+from subpixel.video.pipeline.frames import colour
+from subpixel.video.media.hdr import attached, display_matrix, unknown
+from subpixel.video.media.mux import OF_THE_OLD, REWRITTEN, STATISTICS, Track, chapters, describe, printable, tags
+from subpixel.video.media.source import Source, is_attached
 
 if TYPE_CHECKING:
     from av import VideoFrame

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from subpixel.errors import EncoderError
-from subpixel.video.containers import CONTAINERS, MKV, MOV, MP4, WEBM, Y4M, Container
-from subpixel.video.losses import losses, losses_of_all
-from subpixel.video.mux import (
+from subpixel.video.media.containers import CONTAINERS, MKV, MOV, MP4, WEBM, Y4M, Container
+from subpixel.video.media.losses import losses, losses_of_all
+from subpixel.video.media.mux import (
     Track,
     add_all,
     add_copy,
@@ -25,7 +25,7 @@ from subpixel.video.mux import (
     tag,
     y4m_header,
 )
-from subpixel.video.source import Source, is_attached, is_attached_picture
+from subpixel.video.media.source import Source, is_attached, is_attached_picture
 
 if TYPE_CHECKING:
     from av import Packet

@@ -10,10 +10,10 @@ import numpy as np
 from subpixel.engines.base import Engine
 from subpixel.errors import EncoderError, UnsupportedVideo
 from subpixel.video.alpha import see_through
-from subpixel.video.codecs import Codec, Encoder, Encoding, find_codec, options_for, pixel_format
-from subpixel.video.containers import MKV, WEBM, Y4M, Container
-from subpixel.video.encode import sample
-from subpixel.video.frames import (
+from subpixel.video.media.codecs import Codec, Encoder, Encoding, find_codec, options_for, pixel_format
+from subpixel.video.media.containers import MKV, WEBM, Y4M, Container
+from subpixel.video.pipeline.encode import sample
+from subpixel.video.pipeline.frames import (
     FrameUpscaler,
     bits,
     chroma_location,
@@ -21,7 +21,7 @@ from subpixel.video.frames import (
     planar,
     says_where_chroma_lies,
 )
-from subpixel.video.hdr import (
+from subpixel.video.media.hdr import (
     Hdr,
     attached,
     display_matrix,
@@ -30,10 +30,10 @@ from subpixel.video.hdr import (
     unknown,
     with_parameters,
 )
-from subpixel.video.immersive import immersive
-from subpixel.video.mux import Track, chapters, describe
-from subpixel.video.source import Source
-from subpixel.video.trial import refusals
+from subpixel.video.media.immersive import immersive
+from subpixel.video.media.mux import Track, chapters, describe
+from subpixel.video.media.source import Source
+from subpixel.video.media.trial import refusals
 
 if TYPE_CHECKING:
     from subpixel.upscaler import Upscaler

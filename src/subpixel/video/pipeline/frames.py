@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from subpixel.color import Matrix
+from subpixel.ops.color import Matrix
 from subpixel.engines.base import Engine
 from subpixel.errors import UnsupportedVideo
 

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from subpixel.errors import EncoderError
-from subpixel.video.codecs import Encoder
-from subpixel.video.containers import MKV, MOV, MP4, WEBM, Y4M, Container
-from subpixel.video.hdr import Hdr, carrier
-from subpixel.video.source import EARLIEST_SECONDS, Source, is_attached_picture, url
+from subpixel.video.media.codecs import Encoder
+from subpixel.video.media.containers import MKV, MOV, MP4, WEBM, Y4M, Container
+from subpixel.video.media.hdr import Hdr, carrier
+from subpixel.video.media.source import EARLIEST_SECONDS, Source, is_attached_picture, url
 
 if TYPE_CHECKING:
     from av import Packet
     from av.container import OutputContainer
     from av.stream import Stream
 
-    from subpixel.video.encode import Encoded
+    from subpixel.video.pipeline.encode import Encoded
 
 REWRITTEN = ("major_brand", "minor_version", "compatible_brands", "encoder")
 """Metadata that says how the input was written, not what it is."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
-from subpixel.model import Activation, Convolution, Description, Residual
+from subpixel.models.model import Activation, Convolution, Description, Residual
 
 
 def stack(

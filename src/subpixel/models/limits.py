@@ -7,10 +7,10 @@ takes hours to compile, or more memory than there is.
 from typing import TYPE_CHECKING
 
 from subpixel.errors import ModelError
-from subpixel.model_file import short
+from subpixel.models.file import short
 
 if TYPE_CHECKING:
-    from subpixel.model import Description
+    from subpixel.models.model import Description
 
 MAX_LAYERS = 128
 """`best` has 10."""

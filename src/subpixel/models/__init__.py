@@ -1,0 +1,1 @@
+"""Networks as data: what they compute, their weights, files and quantization."""

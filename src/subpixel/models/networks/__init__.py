@@ -1,0 +1,7 @@
+"""Descriptions of the networks that this project knows, one file each."""
+
+from subpixel.models.networks.espcn import espcn
+from subpixel.models.networks.srcnn import srcnn
+from subpixel.models.networks.stack import stack
+
+__all__ = ["espcn", "srcnn", "stack"]

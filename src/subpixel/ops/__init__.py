@@ -1,0 +1,1 @@
+"""The maths: the pixel shuffle, resizing, color. NumPy alone."""

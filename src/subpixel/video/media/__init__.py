@@ -1,0 +1,1 @@
+"""Files of video: streams, times, codecs, containers, color tags."""

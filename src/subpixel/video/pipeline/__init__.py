@@ -1,0 +1,1 @@
+"""What happens to frames: stages, segments, progress."""
