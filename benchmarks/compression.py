@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from shared import store
 
-from subpixel.ops.color import luma_8bit
 from subpixel.engines.base import from_float
 from subpixel.engines.select import choose
 from subpixel.evaluation.metrics import psnr_db
 from subpixel.evaluation.protocol import crop_to_multiple, pictures, read_picture
 from subpixel.models import catalog as packaged
+from subpixel.ops.color import luma_8bit
 from subpixel.ops.resize import imresize
 
 QUALITIES = (60, 70, 75, 80, 85, 90, 92, 95, 98, 100)

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from shared import RAW_SIZE, RESULTS, ROOT, digest, load, stamp
 
 from subpixel.evaluation.drawing import save_figure
-from subpixel.evaluation.methods import Enlarger, find_enlarger
 from subpixel.evaluation.figures import crops
+from subpixel.evaluation.methods import Method, find_method
 from subpixel.evaluation.metrics import psnr_db
 from subpixel.evaluation.protocol import (
     Degradation,
@@ -84,9 +84,9 @@ def on_clips(datasets: Path, scale: int, upscale: Upscale) -> dict[str, dict[str
 def draw(datasets: Path, scale: int = 2, quality: int = 50) -> None:
     """Crops of Set14 whose small pictures went through JPEG."""
 
-    def behind_jpeg(name: str) -> Enlarger:
-        enlarger = find_enlarger(name, scale=scale)
-        return replace(enlarger, upscale=lambda plane: enlarger.upscale(through_jpeg(plane, quality)))
+    def behind_jpeg(name: str) -> Method:
+        method = find_method(name, scale=scale)
+        return replace(method, upscale=lambda plane: method.upscale(through_jpeg(plane, quality)))
 
     methods = [behind_jpeg(name) for name in ("bicubic", *NAMES)]
     save_figure(crops(datasets / "Set14", methods, count=3), DRAWING)
@@ -103,7 +103,7 @@ def main() -> None:
         for name in (f"{family}-x{scale}" for family in NAMES):
             if stored.get(name, {}).get("digest") == digest(name):
                 continue
-            upscale = find_enlarger(name, scale=scale, precision="int8").upscale
+            upscale = find_method(name, scale=scale, precision="int8").upscale
             stored[name] = {
                 "digest": digest(name),
                 "measured": stamp(),

@@ -25,7 +25,7 @@ SETS = ("Set5", "Set14", "BSDS500/val")
 class WithoutRule(HalideEngine):
     """The network alone."""
 
-    def _keep_flat(self, tensor: NDArray[Any], result: NDArray[Any], margin_px: int = 0) -> None:
+    def _keep_flat(self, tensor: NDArray[Any], result: NDArray[Any], context_px: int = 0) -> None:
         pass
 
 
@@ -38,7 +38,7 @@ def main() -> None:
     stored: dict[str, dict[str, dict[str, float]]] = {}
     for name in packaged.names():
         model = packaged.find(name)
-        if model.description.residual == "none":
+        if model.spec.residual == "none":
             continue
         stored[name] = {}
         engines = [kind(model, precision="int8", threads=2) for kind in (WithoutRule, HalideEngine)]

@@ -33,22 +33,22 @@ PHOTOGRAPHS = ("astronaut", "camera", "chelsea", "coffee", "rocket")
 
 
 SHORT: dict[str, dict[str, Any]] = {
-    "network": {"widths": (8, 16, 16, 16), "initialisation": "fitted"},
+    "network": {"widths": (8, 16, 16, 16), "initialization": "fitted"},
     "data": {"shrink": (1.0,)},
-    "optimiser": {"loss": "mse"},
+    "optimizer": {"loss": "mse"},
     "patches": {"side_px": 40, "batch": BATCH},
     "schedule": {"max_epochs": EPOCHS},
     "precision": {"fp32_epochs": 1},
-    "quantisation": {"levels": 0},
+    "quantization": {"levels": 0},
     "validation": {"every_epochs": EPOCHS},
 }
-PSNR: dict[str, dict[str, Any]] = {"optimiser": {"loss": "psnr"}}
+PSNR: dict[str, dict[str, Any]] = {"optimizer": {"loss": "psnr"}}
 CHANGES: dict[str, dict[str, dict[str, Any]]] = {
     "mean squared error": {},
     "a teacher's pictures for half of the target": {},
     "a teacher's pictures for the target": {},
     "twice the steps": {"schedule": {"max_epochs": 2 * EPOCHS}},
-    "mean squared error, centred start": {"network": {"initialisation": "centred"}},
+    "mean squared error, centered start": {"network": {"initialization": "centered"}},
     "PSNR": PSNR,
     "PSNR, copies at 0.8 and 0.6 of the size too": PSNR | {"data": {"shrink": (1.0, 0.8, 0.6)}},
 }
@@ -78,7 +78,7 @@ def train(name: str, base: TrainingConfig, datasets: Path, photographs: list[Pai
         run = Run(with_changes(base, SHORT, CHANGES[name]), datasets, Path(folder), torch.device("cpu"))
         if share := TEACHERS_SHARE.get(name):
             model = packaged.find("best", scale=SCALE)
-            teacher = Network(model.description)
+            teacher = Network(model.spec)
             teacher.load_model(model)
             teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             run.patches = TaughtPatches(run.patches, teacher, share)  # type: ignore[assignment]

@@ -15,10 +15,10 @@ from typing import Any
 from shared import ROOT, load, store
 
 from subpixel.benchmark.measure import medians_in_turn_ms
-from subpixel.evaluation.drawing import OKABE_ITO, new_figure, save_figure
 from subpixel.engines.halide import HalideEngine
 from subpixel.engines.halide.machine import host_kind
 from subpixel.engines.select import available_cpus
+from subpixel.evaluation.drawing import OKABE_ITO, new_figure, save_figure
 from subpixel.models import catalog as packaged
 
 TO_2160P = (("fast-x2", (1080, 1920)), ("default-x2", (1080, 1920)), ("default-x4", (540, 960)))
@@ -41,13 +41,13 @@ def main() -> None:
         medians = medians_in_turn_ms(of_scale, (360, 640), rounds)
         espcn = medians[f"espcn-t91-x{scale}"]
         for name, median in sorted(medians.items(), key=lambda pair: pair[1]):
-            description = engines[name].model.description
+            spec = engines[name].model.spec
             rows.append(
                 {
                     "model": name,
                     "scale": scale,
-                    "parameters": description.parameters,
-                    "macs_per_lr_pixel": description.macs_per_lr_pixel,
+                    "parameters": spec.parameters,
+                    "macs_per_lr_pixel": spec.macs_per_lr_pixel,
                     "ms": round(median, 2),
                     "of_espcn": round(median / espcn, 2),
                 }

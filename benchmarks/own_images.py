@@ -18,7 +18,6 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from shared import ROOT, store
 
-from subpixel.models.calibration import calibrate
 from subpixel.engines.select import choose
 from subpixel.evaluation.protocol import (
     Degradation,
@@ -29,8 +28,9 @@ from subpixel.evaluation.protocol import (
     pictures,
     read_picture,
 )
-from subpixel.models.model import Model
 from subpixel.models import catalog as packaged
+from subpixel.models.calibration import calibrate
+from subpixel.models.model import Model
 from subpixel.training.config import load_config
 from subpixel.training.loop import Run
 from subpixel.training.result import finished_model

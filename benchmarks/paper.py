@@ -21,15 +21,15 @@ import numpy as np
 from shared import RAW_SIZE, RESULTS, ROOT, TO_1080P, digest, load, stamp, store
 from tables_paper import METHODS, SETS, at_hand, at_scale, video_methods
 
-from subpixel.models.calibration import calibrate
-from subpixel.evaluation.drawing import save_figure
 from subpixel.engines.select import available_cpus, choose
 from subpixel.evaluation import figures
-from subpixel.evaluation.methods import Enlarger, find_enlarger
+from subpixel.evaluation.drawing import save_figure
+from subpixel.evaluation.methods import Method, find_method
 from subpixel.evaluation.protocol import Degradation, evaluate_image, mean, pictures, read_picture
 from subpixel.evaluation.video import evaluate_clip, find_clips
-from subpixel.models.model import Facts, Model
 from subpixel.models import catalog as packaged
+from subpixel.models.calibration import calibrate
+from subpixel.models.model import Model, ModelMetadata
 
 DRAWINGS = ROOT / "docs" / "figures"
 
@@ -40,11 +40,11 @@ OTHER_CLIPS = ("openh264_foreman_cif_intra",)
 """The same as another of the clips."""
 
 
-def enlarger(name: str, scale: int, precision: str = "auto") -> Enlarger:
+def method(name: str, scale: int, precision: str = "auto") -> Method:
     """A method ready to run; TNRD and networks without an 8-bit form run in fp32 whatever is asked."""
     if name == "bicubic" or name.startswith("tnrd"):
         precision = "auto"
-    return find_enlarger(name, scale=scale, precision=precision)
+    return find_method(name, scale=scale, precision=precision)
 
 
 def measure(datasets: Path) -> None:
@@ -55,7 +55,7 @@ def measure(datasets: Path) -> None:
             key = name if name != "bicubic" else f"bicubic-x{scale}"
             if stored.get(key, {}).get("digest") == digest(name):
                 continue
-            upscale = enlarger(name, scale, "fp32").upscale
+            upscale = method(name, scale, "fp32").upscale
             psnr_db = {}
             for folder, called in SETS.items():
                 files = pictures(datasets / folder)
@@ -77,7 +77,7 @@ def measure_video(datasets: Path) -> None:
         for name in video_methods(scale):
             if stored.get(name, {}).get("digest") == digest(name):
                 continue
-            upscale = enlarger(name, scale, "fp32").upscale
+            upscale = method(name, scale, "fp32").upscale
             scores = [
                 evaluate_clip(clip, upscale, scale, Degradation("bicubic"), size=RAW_SIZE, frames=FRAMES)
                 for clip in clips
@@ -89,31 +89,29 @@ def measure_video(datasets: Path) -> None:
             path.write_text(json.dumps(stored, indent=2, sort_keys=True) + "\n")
 
 
-def untrained(name: str, scale: int) -> Enlarger:
+def untrained(name: str, scale: int) -> Method:
     """The network ``name`` at a scale for which it has no weights: they do not change how long it takes."""
     like = packaged.find(name)
-    *hidden, last = like.description.layers
-    outputs = like.description.channels * (scale**2 if like.description.enlargement == "shuffle" else 1)
+    *hidden, last = like.spec.layers
+    outputs = like.spec.channels * (scale**2 if like.spec.upsampling == "shuffle" else 1)
     layers = (*hidden, dataclasses.replace(last, outputs=outputs))
-    description = dataclasses.replace(like.description, scale=scale, layers=layers)
+    spec = dataclasses.replace(like.spec, scale=scale, layers=layers)
     rng = np.random.default_rng(0)
-    weights = {
-        key: rng.normal(0, 0.05, shape).astype(np.float32) for key, shape in description.shapes().items()
-    }
-    model = Model(at_scale(name, scale), description, weights, Facts())
-    if like.quantised:
+    weights = {key: rng.normal(0, 0.05, shape).astype(np.float32) for key, shape in spec.shapes().items()}
+    model = Model(at_scale(name, scale), spec, weights, ModelMetadata())
+    if like.quantized:
         model = calibrate(model, [rng.integers(0, 256, (96, 96)).astype(np.uint8)])
-    return Enlarger(model.name, scale, choose(model).engine)
+    return Method(model.name, scale, choose(model).engine)
 
 
 def time_all(datasets: Path, rounds: int) -> None:
-    methods = [enlarger(name, 3) for name in at_hand(3)]
+    methods = [method(name, 3) for name in at_hand(3)]
     figure, shown = figures.quality_against_time(datasets / "Set14", methods)
     save_figure(figure, DRAWINGS / "paper-quality.png")
     frames = {}
     for scale, (height, width) in TO_1080P.items():
         plane = np.random.default_rng(0).integers(0, 256, (height, width)).astype(np.uint8)
-        of_scale = [enlarger(name, scale) for name in at_hand(scale)]
+        of_scale = [method(name, scale) for name in at_hand(scale)]
         trained = at_hand(scale)
         of_scale += [untrained(name, scale) for name in at_hand(3) if at_scale(name, scale) not in trained]
         times: dict[str, list[float]] = {one.name: [] for one in of_scale}
@@ -138,7 +136,7 @@ def draw(datasets: Path) -> None:
         save_figure(figures.last_layer(network), DRAWINGS / f"paper-{called}-last.png")
     shown = ("bicubic", srcnn.name, "tnrd-large-x3", espcn.name, "default-x3")
     for folder in ("Set14", "BSDS500/val"):
-        methods = [enlarger(name, 3) for name in shown if name in at_hand(3)]
+        methods = [method(name, 3) for name in shown if name in at_hand(3)]
         figure = figures.crops(datasets / folder, methods)
         save_figure(figure, DRAWINGS / f"paper-crops-{SETS[folder]}.png")
 

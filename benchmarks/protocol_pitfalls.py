@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from shared import store
 
-from subpixel.ops.color import luma, luma_8bit
 from subpixel.engines.base import from_float
 from subpixel.engines.select import choose
 from subpixel.evaluation.metrics import psnr_db, ssim
 from subpixel.evaluation.protocol import crop_to_multiple, evaluate_image, mean, pictures, read_picture
 from subpixel.models import catalog as packaged
+from subpixel.ops.color import luma, luma_8bit
 from subpixel.ops.resize import blur_and_decimate, imresize
 
 Picture = NDArray[np.uint8]
@@ -114,7 +114,7 @@ def once_rounded(image: Picture, scale: int) -> Plane:
     return luma(rounded(imresize(image / 255, 1 / scale)))
 
 
-def as_colour(image: Picture) -> Picture:
+def as_color(image: Picture) -> Picture:
     return image if image.ndim == 3 else np.stack([image] * 3, axis=-1)
 
 
@@ -166,8 +166,8 @@ def deviations(standard: Protocol, *, baseline: bool) -> dict[str, Protocol]:
             luma=lambda image: rounded(luma(image, limited=False))
         ),
         "BT.709 luma": change(luma=lambda image: rounded(luma(image, matrix="bt709"))),
-        "grey pictures through RGB to 16..235": change(luma=lambda image: luma_8bit(as_colour(image)) / 255),
-        "RGB instead of luma": change(luma=lambda image: as_colour(image) / 255),
+        "gray pictures through RGB to 16..235": change(luma=lambda image: luma_8bit(as_color(image)) / 255),
+        "RGB instead of luma": change(luma=lambda image: as_color(image) / 255),
         "no border left out": change(shave=lambda scale: 0),
         "a border of scale + 6 pixels left out": change(shave=lambda scale: scale + 6),
         "HR not cropped to a multiple of the scale": change(crop=lambda image, scale: image),
@@ -249,10 +249,10 @@ def main() -> None:
         help="a packaged model or a model file, to show beside bicubic; may be repeated",
     )
     arguments = parser.parse_args()
-    enlargers: dict[int, dict[str, Enlarge]] = {scale: {f"bicubic x{scale}": imresize} for scale in SCALES}
+    methods: dict[int, dict[str, Enlarge]] = {scale: {f"bicubic x{scale}": imresize} for scale in SCALES}
     for name in arguments.model:
         scale, enlarge = network(name)
-        enlargers[scale][name] = enlarge
+        methods[scale][name] = enlarge
     images = {
         name: [read_picture(file) for file in pictures(arguments.datasets / folder)]
         for name, folder in BASELINE_SETS.items()
@@ -267,7 +267,7 @@ def main() -> None:
                 model: {name: pitfalls(enlarge, images[name], scale) for name in SETS}
                 for model, enlarge in models.items()
             }
-            for scale, models in enlargers.items()
+            for scale, models in methods.items()
         },
     }
     store("protocol_pitfalls", results)

@@ -23,17 +23,17 @@ SHORT = {"schedule": {"max_epochs": EPOCHS}, "precision": {"fp32_epochs": 2}}
 
 CHANGES: dict[str, dict[str, dict[str, Any]]] = {
     "as shipped": {},
-    "Adam at 0.001": {"optimiser": {"name": "adam"}, "schedule": {"rate": 0.001}},
-    "Adam at 0.003": {"optimiser": {"name": "adam"}},
-    "random last layer": {"network": {"initialisation": "lecun"}},
+    "Adam at 0.001": {"optimizer": {"name": "adam"}, "schedule": {"rate": 0.001}},
+    "Adam at 0.003": {"optimizer": {"name": "adam"}},
+    "random last layer": {"network": {"initialization": "lecun"}},
     "random last layer, Adam at 0.001": {
-        "network": {"initialisation": "lecun"},
-        "optimiser": {"name": "adam"},
+        "network": {"initialization": "lecun"},
+        "optimizer": {"name": "adam"},
         "schedule": {"rate": 0.001},
     },
     "padding at patch borders in the loss": {"patches": {"border": "pad"}},
-    "centred start, padding at patch borders in the loss": {
-        "network": {"initialisation": "centred"},
+    "centered start, padding at patch borders in the loss": {
+        "network": {"initialization": "centered"},
         "patches": {"border": "pad"},
     },
     "no smaller copies": {"data": {"shrink": (1.0,)}},

@@ -20,13 +20,13 @@ import torch
 from shared import ROOT, load, store, with_changes
 
 from subpixel.benchmark.measure import medians_in_turn_ms
-from subpixel.models.calibration import calibrate
-from subpixel.ops.color import luma_8bit
-from subpixel.evaluation.drawing import OKABE_ITO, new_figure, save_figure
 from subpixel.engines.halide import HalideEngine
 from subpixel.engines.select import available_cpus
+from subpixel.evaluation.drawing import OKABE_ITO, new_figure, save_figure
 from subpixel.evaluation.protocol import crop_to_multiple, pictures, read_picture
-from subpixel.models.model import Facts, load_model
+from subpixel.models.calibration import calibrate
+from subpixel.models.model import ModelMetadata, load_model
+from subpixel.ops.color import luma_8bit
 from subpixel.ops.resize import imresize
 from subpixel.training.config import NetworkConfig, TrainingConfig, load_config
 from subpixel.training.loop import Run, describe
@@ -36,7 +36,7 @@ EPOCHS, SCALE = 12, 3
 SHORT: dict[str, dict[str, Any]] = {
     "schedule": {"max_epochs": EPOCHS},
     "precision": {"fp32_epochs": 1},
-    "quantisation": {"levels": 0},
+    "quantization": {"levels": 0},
     "validation": {"every_epochs": EPOCHS},
 }
 
@@ -48,8 +48,8 @@ LABEL_LEFT, LABEL_UP = (
 
 
 def stack(*widths: int, **changes: Any) -> NetworkConfig:
-    facts: dict[str, Any] = {"activation": "prelu", "residual": "nearest", "expansion": 4}
-    return NetworkConfig("stack", SCALE, widths=widths, **(facts | changes))
+    metadata: dict[str, Any] = {"activation": "prelu", "residual": "nearest", "expansion": 4}
+    return NetworkConfig("stack", SCALE, widths=widths, **(metadata | changes))
 
 
 SHAPES = {
@@ -80,7 +80,7 @@ def short_run(name: str, network: NetworkConfig, base: TrainingConfig, datasets:
         run = Run(config, datasets, Path(folder), torch.device("cpu"))
         run.train()
         psnr_db = run.validate()
-        model = run.model(Facts())
+        model = run.model(ModelMetadata())
     model.save(weights_of(name))
     return {
         "parameters": describe(network).parameters,

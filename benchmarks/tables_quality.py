@@ -38,7 +38,7 @@ PITFALLS = (
     "nothing rounded or clipped",
     "luma in 0..255 (OpenCV, Pillow, JPEG) instead of 16..235",
     "RGB instead of luma",
-    "grey pictures through RGB to 16..235",
+    "gray pictures through RGB to 16..235",
     "no border left out",
     "PSNR of the mean squared error of the set",
 )
@@ -84,10 +84,10 @@ def cards() -> str:
     rows = []
     for name in packaged.names():
         model, path = packaged.find(name), packaged.path(name)
-        psnr = [f"{model.facts.psnr_db[key]:.2f}" if key in model.facts.psnr_db else "" for key in SETS]
+        psnr = [f"{model.metadata.psnr_db[key]:.2f}" if key in model.metadata.psnr_db else "" for key in SETS]
         kilobytes = f"{path.stat().st_size / 1000:.0f}" if path else ""
-        macs = f"{model.description.macs_per_lr_pixel:,}".replace(",", " ")
-        rows.append([f"`{name}`", model.facts.version, *psnr, macs, kilobytes])
+        macs = f"{model.spec.macs_per_lr_pixel:,}".replace(",", " ")
+        rows.append([f"`{name}`", model.metadata.version, *psnr, macs, kilobytes])
     return markdown_table(["model", "version", *SETS, "multiply-adds per input pixel", "kB"], rows)
 
 

@@ -3,7 +3,7 @@
     python benchmarks/tanh_fits.py
 
 For 8 bits x * P(|x|) in 16-bit integers, by linear programming; for fp32 x * P(x^2) / Q(x^2), by Lawson's
-reweighting of least squares. They stand in `subpixel/quantisation.py` and
+reweighting of least squares. They stand in `subpixel/quantization.py` and
 `subpixel/engines/halide/algorithm.py`. Needs SciPy, which scikit-image brings.
 """
 

@@ -15,18 +15,18 @@ import torch
 from shared import store
 
 from subpixel.models.networks import espcn
-from subpixel.training.network import DeconvolutionNetwork, Network, initialise
+from subpixel.training.network import DeconvolutionNetwork, Network, initialize
 
 BATCH, SIDE = 12, 40
 
 
 def step_ms(network: Network, lr: torch.Tensor, target: torch.Tensor) -> float:
-    optimiser = torch.optim.SGD(network.parameters(), lr=1e-4)
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-4)
     started = time.perf_counter()
     cost = (network(lr) - target).square().mean()
-    optimiser.zero_grad(set_to_none=True)
+    optimizer.zero_grad(set_to_none=True)
     cost.backward()
-    optimiser.step()
+    optimizer.step()
     return (time.perf_counter() - started) * 1000
 
 
@@ -43,10 +43,10 @@ def main() -> None:
         generator = torch.Generator().manual_seed(0)
         networks: dict[str, Network] = {
             "sub-pixel": Network(espcn(scale)),
-            "behind bicubic": Network(espcn(scale, enlargement="bicubic")),
+            "behind bicubic": Network(espcn(scale, upsampling="bicubic")),
         }
         for network in networks.values():
-            initialise(network, "lecun", generator)
+            initialize(network, "lecun", generator)
         networks["transposed"] = DeconvolutionNetwork.like(networks["sub-pixel"])
         lr = torch.rand(BATCH, 1, SIDE, SIDE, generator=generator)
         lr = lr.contiguous(memory_format=torch.channels_last)

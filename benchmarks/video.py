@@ -28,7 +28,7 @@ from shared import store
 import subpixel
 from subpixel.engines.halide.machine import host_kind
 from subpixel.engines.select import available_cpus
-from subpixel.models.model import Convolution, Description, Model
+from subpixel.models.model import Convolution, Model, ModelSpec
 from subpixel.ops.resize import bicubic_kernels
 from subpixel.video.pipeline.frames import FrameUpscaler
 
@@ -79,12 +79,12 @@ class Job:
 
 def one_layer() -> Model:
     """Bicubic as a network, next to which all else that is done to a film can be seen."""
-    description = Description(SCALE, (Convolution(1, SCALE**2, 5),))
+    spec = ModelSpec(SCALE, (Convolution(1, SCALE**2, 5),))
     weights = {
         "layers.0.weight": bicubic_kernels(SCALE)[:, None].astype(np.float32),
         "layers.0.bias": np.zeros(SCALE**2, np.float32),
     }
-    return Model(f"bicubic-x{SCALE}", description, weights)
+    return Model(f"bicubic-x{SCALE}", spec, weights)
 
 
 def upscale_job(source: Path, target: str, model: str | None = f"espcn-t91-x{SCALE}") -> Job:

@@ -181,8 +181,8 @@ def _numbers(values: Vector) -> str:
 
 # The figure
 
-COLOURS = ("#0072B2", "#D55E00", "#56B4E9", "#F0E442")
-"""One for each tap, from Okabe and Ito's palette for all kinds of colour vision: cold for the taps of even
+COLORS = ("#0072B2", "#D55E00", "#56B4E9", "#F0E442")
+"""One for each tap, from Okabe and Ito's palette for all kinds of color vision: cold for the taps of even
 outputs, warm for those of odd ones."""
 
 
@@ -197,24 +197,24 @@ class Board:
         self.axes.set(xlim=(0, width), ylim=(height, 0), aspect="equal")
         self.axes.axis("off")
 
-    def cell(self, x: float, y: float, text: str = "", *, colour: str = "white", faint: bool = False) -> None:
+    def cell(self, x: float, y: float, text: str = "", *, color: str = "white", faint: bool = False) -> None:
         """One square; a faint one is there but has no effect."""
         from matplotlib.patches import Rectangle
 
         edge = "#d8d8d8" if faint else "#606060"
         self.axes.add_patch(
-            Rectangle((x, y), 1, 1, facecolor=colour, edgecolor=edge, linewidth=0.6, zorder=1 if faint else 2)
+            Rectangle((x, y), 1, 1, facecolor=color, edgecolor=edge, linewidth=0.6, zorder=1 if faint else 2)
         )
-        dark = colour in (COLOURS[0], COLOURS[1])
+        dark = color in (COLORS[0], COLORS[1])
         ink = "#8c8c8c" if faint else "white" if dark else "black"
         self.text(x + 0.5, y + 0.53, text, color=ink, size=8.5, ha="center", va="center")
 
     def tap(self, x: float, y: float, tap: int, *, faint: bool = False) -> None:
-        """One entry of a matrix: a coloured square with the tap's letter, or an empty one."""
+        """One entry of a matrix: a colored square with the tap's letter, or an empty one."""
         if tap == NONE:
             self.cell(x, y, faint=True)
         else:
-            self.cell(x, y, NAMES[tap], colour=_pale(COLOURS[tap]) if faint else COLOURS[tap], faint=faint)
+            self.cell(x, y, NAMES[tap], color=_pale(COLORS[tap]) if faint else COLORS[tap], faint=faint)
 
     def matrix(
         self,
@@ -231,7 +231,7 @@ class Board:
     def vector(self, x: float, y: float, labels: Sequence[str]) -> None:
         """A column of samples; one without a name is a zero."""
         for row, label in enumerate(labels):
-            self.cell(x, y + row, label or "0", colour="#ececec" if label else "white", faint=not label)
+            self.cell(x, y + row, label or "0", color="#ececec" if label else "white", faint=not label)
 
     def heading(self, x: float, y: float, title: str, explanation: str) -> None:
         """A panel's title and two lines that say what it shows."""
@@ -251,13 +251,13 @@ class Board:
         self.axes.text(x, y, text, **style)
 
 
-def _pale(colour: str) -> str:
-    channels = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
+def _pale(color: str) -> str:
+    channels = (int(color[start : start + 2], 16) for start in (1, 3, 5))
     return "#" + "".join(f"{round(255 - 0.25 * (255 - channel)):02x}" for channel in channels)
 
 
 def draw(path: Path) -> None:
-    """Write the four layers as matrices to ``path``, each tap in its colour."""
+    """Write the four layers as matrices to ``path``, each tap in its color."""
     board = Board(30.8, 31.9)
     _draw_convolution(board, 1, 1.5)
     _draw_transposed(board, 18.2, 1.5)

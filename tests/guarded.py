@@ -91,7 +91,7 @@ define void @halide_free(ptr %context, ptr %memory) {{
 
 def halide_kernel(model, precision):
     """A function that makes the kernel anew, with parameters that end or begin at a border."""
-    plan = make_plan(model.description, machine(), precision)
+    plan = make_plan(model.spec, machine(), precision)
     code = compile_object(plan, "float32" if precision == "fp32" else "uint8")
     support = own_allocator()
     kernel_module._support = lambda: support
@@ -107,7 +107,7 @@ def halide_kernel(model, precision):
 def matrix_kernel(model):
     """The same for the kernel by matrices. Asking for the kind of processor asks for AMX's registers too."""
     assert host_kind() == "amx"
-    layout = make_layout(model.description, short=levels_fit_16_bits(model))
+    layout = make_layout(model.spec, short=levels_fit_16_bits(model))
     code, given = matrices.compile_object(layout), matrices_pack(model, layout)
 
     def working(size):

@@ -11,9 +11,9 @@ def png_chunk(kind, body):
 
 
 def png(header, rows, *chunks):
-    """A PNG of unfiltered scanlines. ``header``: width, height, depth, colour type, interlaced."""
-    width, height, depth, colour, interlaced = header
-    ihdr = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced)
+    """A PNG of unfiltered scanlines. ``header``: width, height, depth, color type, interlaced."""
+    width, height, depth, color, interlaced = header
+    ihdr = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, interlaced)
     idat = zlib.compress(b"".join(b"\0" + bytes(row) for row in rows))
     parts = [(b"IHDR", ihdr), *chunks, (b"IDAT", idat), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*part) for part in parts)
@@ -91,7 +91,7 @@ def packed_tiff(image, depth):
 
 
 def picture(height=20, width=28, bands=3, dtype=np.uint8, seed=0):
-    """Smooth random colours over the whole range."""
+    """Smooth random colors over the whole range."""
     rng = np.random.default_rng(seed)
     coarse = rng.random((5, 7, bands))
     rows, columns = np.linspace(0, 3.99, height), np.linspace(0, 5.99, width)

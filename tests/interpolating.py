@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from subpixel.models.model import Convolution, Description, Model
+from subpixel.models.model import Convolution, Model, ModelSpec
 from subpixel.ops.resize import imresize
 
 
@@ -13,8 +13,8 @@ def bicubic_model(scale: int) -> Model:
         for column in range(5):
             impulse = np.zeros((5, 5))
             impulse[row, column] = 1.0
-            centre = imresize(impulse, scale)[2 * scale : 3 * scale, 2 * scale : 3 * scale]
-            weights[:, 0, row, column] = centre.ravel()
-    description = Description(scale=scale, layers=(Convolution(1, scale * scale, 5),))
+            center = imresize(impulse, scale)[2 * scale : 3 * scale, 2 * scale : 3 * scale]
+            weights[:, 0, row, column] = center.ravel()
+    spec = ModelSpec(scale=scale, layers=(Convolution(1, scale * scale, 5),))
     bias = np.zeros(scale * scale, np.float32)
-    return Model(f"bicubic-x{scale}", description, {"layers.0.weight": weights, "layers.0.bias": bias})
+    return Model(f"bicubic-x{scale}", spec, {"layers.0.weight": weights, "layers.0.bias": bias})

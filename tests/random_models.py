@@ -4,21 +4,21 @@ from itertools import pairwise
 
 import numpy as np
 
-from subpixel.models.calibration import calibrate
 from subpixel.engines.halide.engine import require
 from subpixel.errors import EngineError
-from subpixel.models.model import Convolution, Description, Model
+from subpixel.models.calibration import calibrate
+from subpixel.models.model import Convolution, Model, ModelSpec
 from subpixel.models.networks import espcn
 
 
-def random_model(description: Description, seed: int = 0) -> Model:
+def random_model(spec: ModelSpec, seed: int = 0) -> Model:
     """Weights that keep the values between layers near 1, as those of a trained network do."""
     rng = np.random.default_rng(seed)
     weights = {}
-    for name, shape in description.shapes().items():
+    for name, shape in spec.shapes().items():
         spread = {"weight": 1 / np.sqrt(np.prod(shape[1:])), "bias": 0.1, "slope": 0.3}[name.split(".")[-1]]
         weights[name] = rng.normal(0, spread, shape).astype(np.float32)
-    return Model(f"random-{seed}-x{description.scale}", description, weights)
+    return Model(f"random-{seed}-x{spec.scale}", spec, weights)
 
 
 def halide_runs() -> bool:
@@ -30,27 +30,25 @@ def halide_runs() -> bool:
     return True
 
 
-def quantised_model(description: Description, seed: int = 0) -> Model:
+def quantized_model(spec: ModelSpec, seed: int = 0) -> Model:
     """The same with 8-bit layers, calibrated on noise and on gradients."""
     rng = np.random.default_rng(seed)
-    shape = (description.channels, 40, 44)
+    shape = (spec.channels, 40, 44)
     gradient = np.linspace(0, 255, shape[1] * shape[2]).reshape(shape[1:])
     planes = [rng.integers(0, 256, shape).astype(np.uint8) for _ in range(2)]
     planes.append(np.broadcast_to(gradient, shape).astype(np.uint8))
-    return calibrate(random_model(description, seed), planes, source="noise")
+    return calibrate(random_model(spec, seed), planes, source="noise")
 
 
 def integer_model(scale: int = 2) -> Model:
     """An ESPCN over whole numbers: below 2**24 float32 computes them exactly, in whatever order."""
-    description = espcn(scale, activation="relu")
+    spec = espcn(scale, activation="relu")
     rng = np.random.default_rng(0)
-    weights = {
-        name: rng.integers(-1, 2, shape).astype(np.float32) for name, shape in description.shapes().items()
-    }
-    return Model(f"integers-x{scale}", description, weights)
+    weights = {name: rng.integers(-1, 2, shape).astype(np.float32) for name, shape in spec.shapes().items()}
+    return Model(f"integers-x{scale}", spec, weights)
 
 
-def enlarged_first(seed: int) -> Description:
+def enlarged_first(seed: int) -> ModelSpec:
     """Any network that works in HR space, small enough for tests."""
     rng = np.random.default_rng(seed)
     scale, channels, depth = (int(rng.integers(1, high + 1)) for high in (5, 3, 3))
@@ -64,11 +62,11 @@ def enlarged_first(seed: int) -> Description:
         )
         for inputs, outputs in pairwise(widths)
     )
-    return Description(scale, layers, channels, enlargement="bicubic")
+    return ModelSpec(scale, layers, channels, upsampling="bicubic")
 
 
-def odd_description(seed: int) -> Description:
-    """Any network that a `Description` can hold, small enough for tests."""
+def odd_description(seed: int) -> ModelSpec:
+    """Any network that a `ModelSpec` can hold, small enough for tests."""
     rng = np.random.default_rng(seed)
     scale, channels, depth = (int(rng.integers(1, high + 1)) for high in (8, 4, 4))
     widths = [channels, *rng.integers(1, 9, depth - 1).tolist(), channels * scale**2]
@@ -81,4 +79,4 @@ def odd_description(seed: int) -> Description:
         )
         for inputs, outputs in pairwise(widths)
     )
-    return Description(scale, layers, channels, residual=rng.choice(["none", "nearest"]).item())
+    return ModelSpec(scale, layers, channels, residual=rng.choice(["none", "nearest"]).item())

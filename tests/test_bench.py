@@ -12,10 +12,10 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
-from random_models import halide_runs, odd_description, quantised_model, random_model
+from random_models import halide_runs, odd_description, quantized_model, random_model
 from subpixel.benchmark.measure import Benchmark, Timing, compare, medians_in_turn_ms
 from subpixel.benchmark.peak import make_peak
-from subpixel.benchmark.quantized_graph import build_quantised
+from subpixel.benchmark.quantized_graph import build_quantized
 from subpixel.benchmark.report import table
 from subpixel.benchmark.runners import PEERS, Runner, ours, peers
 from subpixel.cli import app
@@ -49,7 +49,7 @@ def test_json():
     }
     for one in found["results"]:
         assert 0 < one["min_ms"] <= one["median_ms"] <= one["max_ms"]
-        work = packaged.find("default-x3").description.macs_per_lr_pixel * 64 * 48
+        work = packaged.find("default-x3").spec.macs_per_lr_pixel * 64 * 48
         share = work / one["median_ms"] / 1e6 / found["peak_gmacs"][one["precision"]]
         assert one["share_of_peak"] == pytest.approx(share, abs=0.01)
         assert one["version"]
@@ -112,7 +112,7 @@ def test_runtimes_run_the_same_network(name):
     assert {runner.name for runner in runners} == {"subpixel-halide", name}
 
 
-def test_colours_are_refused(tmp_path):
+def test_colors_are_refused(tmp_path):
     random_model(espcn(2, channels=3)).save(tmp_path / "rgb.safetensors")
     result = run("-m", tmp_path / "rgb.safetensors")
     assert (result.exit_code, "3 channels; this is for luma" in result.stderr) == (2, True)
@@ -132,14 +132,14 @@ def test_another_network_is_noticed():
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_the_quantised_graph_has_the_same_integers(seed):
-    model = quantised_model(odd_description(seed), seed)
-    halo = model.description.halo_px
+def test_the_quantized_graph_has_the_same_integers(seed):
+    model = quantized_model(odd_description(seed), seed)
+    halo = model.spec.halo_px
     side = 2 * halo + 9
-    shape = (model.description.channels, side, side + 3)
+    shape = (model.spec.channels, side, side + 3)
     lr = to_float(np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8))
     session = onnxruntime.InferenceSession(
-        build_quantised(model).SerializeToString(), providers=["CPUExecutionProvider"]
+        build_quantized(model).SerializeToString(), providers=["CPUExecutionProvider"]
     )
     hr = session.run(["hr"], {"lr": lr[None]})[0][0]
     expected = NumpyEngine(model, precision="int8").run(lr)

@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 
 from subpixel.cli import app
 from subpixel.evaluation import protocol
-from subpixel.models.model import Convolution, Description, Facts, Model
 from subpixel.models import catalog as packaged
+from subpixel.models.model import Convolution, Model, ModelMetadata, ModelSpec
 
 
 @pytest.fixture
@@ -28,9 +28,9 @@ def model(tmp_path):
     weights = np.zeros((9, 1, 3, 3), np.float32)
     weights[:, 0, 1, 1] = 1
     arrays = {"layers.0.weight": weights, "layers.0.bias": np.full(9, 2 / 255, np.float32)}
-    description = Description(3, (Convolution(1, 9, 3),))
+    spec = ModelSpec(3, (Convolution(1, 9, 3),))
     file = tmp_path / "repeat.safetensors"
-    Model("repeat-x3", description, arrays).save(file)
+    Model("repeat-x3", spec, arrays).save(file)
     return file
 
 
@@ -136,16 +136,16 @@ def test_errors(dataset, model, arguments, exit_code, message):
     assert message in " ".join(result.stderr.replace("│", " ").split())
 
 
-def test_a_network_over_colour_is_refused(dataset, tmp_path):
-    description = Description(2, (Convolution(3, 12, 1),), channels=3)
+def test_a_network_over_color_is_refused(dataset, tmp_path):
+    spec = ModelSpec(2, (Convolution(3, 12, 1),), channels=3)
     arrays = {
         "layers.0.weight": np.zeros((12, 3, 1, 1), np.float32),
         "layers.0.bias": np.zeros(12, np.float32),
     }
-    Model("colour-x2", description, arrays).save(tmp_path / "colour.safetensors")
-    result = run("evaluate", dataset, "-m", tmp_path / "colour.safetensors")
+    Model("color-x2", spec, arrays).save(tmp_path / "color.safetensors")
+    result = run("evaluate", dataset, "-m", tmp_path / "color.safetensors")
     assert result.exit_code == 2
-    assert "colour-x2 has 3 channels" in result.stderr
+    assert "color-x2 has 3 channels" in result.stderr
 
 
 def test_a_broken_picture_stops_the_evaluation(dataset):
@@ -162,12 +162,14 @@ def two_packaged(tmp_path, monkeypatch):
         "layers.0.weight": np.zeros((4, 1, 3, 3), np.float32),
         "layers.0.bias": np.zeros(4, np.float32),
     }
-    description = Description(2, (Convolution(1, 4, 3),))
-    for name, facts in {
-        "espcn-relu-t91-x2": Facts(psnr_db={"Set5": 36.712, "Set14": 32.4, "BSD100": 31.3}, licence="MIT"),
-        "second-x2": Facts(psnr_db={"Set5": 35.0}, licence="CC0-1.0"),
+    spec = ModelSpec(2, (Convolution(1, 4, 3),))
+    for name, metadata in {
+        "espcn-relu-t91-x2": ModelMetadata(
+            psnr_db={"Set5": 36.712, "Set14": 32.4, "BSD100": 31.3}, license="MIT"
+        ),
+        "second-x2": ModelMetadata(psnr_db={"Set5": 35.0}, license="CC0-1.0"),
     }.items():
-        Model(name, description, weights, facts).save(tmp_path / f"{name}.safetensors")
+        Model(name, spec, weights, metadata).save(tmp_path / f"{name}.safetensors")
     monkeypatch.setattr(packaged, "names", lambda: ["espcn-relu-t91-x2", "second-x2"])
     find = packaged.find
     monkeypatch.setattr(packaged, "find", lambda name: find(str(tmp_path / f"{name}.safetensors")))
@@ -182,7 +184,7 @@ def test_models_as_json():
     assert first["parameters"] == 40
     assert first["macs_per_lr_pixel"] == 36
     assert first["psnr_db"] == {"Set5": 36.712, "Set14": 32.4, "BSD100": 31.3}
-    assert second["licence"] == "CC0-1.0"
+    assert second["license"] == "CC0-1.0"
 
 
 @pytest.mark.usefixtures("two_packaged")

@@ -6,7 +6,7 @@ from skimage.color import rgb2ycbcr
 
 from subpixel.ops.color import luma, luma_8bit, rgb_to_ycbcr, ycbcr_to_rgb
 
-COLOURS = {"black": (0, 0, 0), "white": (1, 1, 1), "red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1)}
+COLORS = {"black": (0, 0, 0), "white": (1, 1, 1), "red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1)}
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def test_matches_scikit_image(photo):
 
 
 @pytest.mark.parametrize(
-    ("colour", "expected"),
+    ("color", "expected"),
     [  # rgb2ycbcr(uint8(255 * ...)) in MATLAB
         ("black", (16, 128, 128)),
         ("white", (235, 128, 128)),
@@ -31,23 +31,23 @@ def test_matches_scikit_image(photo):
         ("blue", (41, 240, 110)),
     ],
 )
-def test_matlab_values(colour, expected):
-    ours = rgb_to_ycbcr(np.array(COLOURS[colour], np.float64))
+def test_matlab_values(color, expected):
+    ours = rgb_to_ycbcr(np.array(COLORS[color], np.float64))
     assert tuple(np.rint(ours * 255)) == expected
-    assert luma_8bit(np.array([[COLOURS[colour]]], np.uint8) * np.uint8(255)) == expected[0]
+    assert luma_8bit(np.array([[COLORS[color]]], np.uint8) * np.uint8(255)) == expected[0]
 
 
 @pytest.mark.parametrize(
-    ("colour", "expected"),
-    [  # ITU-R BT.709 at 8 bits: the colour bars at 100%
+    ("color", "expected"),
+    [  # ITU-R BT.709 at 8 bits: the color bars at 100%
         ("white", (235, 128, 128)),
         ("red", (63, 102, 240)),
         ("green", (173, 42, 26)),
         ("blue", (32, 240, 118)),
     ],
 )
-def test_bt709_values(colour, expected):
-    ours = rgb_to_ycbcr(np.array(COLOURS[colour], np.float64), matrix="bt709")
+def test_bt709_values(color, expected):
+    ours = rgb_to_ycbcr(np.array(COLORS[color], np.float64), matrix="bt709")
     assert tuple(np.rint(ours * 255)) == expected
 
 
@@ -68,10 +68,10 @@ def test_round_trip(photo, dtype, matrix, limited):
     np.testing.assert_allclose(back, rgb, rtol=0, atol=8 * np.finfo(dtype).eps)
 
 
-def test_round_trip_keeps_every_16_bit_grey_in_float32():
-    grey = np.arange(65536, dtype=np.float32)[:, None].repeat(3, axis=1) / np.float32(65535)
-    back = ycbcr_to_rgb(rgb_to_ycbcr(grey))
-    np.testing.assert_array_equal(np.rint(back * 65535), np.rint(grey * 65535))
+def test_round_trip_keeps_every_16_bit_gray_in_float32():
+    gray = np.arange(65536, dtype=np.float32)[:, None].repeat(3, axis=1) / np.float32(65535)
+    back = ycbcr_to_rgb(rgb_to_ycbcr(gray))
+    np.testing.assert_array_equal(np.rint(back * 65535), np.rint(gray * 65535))
 
 
 @pytest.mark.parametrize(("dtype", "largest"), [(np.uint8, 255), (np.uint16, 65535), (np.float32, 1)])
@@ -82,13 +82,13 @@ def test_luma_is_the_first_plane_at_every_depth(photo, dtype, largest):
     assert luma(image).dtype == np.float64
 
 
-def test_grey_is_its_own_luma(photo):
-    grey = photo[..., 0]
-    assert luma_8bit(grey) is grey
-    np.testing.assert_array_equal(luma(grey), grey / 255)
+def test_gray_is_its_own_luma(photo):
+    gray = photo[..., 0]
+    assert luma_8bit(gray) is gray
+    np.testing.assert_array_equal(luma(gray), gray / 255)
 
 
-def test_luma_8bit_rounds_every_colour_half_up():
+def test_luma_8bit_rounds_every_color_half_up():
     # Thousandths of luma, exactly, as Python integers; a sample of the cube that includes exact ties.
     red, green, blue = np.meshgrid(*[np.arange(0, 256, 5)] * 3)
     cube = np.stack([red, green, blue], axis=-1).reshape(-1, 1, 3).astype(np.uint8)

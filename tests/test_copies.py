@@ -66,8 +66,8 @@ def test_a_model_stays_frozen(way):
     model = packaged.find("fast-x2")
     again = COPIES[way](model)
     assert again.digest() == model.digest()
-    assert (again.name, again.description, again.facts) == (model.name, model.description, model.facts)
-    for array in (*again.weights.values(), again.quantised[0].weight):
+    assert (again.name, again.spec, again.metadata) == (model.name, model.spec, model.metadata)
+    for array in (*again.weights.values(), again.quantized[0].weight):
         assert not array.flags.writeable
 
 

@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from random_models import enlarged_first, halide_runs, odd_description, quantised_model, random_model
+from random_models import enlarged_first, halide_runs, odd_description, quantized_model, random_model
 from subpixel.engines.base import from_float, to_float
 from subpixel.engines.halide import engine as engine_module
 from subpixel.engines.halide.machine import _host_features
@@ -17,7 +17,7 @@ from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.engines.onnxruntime_engine import OnnxRuntimeEngine
 from subpixel.engines.select import ENGINES, available_cpus, choose
 from subpixel.errors import EngineError
-from subpixel.models.model import Convolution, Description, Model
+from subpixel.models.model import Convolution, Model, ModelSpec
 from subpixel.models.networks import espcn, srcnn
 from subpixel.ops.resize import imresize
 
@@ -52,7 +52,7 @@ def assert_agree(result, expected, tolerance=1e-5):
 def identity():
     """A network that gives back what it is given."""
     weights = {"layers.0.weight": np.ones((1, 1, 1, 1), np.float32), "layers.0.bias": np.zeros(1, np.float32)}
-    return Model("identity", Description(1, (Convolution(1, 1, 1),)), weights)
+    return Model("identity", ModelSpec(1, (Convolution(1, 1, 1),)), weights)
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
@@ -76,12 +76,12 @@ def test_engines_agree_on_odd_networks(seed):
 
 
 def test_odd_networks_cover_every_feature():
-    layers = [layer for description in ODD for layer in description.layers]
+    layers = [layer for spec in ODD for layer in spec.layers]
     assert {layer.kernel for layer in layers} == {1, 3, 5, 7, 9}
     assert {layer.activation for layer in layers} == {"none", "relu", "prelu", "tanh"}
-    assert {description.scale for description in ODD} == set(range(1, 9))
-    assert {len(description.layers) for description in ODD} == {1, 2, 3, 4}
-    residuals = {(description.channels, description.residual) for description in ODD}
+    assert {spec.scale for spec in ODD} == set(range(1, 9))
+    assert {len(spec.layers) for spec in ODD} == {1, 2, 3, 4}
+    residuals = {(spec.channels, spec.residual) for spec in ODD}
     assert residuals == set(product([1, 2, 3, 4], ["none", "nearest"]))
 
 
@@ -90,10 +90,10 @@ def test_oracle_agrees_with_pytorch(seed):
     torch = pytest.importorskip("torch")
     functional = torch.nn.functional
     model = random_model(ODD[seed], seed)
-    lr = plane(model.description.channels, 11, 14, seed=seed)
+    lr = plane(model.spec.channels, 11, 14, seed=seed)
     weights = {name: torch.tensor(array, dtype=torch.float64) for name, array in model.weights.items()}
     value = given = torch.tensor(lr[None], dtype=torch.float64)
-    for index, layer in enumerate(model.description.layers):
+    for index, layer in enumerate(model.spec.layers):
         name = f"layers.{index}"
         value = functional.conv2d(value, weights[f"{name}.weight"], weights[f"{name}.bias"], padding="same")
         if layer.activation == "prelu":
@@ -101,7 +101,7 @@ def test_oracle_agrees_with_pytorch(seed):
         elif layer.activation != "none":
             value = getattr(torch, layer.activation)(value)
     value = functional.pixel_shuffle(value, model.scale)
-    if model.description.residual == "nearest":
+    if model.spec.residual == "nearest":
         value = value + functional.interpolate(given, scale_factor=model.scale, mode="nearest")
     # What is left is the rounding of the oracle's result to float32: 24 bits of values up to about 8.
     assert_agree(NumpyEngine(model)(lr).astype(np.float64), value[0].numpy(), tolerance=5e-7)
@@ -205,7 +205,7 @@ def test_refuses_wrong_shapes(shape, channels):
         engine(np.zeros(shape, np.uint8))
 
 
-def test_refuses_a_bare_plane_for_a_network_over_colours():
+def test_refuses_a_bare_plane_for_a_network_over_colors():
     with pytest.raises(ValueError, match=r"shape \(3, H, W\)"):
         NumpyEngine(random_model(espcn(2, channels=3)))(plane(5, 6))
 
@@ -252,11 +252,11 @@ def test_auto_prefers_halide():
 
 @needs_halide
 def test_auto_takes_int8_for_8_bits_alone():
-    choice = choose(quantised_model(espcn(2)), threads=1)
+    choice = choose(quantized_model(espcn(2)), threads=1)
     assert (choice.engine.precision, choice.deep.precision) == ("int8", "fp32")
     assert "1 thread, int8 for 8-bit samples and fp32 for deeper ones" in choice.reason
     for precision in ("fp32", "int8"):
-        asked = choose(quantised_model(espcn(2)), precision=precision)
+        asked = choose(quantized_model(espcn(2)), precision=precision)
         assert asked.engine is asked.deep
         assert asked.engine.precision == precision
 
@@ -264,7 +264,7 @@ def test_auto_takes_int8_for_8_bits_alone():
 @pytest.mark.parametrize("missing", ["halide", "llvmlite"])
 def test_auto_falls_back_and_says_so(missing):
     with hidden(missing):
-        choice = choose(quantised_model(espcn(2)))
+        choice = choose(quantized_model(espcn(2)))
     assert (choice.engine.name, choice.engine.precision) == ("onnxruntime", "fp32")
     assert f"engine halide needs the package {missing}" in choice.reason
     assert f"run `pip install {missing}`" in choice.reason
@@ -302,7 +302,7 @@ def test_auto_falls_back_to_the_oracle(monkeypatch, missing):
 
 def test_auto_in_int8_takes_an_engine_that_knows_it():
     with hidden("halide"):
-        choice = choose(quantised_model(espcn(2)), precision="int8")
+        choice = choose(quantized_model(espcn(2)), precision="int8")
     assert (choice.engine.name, choice.engine.precision) == ("numpy", "int8")
     assert "engine onnxruntime does not compute in int8, only in fp32" in choice.reason
 
@@ -336,7 +336,7 @@ def test_unknown_names_are_refused_with_the_known_ones():
         choose(model, precision="fp64")
 
 
-def test_thread_count_is_honoured():
+def test_thread_count_is_honored():
     model = random_model(espcn(2))
     for threads in (1, 3):
         engine = choose(model, "onnxruntime", threads=threads).engine
@@ -375,7 +375,7 @@ def test_a_margin_is_looked_at_and_left_out(dtype, margin):
     for engine in engines_of(model):
         wide = np.zeros((60, 140), dtype)
         out = wide[:, 7:129]
-        assert engine(lr, margin_px=margin, out=out) is out
+        assert engine(lr, context_px=margin, out=out) is out
         expected = engine(lr)[inside]
         assert_agree(out, expected, tolerance=1e-5 if np.dtype(dtype).kind == "f" else 0)
         assert not wide[:, :7].any() and not wide[:, 129:].any()
@@ -393,8 +393,8 @@ def test_results_go_where_they_are_wanted_however_that_lies():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"margin_px": 5}, "nothing inside a margin of 5"),
-        ({"margin_px": -1}, "nothing inside a margin of -1"),
+        ({"context_px": 5}, "nothing inside a margin of 5"),
+        ({"context_px": -1}, "nothing inside a margin of -1"),
         ({"out": np.empty((20, 24), np.uint16)}, r"out is uint16 \(20, 24\), which does not fit uint8"),
         ({"out": np.empty((18, 24), np.uint8)}, r"out is uint8 \(18, 24\)"),
     ],
@@ -405,9 +405,9 @@ def test_margins_and_places_that_do_not_fit(arguments, words):
         engine(np.zeros((10, 12), np.uint8), **arguments)
 
 
-@pytest.mark.parametrize("description", [srcnn(2, middle=1), srcnn(3), espcn(4, enlargement="bicubic")])
-def test_networks_behind_bicubic_agree_at_awkward_sizes(description):
-    model = random_model(description)
+@pytest.mark.parametrize("description", [srcnn(2, middle=1), srcnn(3), espcn(4, upsampling="bicubic")])
+def test_networks_behind_bicubic_agree_at_awkward_sizes(spec):
+    model = random_model(spec)
     oracle = NumpyEngine(model)
     for height, width in product((1, 2, 7, 16, 33), (1, 15, 17)):
         lr = plane(height, width)
@@ -419,7 +419,7 @@ def test_networks_behind_bicubic_agree_at_awkward_sizes(description):
 @pytest.mark.parametrize("seed", range(12))
 def test_any_network_behind_bicubic_agrees(seed):
     model = random_model(enlarged_first(seed), seed)
-    lr = plane(model.description.channels, 19, 26, seed=seed)
+    lr = plane(model.spec.channels, 19, 26, seed=seed)
     expected = NumpyEngine(model)(lr)
     for engine in engines_of(model):
         assert_agree(engine(lr), expected)
@@ -430,7 +430,7 @@ def test_any_network_behind_bicubic_agrees(seed):
 def test_what_lies_behind_bicubic_is_what_bicubic_gives():
     """A network that gives back what it is given shows it."""
     weights = {"layers.0.weight": np.ones((1, 1, 1, 1), np.float32), "layers.0.bias": np.zeros(1, np.float32)}
-    model = Model("bicubic", Description(3, (Convolution(1, 1, 1),), enlargement="bicubic"), weights)
+    model = Model("bicubic", ModelSpec(3, (Convolution(1, 1, 1),), upsampling="bicubic"), weights)
     lr = plane(20, 31)
     for engine in engines_of(model):
         np.testing.assert_allclose(engine(lr), imresize(lr, 3), atol=2e-6)

@@ -14,12 +14,12 @@ from skimage.metrics import peak_signal_noise_ratio
 from typer.testing import CliRunner
 
 from subpixel.cli import app
-from subpixel.ops.color import luma_8bit
 from subpixel.errors import DatasetError
 from subpixel.evaluation import protocol
 from subpixel.evaluation.video import ClipScores, evaluate_clip, find_clips, luma_planes
 from subpixel.evaluation.video import mean as mean_of_clips
-from subpixel.models.model import Convolution, Description, Model
+from subpixel.models.model import Convolution, Model, ModelSpec
+from subpixel.ops.color import luma_8bit
 from subpixel.ops.resize import imresize
 
 ROOT = Path(__file__).parents[1]
@@ -74,7 +74,7 @@ def write_yuv(path, planes):
     return path
 
 
-def damage(path, number):
+def decode_errors(path, number):
     """Overwrite a frame of a file by zeros."""
     with av.open(str(path)) as container:
         packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
@@ -118,7 +118,7 @@ def model(tmp_path):
     weights[:, 0, 1, 1] = 1
     arrays = {"layers.0.weight": weights, "layers.0.bias": np.full(9, 2 / 255, np.float32)}
     file = tmp_path / "repeat.safetensors"
-    Model("repeat-x3", Description(3, (Convolution(1, 9, 3),)), arrays).save(file)
+    Model("repeat-x3", ModelSpec(3, (Convolution(1, 9, 3),)), arrays).save(file)
     return file
 
 
@@ -323,7 +323,7 @@ def files(tmp_path, planes, model):
         "MODEL": model,
     }
     given["BROKEN"].write_bytes(b"not a video")
-    damage(given["DAMAGED"], FRAMES - 1)
+    decode_errors(given["DAMAGED"], FRAMES - 1)
     given["EMPTY"].touch()
     given["PICTURE"].touch()
     given["FOLDER"].mkdir()
@@ -377,7 +377,7 @@ def test_errors(files, arguments, exit_code, message):
 
 def test_damage_counts_only_among_the_frames_in_use(tmp_path, planes):
     clip = write(tmp_path / "clip.mkv", frames_of(planes, "yuvj420p"), "mjpeg")
-    damage(clip, 1)
+    decode_errors(clip, 1)
     arguments = (clip, "-m", "bicubic", "-s", 2, "--frames")
     assert as_json(*arguments, 1)["clips"][0]["frames"] == 1
     result = run(*arguments, 2)

@@ -98,8 +98,8 @@ def test_the_story_is_told_and_drawn(story, tmp_path, capsys):
     assert len(results) == 3
     assert results[0] == results[1] == results[2]
     with image_module.open(figure) as drawn:
-        colours = {colour[:3] for _, colour in drawn.convert("RGB").getcolors(1 << 24)}
-    assert {tuple(bytes.fromhex(colour[1:])) for colour in story.COLOURS} <= colours
+        colors = {color[:3] for _, color in drawn.convert("RGB").getcolors(1 << 24)}
+    assert {tuple(bytes.fromhex(color[1:])) for color in story.COLORS} <= colors
 
 
 def test_the_story_needs_no_figure(story, capsys):

@@ -15,8 +15,8 @@ from subpixel.cli import app
 from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.engines.onnx_graph import export
 from subpixel.errors import OutputError, OutputExists
-from subpixel.models.model import Facts, Model
 from subpixel.models import catalog as packaged
+from subpixel.models.model import Model, ModelMetadata
 from subpixel.models.networks import espcn
 from subpixel.upscaler import load
 
@@ -24,8 +24,8 @@ from subpixel.upscaler import load
 @pytest.fixture
 def model():
     plain = random_model(espcn(3))
-    facts = Facts(version="2", licence="MIT", psnr_db={"Set5": 32.5}, training_data="T91")
-    return Model("espcn-test-x3", plain.description, plain.weights, facts)
+    metadata = ModelMetadata(version="2", license="MIT", psnr_db={"Set5": 32.5}, training_data="T91")
+    return Model("espcn-test-x3", plain.spec, plain.weights, metadata)
 
 
 def run_bare(path, batch):
@@ -41,7 +41,7 @@ def test_file_agrees_with_the_oracle(tmp_path, seed):
     export(model, path)
     oracle = NumpyEngine(model)
     for height, width in [(1, 1), (5, 8)]:
-        shape = (2, model.description.channels, height, width)
+        shape = (2, model.spec.channels, height, width)
         batch = np.random.default_rng(seed).random(shape, np.float32)
         hr = run_bare(path, batch)
         assert hr.dtype == np.float32
@@ -56,14 +56,14 @@ def test_file_describes_itself(tmp_path, model):
     assert proto.producer_name == "subpixel"
     assert [(opset.domain, opset.version) for opset in proto.opset_import] == [("", 13)]
     properties = {entry.key: entry.value for entry in proto.metadata_props}
-    description = json.loads(properties.pop("description"))
-    assert description == json.loads(json.dumps(model.description.to_json()))
+    spec = json.loads(properties.pop("description"))
+    assert spec == json.loads(json.dumps(model.spec.to_json()))
     assert properties == {
         "name": "espcn-test-x3",
         "scale": "3",
         "halo_px": "4",
         "version": "2",
-        "licence": "MIT",
+        "license": "MIT",
         "psnr_db": '{"Set5": 32.5}',
         "training_data": "T91",
     }

@@ -12,7 +12,7 @@ from interpolating import bicubic_model
 from random_models import random_model
 from subpixel.cli import app
 from subpixel.evaluation import figures
-from subpixel.evaluation.methods import bicubic_enlarger, find_enlarger
+from subpixel.evaluation.methods import bicubic_method, find_method
 from subpixel.models import catalog as packaged
 from subpixel.models.networks import espcn, srcnn
 from subpixel.ops.resize import imresize
@@ -66,7 +66,7 @@ def test_every_weight_of_the_kernel_is_in_one_filter(scale, side):
 
 
 def test_crops_name_their_scores(photos):
-    compared = [bicubic_enlarger(3), find_enlarger("espcn-relu-t91-x3", engine="numpy")]
+    compared = [bicubic_method(3), find_method("espcn-relu-t91-x3", engine="numpy")]
     figure = figures.crops(photos, compared, count=2, side_px=60)
     titles = [axes.get_title() for axes in figure.axes]
     assert len(titles) == 6
@@ -76,7 +76,7 @@ def test_crops_name_their_scores(photos):
 
 
 def test_quality_against_time(photos):
-    compared = [bicubic_enlarger(3), find_enlarger("espcn-relu-t91-x3", engine="numpy")]
+    compared = [bicubic_method(3), find_method("espcn-relu-t91-x3", engine="numpy")]
     figure, shown = figures.quality_against_time(photos, compared)
     assert [row["method"] for row in shown] == ["bicubic", "espcn-relu-t91-x3"]
     assert shown[1]["psnr_db"] > shown[0]["psnr_db"] + 0.3

@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from random_models import halide_runs, quantised_model, random_model
+from random_models import halide_runs, quantized_model, random_model
 from subpixel.engines.base import Engine
 from subpixel.engines.flat import is_flat, keep_flat
 from subpixel.engines.halide.flat import keep_flat as keep_flat_compiled
 from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.engines.onnxruntime_engine import OnnxRuntimeEngine
 from subpixel.engines.select import choose
-from subpixel.models.model import Convolution, Description
 from subpixel.models import catalog as packaged
+from subpixel.models.model import Convolution, ModelSpec
 from subpixel.models.networks import stack
 from subpixel.upscaler import Upscaler
 
-SHIPPED = [name for name in packaged.names() if packaged.find(name).description.residual == "nearest"]
+SHIPPED = [name for name in packaged.names() if packaged.find(name).spec.residual == "nearest"]
 """All but the paper's own networks, which have nothing beside them that could stay as it is."""
 
 needs_halide = pytest.mark.skipif(not halide_runs(), reason="Halide does not run here")
@@ -125,7 +125,7 @@ def test_two_levels_stay_exact_at_8_pixels_from_their_edges(name, levels):
 def test_engines_agree_on_pictures_that_are_flat_in_places(precision):
     rng = np.random.default_rng(11)
     for scale in (2, 3):
-        model = quantised_model(stack(scale, [8, 8]), scale)
+        model = quantized_model(stack(scale, [8, 8]), scale)
         oracle = NumpyEngine(model, precision=precision)
         others: list[Engine] = [OnnxRuntimeEngine(model)] if precision == "fp32" else []
         if halide_runs():
@@ -142,7 +142,7 @@ def test_engines_agree_on_pictures_that_are_flat_in_places(precision):
 
 
 def test_engines_agree_on_flat_pictures_of_several_channels():
-    described = Description(2, (Convolution(3, 12, 3),), channels=3, residual="nearest")
+    described = ModelSpec(2, (Convolution(3, 12, 3),), channels=3, residual="nearest")
     model = random_model(described, 1)
     lr = blocks(np.random.default_rng(2), 3, 40, 30, 9).astype(np.float32) / 255
     expected = NumpyEngine(model)(lr)
@@ -152,7 +152,7 @@ def test_engines_agree_on_flat_pictures_of_several_channels():
 
 
 def test_a_network_that_sees_one_pixel_still_looks_far_enough_in_tiles():
-    model = random_model(Description(2, (Convolution(1, 4, 3),), residual="nearest"), 4)
+    model = random_model(ModelSpec(2, (Convolution(1, 4, 3),), residual="nearest"), 4)
     lr = blocks(np.random.default_rng(9), 1, 60, 70, 8)[0]
     np.testing.assert_array_equal(NumpyEngine(model, tile_side_px=13)(lr), NumpyEngine(model)(lr))
 

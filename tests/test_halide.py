@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from random_models import halide_runs, odd_description, quantised_model, random_model
+from random_models import halide_runs, odd_description, quantized_model, random_model
 from subpixel.engines.halide import HalideEngine
 from subpixel.engines.halide import engine as engine_module
 from subpixel.engines.halide.helpers import Pool, Span
@@ -21,8 +21,8 @@ from subpixel.engines.halide.pack import pack
 from subpixel.engines.halide.plan import GROUP, Machine, make_plan
 from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.errors import EngineError
-from subpixel.models.model import Convolution, Description
 from subpixel.models import catalog as packaged
+from subpixel.models.model import Convolution, ModelSpec
 from subpixel.models.networks import espcn, stack
 
 pytestmark = [
@@ -77,13 +77,13 @@ def test_agrees_at_awkward_sizes(precision, dtype, scale, threads):
 @pytest.mark.parametrize("seed", range(12))
 def test_agrees_on_odd_networks(seed, precision):
     dtype = np.float32 if precision == "fp32" else np.uint8
-    model = quantised_model(odd_description(seed), seed)
+    model = quantized_model(odd_description(seed), seed)
     engine, oracle = (
         HalideEngine(model, precision=precision, threads=2),
         NumpyEngine(model, precision=precision),
     )
     for height, width in [(1, 1), (2, 9), (13, 6), (60, 41)]:
-        lr = lr_plane((model.description.channels, height, width), dtype, seed)
+        lr = lr_plane((model.spec.channels, height, width), dtype, seed)
         assert_agrees(engine(lr), oracle(lr), TOLERANCE[precision])
 
 
@@ -119,7 +119,7 @@ def test_products_by_fours_agree_too(scale):
     """The pipeline for processors with VNNI, compiled for one without."""
     model = packaged.find("espcn-t91", scale=scale)
     plan = make_plan(
-        model.description,
+        model.spec,
         Machine("by fours", AVX2, lanes=8, registers=16, quads=True, matrices=False, cache_bytes=2**20),
         "int8",
     )
@@ -252,7 +252,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def test_black_and_white_agree():
-    model = quantised_model(espcn(2))
+    model = quantized_model(espcn(2))
     for level in (0, 255):
         lr = np.full((20, 30), level, np.uint8)
         assert_agrees(HalideEngine(model, precision="int8")(lr), NumpyEngine(model, precision="int8")(lr), 1)
@@ -272,7 +272,7 @@ def test_tiles_fit_the_registers(kind, precision):
             if index < len(plan.layers) - 1:
                 assert layer.outputs_at_once % GROUP[plan.products] == 0
             assert layer.outputs % layer.outputs_at_once == 0
-            assert 0 <= layer.outputs - plan.description.layers[index].outputs < layer.outputs_at_once
+            assert 0 <= layer.outputs - plan.spec.layers[index].outputs < layer.outputs_at_once
             assert (layer.weights_at, layer.channels_at) == (end_of_weights, end_of_channels)
             end_of_weights += layer.outputs * layer.groups * plan.group * layer.kernel**2
             end_of_channels += layer.outputs
@@ -342,7 +342,7 @@ def test_little_work_is_done_by_the_caller_alone(monkeypatch):
 def test_a_kernel_reports_buffers_that_do_not_fit():
     """Halide's own checks are part of every kernel."""
     model = random_model(espcn(2))
-    plan = make_plan(model.description, machine(), "fp32")
+    plan = make_plan(model.spec, machine(), "fp32")
     code, parameters = compile_object(plan, "float32"), pack(model, plan)
     lr, hr = np.zeros((1, 8, 8), np.float32), np.zeros((1, 16, 16), np.float32)
     kernel = Kernel(code, parameters)
@@ -420,14 +420,14 @@ def test_unknown_targets_are_refused(monkeypatch):
 
 
 def test_sums_that_could_exceed_32_bits_are_refused():
-    wide = Description(1, (Convolution(1, 900, 1), Convolution(900, 1, 9)))
+    wide = ModelSpec(1, (Convolution(1, 900, 1), Convolution(900, 1, 9)))
     assert 900 * 81 > 2**31 // (255 * 128)
     with pytest.raises(EngineError, match="layer 1 sums more than"):
-        HalideEngine(quantised_model_of_zeros(wide), precision="int8")
+        HalideEngine(quantized_model_of_zeros(wide), precision="int8")
 
 
-def quantised_model_of_zeros(description):
+def quantized_model_of_zeros(spec):
     from subpixel.models.calibration import _placeholder
 
-    layers = tuple(_placeholder(layer) for layer in description.layers)
-    return replace(random_model(description), quantised=layers)
+    layers = tuple(_placeholder(layer) for layer in spec.layers)
+    return replace(random_model(spec), quantized=layers)

@@ -124,10 +124,10 @@ class TestOtherPictures:
         with Image.open(tmp_path / output) as image:
             image.load()
             left = image.info["xmp"]
-        (description,) = ElementTree.fromstring(left)[0]
+        (spec,) = ElementTree.fromstring(left)[0]
         dublin = "{http://purl.org/dc/elements/1.1/}"
-        assert description.attrib == {f"{dublin}source": "here"}
-        assert [(part.tag, part.text) for part in description] == [(f"{dublin}title", "kept")]
+        assert spec.attrib == {f"{dublin}source": "here"}
+        assert [(part.tag, part.text) for part in spec] == [(f"{dublin}title", "kept")]
         for word in (b"hdr-gain-map", b"container", b"GainMap", names[1] + b":"):
             assert word not in left
 
@@ -176,23 +176,23 @@ class TestPngChunks:
         found = chunks_of(tmp_path / "out.png")
         assert {kind: found.get(kind) for kind, _ in self.SAFE} == dict(self.SAFE)
 
-    @pytest.mark.parametrize("kind", ["deep", "palette", "grey4"])
+    @pytest.mark.parametrize("kind", ["deep", "palette", "gray4"])
     def test_fitted_to_the_new_samples(self, tmp_path, upscaler, kind):
-        """sBIT has a value for each band, and bKGD a colour at the depth that is written."""
-        ihdr = {"deep": (16, 2), "palette": (8, 3), "grey4": (4, 0)}[kind]
-        row = {"deep": bytes(6 * 8), "palette": bytes(8), "grey4": bytes(4)}[kind]
+        """sBIT has a value for each band, and bKGD a color at the depth that is written."""
+        ihdr = {"deep": (16, 2), "palette": (8, 3), "gray4": (4, 0)}[kind]
+        row = {"deep": bytes(6 * 8), "palette": bytes(8), "gray4": bytes(4)}[kind]
         body = {
             "deep": [(b"sBIT", b"\x0c\x0c\x0c"), (b"bKGD", struct.pack(">HHH", 1000, 2000, 3000))],
             "palette": [(b"sBIT", b"\5\6\5"), (b"PLTE", bytes(range(9))), (b"bKGD", b"\2"), (b"tRNS", b"\7")],
-            "grey4": [(b"sBIT", b"\3"), (b"bKGD", struct.pack(">H", 15))],
+            "gray4": [(b"sBIT", b"\3"), (b"bKGD", struct.pack(">H", 15))],
         }[kind]
         header = struct.pack(">IIBBBBB", 8, 8, *ihdr, 0, 0, 0)
         parts = [(b"IHDR", header), *body, (b"IDAT", zlib.compress((b"\0" + row) * 8)), (b"IEND", b"")]
         data = b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*part) for part in parts)
         assert enlarged(tmp_path, upscaler, "in.png", data, "out.png").notices == ()
         found = chunks_of(tmp_path / "out.png")
-        assert found[b"sBIT"] == {"deep": b"\x0c\x0c\x0c", "palette": b"\5\6\5\x08", "grey4": b"\3"}[kind]
-        expected = {"deep": (1000, 2000, 3000), "palette": (6, 7, 8), "grey4": (255,)}[kind]
+        assert found[b"sBIT"] == {"deep": b"\x0c\x0c\x0c", "palette": b"\5\6\5\x08", "gray4": b"\3"}[kind]
+        expected = {"deep": (1000, 2000, 3000), "palette": (6, 7, 8), "gray4": (255,)}[kind]
         assert struct.unpack(f">{len(expected)}H", found[b"bKGD"]) == expected
 
     def test_what_depends_on_the_pixels_is_told(self, tmp_path, upscaler):
@@ -205,7 +205,7 @@ class TestPngChunks:
     def test_told_in_other_formats(self, tmp_path, upscaler, output):
         data = png(*self.SAFE, (b"tEXt", b"Title\0Cat"))
         notices = " ".join(enlarged(tmp_path, upscaler, "in.png", data, output).notices)
-        for words in ("texts", "time of change", "significant bits", "background colour", "prVt"):
+        for words in ("texts", "time of change", "significant bits", "background color", "prVt"):
             assert words in notices
 
     @pytest.mark.parametrize("output", ["out.jpg", "out.tif"])
@@ -230,7 +230,7 @@ def points(*numbers):
 DISPLAY_P3 = points(0.3127, 0.3290, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06)
 
 
-class TestColourSpaces:
+class TestColorSpaces:
     """As a profile in formats that know no chunks; compared by what lcms makes of it."""
 
     @staticmethod
@@ -261,14 +261,14 @@ class TestColourSpaces:
         ids=["cicp", "points", "linear", "cicp-linear"],
     )
     def test_converted(self, tmp_path, upscaler, chunks, space, gamma, output):
-        colour = (180, 120, 90)
-        image = np.full((8, 8, 3), colour, np.uint8)
+        color = (180, 120, 90)
+        image = np.full((8, 8, 3), color, np.uint8)
         report = enlarged(tmp_path, upscaler, "in.png", png(*chunks, image=image), output)
         assert report.notices == ()
-        expected = self.expected(colour, TO_XYZ[space], lambda x: x**gamma)
+        expected = self.expected(color, TO_XYZ[space], lambda x: x**gamma)
         np.testing.assert_allclose(self.in_srgb(tmp_path / output), expected, atol=4)
 
-    def test_grey(self, tmp_path, upscaler):
+    def test_gray(self, tmp_path, upscaler):
         image = np.full((8, 8), 100, np.uint8)
         assert (
             enlarged(tmp_path, upscaler, "in.png", png((b"gAMA", points(1)), image=image), "out.tif").notices
@@ -295,9 +295,9 @@ class TestColourSpaces:
     def test_the_same_file_each_time(self, tmp_path, upscaler, monkeypatch):
         data = png((b"gAMA", points(1)))
         enlarged(tmp_path, upscaler, "in.png", data, "a.jpg")
-        from subpixel.images.codecs import png_colors as png_colours
+        from subpixel.images.codecs import png_colors as png_colors
 
-        first, _ = png_colours.profile({b"gAMA": points(1)}, grey=False)
+        first, _ = png_colors.profile({b"gAMA": points(1)}, gray=False)
         assert first[24:36] == struct.pack(">6H", 2000, 1, 1, 0, 0, 0), "not the time of the run"
         assert first in (tmp_path / "a.jpg").read_bytes()
 

@@ -109,11 +109,11 @@ class TestTiff:
         )
         check(tmp_path / "a.tif", np.dstack([image, alpha]), notices=["from LAB to RGB"], tolerance=6)
 
-    def test_grey_of_4_bits_with_alpha(self, tmp_path):
-        grey, alpha = picture(bands=2).transpose(2, 0, 1) >> 4
-        data = (grey << 4 | alpha).astype(np.uint8).tobytes()
+    def test_gray_of_4_bits_with_alpha(self, tmp_path):
+        gray, alpha = picture(bands=2).transpose(2, 0, 1) >> 4
+        data = (gray << 4 | alpha).astype(np.uint8).tobytes()
         tiff(tmp_path / "a.tif", data, 28, 20, 4, 2, 1, extras=[2])
-        check(tmp_path / "a.tif", np.dstack([grey, alpha]).astype(np.uint8) * 17)
+        check(tmp_path / "a.tif", np.dstack([gray, alpha]).astype(np.uint8) * 17)
 
     @pytest.mark.parametrize(("kind", "kept"), [("minisblack", 1), ("rgb", 3)])
     def test_five_bands(self, tmp_path, kind, kept):
@@ -152,20 +152,20 @@ class TestTiff:
 
     @pytest.mark.parametrize("factor", [257, 256, 1])
     def test_palettes_of_8_bits(self, tmp_path, factor):
-        colours = np.random.default_rng(0).integers(0, 256, (3, 256))
-        colours[0, :2] = 0, 255
+        colors = np.random.default_rng(0).integers(0, 256, (3, 256))
+        colors[0, :2] = 0, 255
         tifffile.imwrite(
             tmp_path / "a.tif",
             picture(bands=1),
             photometric="palette",
-            colormap=(colours * factor).astype(np.uint16),
+            colormap=(colors * factor).astype(np.uint16),
         )
-        check(tmp_path / "a.tif", colours.T[picture(bands=1)].astype(np.uint8))
+        check(tmp_path / "a.tif", colors.T[picture(bands=1)].astype(np.uint8))
 
     def test_palettes_of_16_bits(self, tmp_path):
-        colours = np.random.default_rng(0).integers(0, 65536, (3, 256)).astype(np.uint16)
-        tifffile.imwrite(tmp_path / "a.tif", picture(bands=1), photometric="palette", colormap=colours)
-        check(tmp_path / "a.tif", colours.T[picture(bands=1)])
+        colors = np.random.default_rng(0).integers(0, 65536, (3, 256)).astype(np.uint16)
+        tifffile.imwrite(tmp_path / "a.tif", picture(bands=1), photometric="palette", colormap=colors)
+        check(tmp_path / "a.tif", colors.T[picture(bands=1)])
 
     def test_bands_of_different_depths_are_refused(self, tmp_path):
         tiff(tmp_path / "a.tif", picture().tobytes(), 28, 20, 8, 3, 2)
@@ -182,7 +182,7 @@ class TestTiff:
 
     def test_inks_that_are_not_cmyk_are_refused(self, tmp_path):
         tifffile.imwrite(tmp_path / "a.tif", INKS, extratags=[(332, "H", 1, 2, True)], **CMYK)
-        with pytest.raises(UnsupportedImage, match=r"a\.tif: is a 8-bit TIFF of colour kind SEPARATED"):
+        with pytest.raises(UnsupportedImage, match=r"a\.tif: is a 8-bit TIFF of color kind SEPARATED"):
             read(tmp_path / "a.tif", anything)
 
 
@@ -229,7 +229,7 @@ class TestJpeg:
         (tmp_path / "a.jpg").write_bytes(start + rest[:place] + parameters + rest[place + 3 :])
         check(tmp_path / "a.jpg", expected)
 
-    def test_a_colour_space_that_does_not_exist(self, tmp_path, parts):
+    def test_a_color_space_that_does_not_exist(self, tmp_path, parts):
         _, rest, expected = parts
         adobe = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\7"
         (tmp_path / "a.jpg").write_bytes(b"\xff\xd8" + adobe + rest)
@@ -289,14 +289,14 @@ class TestBmp:
     @pytest.mark.parametrize("depth", [1, 2, 4, 8])
     def test_palettes(self, tmp_path, depth):
         rng = np.random.default_rng(0)
-        colours = rng.integers(0, 256, (2**depth, 4), np.uint8)
+        colors = rng.integers(0, 256, (2**depth, 4), np.uint8)
         indices = rng.integers(0, 2**depth, (6, 13), np.uint8)
         bits = (indices[..., None] >> np.arange(depth)[::-1]) & 1
         rows = np.packbits(bits.reshape(6, -1), axis=1)
-        bmp(tmp_path / "a.bmp", 13, 6, depth, 0, packed(rows), palette=colours.tobytes())
-        check(tmp_path / "a.bmp", colours[indices][..., 2::-1])
+        bmp(tmp_path / "a.bmp", 13, 6, depth, 0, packed(rows), palette=colors.tobytes())
+        check(tmp_path / "a.bmp", colors[indices][..., 2::-1])
 
-    def test_runs_of_colours(self, tmp_path):
+    def test_runs_of_colors(self, tmp_path):
         """OS/2's RLE24, by runs, by literal pixels, and with a jump."""
         image = np.zeros((4, 6, 3), np.uint8)
         image[:, :3] = picture(4, 1)
@@ -316,7 +316,7 @@ class TestBmp:
 
     @pytest.mark.parametrize(("depth", "compression"), [(8, 1), (4, 2)])
     def test_runs_of_indices(self, tmp_path, depth, compression):
-        colours = np.random.default_rng(0).integers(0, 256, (2**depth, 4), np.uint8)
+        colors = np.random.default_rng(0).integers(0, 256, (2**depth, 4), np.uint8)
         indices = np.array([[1, 1, 1, 1, 5, 6, 7], [3, 2, 3, 2, 3, 9, 9]], np.uint8)
         if depth == 8:
             data = b"\4\1\0\3\5\6\7\0\0\0" + b"\0\5\3\2\3\2\3\0\2\x09\0\1"
@@ -325,8 +325,8 @@ class TestBmp:
             data = b"\4\x11\0\3\x56\x70\0\0" + b"\5\x32\2\x99\0\1"
             indices, order = indices[::-1], indices
         assert order is not indices
-        bmp(tmp_path / "a.bmp", 7, 2, depth, compression, data, palette=colours.tobytes())
-        check(tmp_path / "a.bmp", colours[indices][..., 2::-1])
+        bmp(tmp_path / "a.bmp", 7, 2, depth, compression, data, palette=colors.tobytes())
+        check(tmp_path / "a.bmp", colors[indices][..., 2::-1])
 
     @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA"])
     def test_as_pillow_writes_them(self, tmp_path, mode):

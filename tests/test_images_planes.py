@@ -4,12 +4,12 @@ from skimage import data
 
 from interpolating import bicubic_model
 from random_models import random_model
-from subpixel.ops.color import rgb_to_ycbcr, ycbcr_to_rgb
 from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.images import tiles as planes
-from subpixel.images.alpha import fill_hidden_colours, neighbourhood_range
+from subpixel.images.alpha import fill_hidden_colors, neighborhood_range
 from subpixel.images.tiles import enlarge
 from subpixel.models.networks import espcn
+from subpixel.ops.color import rgb_to_ycbcr, ycbcr_to_rgb
 from subpixel.ops.resize import imresize
 
 
@@ -34,7 +34,7 @@ def through(engine, plane):
     return engine(np.pad(plane, 4, mode="edge"))[12:-12, 12:-12]
 
 
-def test_luma_through_the_network_and_colour_through_bicubic(engine):
+def test_luma_through_the_network_and_color_through_bicubic(engine):
     image = photo()
     ycbcr = rgb_to_ycbcr(image)
     expected = np.dstack(
@@ -129,22 +129,22 @@ def test_errors_of_the_engine_come_through(engine, monkeypatch):
 
 class TestAlpha:
     @staticmethod
-    def disc(colour, hidden):
-        """A soft-edged disc of one colour, with other colours hidden around it."""
+    def disc(color, hidden):
+        """A soft-edged disc of one color, with other colors hidden around it."""
         distance = np.hypot(*(np.indices((40, 48)) - [[[20]], [[24]]]))
         alpha = (13 - distance).clip(0, 1)
         image = np.zeros((40, 48, 4), np.uint8)
         image[...] = hidden
-        image[alpha > 0, :3] = colour
+        image[alpha > 0, :3] = color
         image[..., 3] = np.round(alpha * 255)
         return image
 
     @pytest.mark.parametrize("hidden", [0, 255])
     def test_no_fringe(self, bicubic, hidden):
-        colour = np.array([200, 120, 40])
-        result = enlarge(self.disc(colour, hidden), bicubic, alpha=True).astype(int)
+        color = np.array([200, 120, 40])
+        result = enlarge(self.disc(color, hidden), bicubic, alpha=True).astype(int)
         visible = result[..., 3] > 0
-        assert np.abs(result[visible][:, :3] - colour).max() <= 1
+        assert np.abs(result[visible][:, :3] - color).max() <= 1
 
     def test_without_filling_there_is_a_fringe(self, bicubic):
         image = self.disc((200, 120, 40), 0)
@@ -155,7 +155,7 @@ class TestAlpha:
     def test_clear_stays_clear_and_opaque_opaque(self, engine):
         image = self.disc((200, 120, 40), 0)
         alpha = enlarge(image, engine, alpha=True)[..., 3]  # by a network that knows nothing
-        lowest, highest = neighbourhood_range(image[..., 3].astype(np.float32))
+        lowest, highest = neighborhood_range(image[..., 3].astype(np.float32))
         assert (alpha >= lowest.repeat(3, 0).repeat(3, 1)).all()
         assert (alpha <= highest.repeat(3, 0).repeat(3, 1)).all()
         assert (alpha[:9] == 0).all()
@@ -166,7 +166,7 @@ class TestAlpha:
         image = np.dstack([photo(np.uint8), np.full((41, 53), value, np.uint8)])
         assert (enlarge(image, engine, alpha=True)[..., 3] == value).all()
 
-    def test_grey_and_alpha(self, bicubic):
+    def test_gray_and_alpha(self, bicubic):
         image = self.disc((90, 90, 90), 0)[..., [0, 3]]
         result = enlarge(image, bicubic, alpha=True).astype(int)
         assert result.shape == (80, 96, 2)
@@ -177,7 +177,7 @@ class TestAlpha:
         image = self.disc((200, 120, 40), 9).astype(dtype)
         if dtype == np.float32:
             image /= 255
-        filled = fill_hidden_colours(image)
+        filled = fill_hidden_colors(image)
         visible = image[..., 3] > 0
         assert filled.dtype == dtype
         np.testing.assert_array_equal(filled[visible], image[visible])
@@ -190,7 +190,7 @@ class TestAlpha:
         image = np.zeros((33, 65, 2), np.float32)
         image[16, 8] = (0.2, 1)
         image[16, 56] = (0.8, 1)
-        filled = fill_hidden_colours(image)[..., 0]
+        filled = fill_hidden_colors(image)[..., 0]
         assert abs(filled[16, 4] - 0.2) < 0.1
         assert abs(filled[16, 60] - 0.8) < 0.1
         assert filled.min() >= 0.2 - 1e-6
@@ -198,4 +198,4 @@ class TestAlpha:
 
     def test_nothing_to_fill_with(self):
         image = np.zeros((5, 5, 4), np.uint8)
-        assert fill_hidden_colours(image) is image
+        assert fill_hidden_colors(image) is image

@@ -45,7 +45,7 @@ class TestPng:
         check(tmp_path / "a.png", image)
 
     @pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
-    def test_grey_of_any_depth_with_a_transparent_level(self, tmp_path, depth):
+    def test_gray_of_any_depth_with_a_transparent_level(self, tmp_path, depth):
         """tRNS counts in the file's own depth, which Pillow 13 forgets for 2 and 4 bits."""
         levels = np.arange(16) % 2**depth
         packed = np.packbits(((levels[:, None] >> np.arange(depth)[::-1]) & 1).astype(np.uint8)).tobytes()
@@ -53,11 +53,11 @@ class TestPng:
         (tmp_path / "a.png").write_bytes(png((16, 1, depth, 0, 0), [packed], trns))
         dtype = np.uint16 if depth == 16 else np.uint8
         white = np.iinfo(dtype).max
-        grey = levels * (white // (2**depth - 1))
-        expected = np.dstack([grey[None], np.where(levels == 2**depth - 1, 0, white)[None]])
+        gray = levels * (white // (2**depth - 1))
+        expected = np.dstack([gray[None], np.where(levels == 2**depth - 1, 0, white)[None]])
         check(tmp_path / "a.png", expected.astype(dtype))
 
-    def test_rgb_with_a_transparent_colour(self, tmp_path):
+    def test_rgb_with_a_transparent_color(self, tmp_path):
         image = picture()
         image[3, 4] = (1, 2, 3)
         Image.fromarray(image).save(tmp_path / "a.png", transparency=(1, 2, 3))
@@ -113,7 +113,7 @@ class TestPng:
         data = imagecodecs.png_encode(picture())
         (tmp_path / "a.png").write_bytes(data[:33] + broken + png_chunk(b"iCCP", b"x\0\0junk") + data[33:])
         got = check(
-            tmp_path / "a.png", picture(), notices=["'iCCP' chunk is damaged", "colour profile is damaged"]
+            tmp_path / "a.png", picture(), notices=["'iCCP' chunk is damaged", "color profile is damaged"]
         )
         assert got.metadata.icc is None
 
@@ -325,7 +325,7 @@ class TestOthers:
 
 
 def test_damaged_jpegs(tmp_path):
-    """What libjpeg makes up for with grey, and Pillow gives without a word."""
+    """What libjpeg makes up for with gray, and Pillow gives without a word."""
     jpeg, path = io.BytesIO(), tmp_path / "a.jpg"
     for progressive in (False, True):
         Image.fromarray(picture(120, 160)).save(jpeg := io.BytesIO(), "JPEG", progressive=progressive)

@@ -15,7 +15,6 @@ from PIL import Image
 from image_files import picture, png
 from interpolating import bicubic_model
 from subpixel import Upscaler
-from subpixel.ops.color import rgb_to_ycbcr, ycbcr_planes_to_rgb
 from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.errors import ImageTooLarge
 from subpixel.images import tiles as planes
@@ -26,6 +25,7 @@ from subpixel.images.memory import needed_bytes
 from subpixel.images.picture import Header
 from subpixel.images.tiles import enlarge, strip_rows
 from subpixel.images.upscale import upscale_image
+from subpixel.ops.color import rgb_to_ycbcr, ycbcr_planes_to_rgb
 from subpixel.ops.resize import imresize
 
 
@@ -113,7 +113,7 @@ def test_progress_ends_at_one(tmp_path, upscaler):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_colours_are_those_of_the_reference(scale, dtype):
+def test_colors_are_those_of_the_reference(scale, dtype):
     rng = np.random.default_rng(0)
     luma = rng.random((30 * scale, 41 * scale)).astype(np.float32)
     cb, cr = rng.random((2, 34, 45)).astype(np.float32)
@@ -143,8 +143,8 @@ def test_luma_and_chroma_are_those_of_the_reference(dtype):
         np.testing.assert_allclose(plane, expected[..., index], atol=3e-7)
 
 
-def test_grey_pixels_stay_grey():
-    """Every level of grey, whatever the rounding."""
+def test_gray_pixels_stay_gray():
+    """Every level of gray, whatever the rounding."""
     levels = np.arange(256, dtype=np.float32).repeat(2).reshape(1, -1).repeat(2, 0)
     luma = 16 / 255 + levels / 255 * np.float32(219 / 255)
     neutral = np.full((5, 260), 128 / 255, np.float32)

@@ -43,7 +43,7 @@ def save(path, image, **options):
 
 
 def image_with(bands, dtype=np.uint8):
-    """Colours that overshoot nowhere, and an alpha that rises evenly: a bend in it would be held back."""
+    """Colors that overshoot nowhere, and an alpha that rises evenly: a bend in it would be held back."""
     image = picture(bands=bands, dtype=dtype)
     if bands in (2, 4):
         image[..., -1] = np.linspace(0.1, 1, 28) * np.iinfo(dtype).max
@@ -124,7 +124,7 @@ class TestMetadata:
     @pytest.mark.parametrize("output", ["png", "jpg", "webp", "tif"])
     @pytest.mark.parametrize("source", ["png", "deep.png", "jpg", "webp", "tif"])
     def test_carried_between_formats(self, tmp_path, upscaler, source, output):
-        """Colour profile, EXIF, XMP and dpi; the picture turned upright and its tags told so."""
+        """Color profile, EXIF, XMP and dpi; the picture turned upright and its tags told so."""
         path = tmp_path / f"in.{source}"
         exif = Image.Exif()
         exif[0x0112] = 6
@@ -230,7 +230,7 @@ class TestMetadata:
         circle = b"II*\0\x08\0\0\0" + directory
         assert updated(circle, 1, 1) == circle
 
-    def test_png_keeps_its_colour_space_and_texts(self, tmp_path, upscaler):
+    def test_png_keeps_its_color_space_and_texts(self, tmp_path, upscaler):
         chunks = [(b"gAMA", (100_000).to_bytes(4)), (b"cHRM", bytes(range(32))), (b"tEXt", b"Title\0Cat")]
         for image in (picture(), picture(dtype=np.uint16)):
             data = imagecodecs.png_encode(image)
@@ -255,7 +255,7 @@ class TestMetadata:
     def test_what_does_not_fit_is_named(self, tmp_path, upscaler):
         save(tmp_path / "in.tif", picture(), icc_profile=SRGB, exif=b"Exif\0\0" + exif_block(1, 28, 20))
         report = upscale_image(tmp_path / "in.tif", tmp_path / "out.bmp", upscaler=upscaler)
-        assert "colour profile does not fit into a BMP" in report.notices[0]
+        assert "color profile does not fit into a BMP" in report.notices[0]
         assert "EXIF data does not fit into a BMP" in report.notices[1]
 
 
@@ -343,7 +343,7 @@ def test_quality(tmp_path, upscaler):
     assert sizes[1] < sizes[3] < sizes[5]
     assert b"VP8L" in (tmp_path / "100.webp").read_bytes()[:100]
     with Image.open(tmp_path / "95.jpg") as image:
-        assert {(h, v) for _, h, v, _ in image.layer} == {(1, 1)}, "colour at full resolution"
+        assert {(h, v) for _, h, v, _ in image.layer} == {(1, 1)}, "color at full resolution"
 
 
 def test_the_same_twice(tmp_path, upscaler):

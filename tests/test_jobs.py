@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from subpixel.errors import OutputError
 from subpixel.batch import plan
+from subpixel.errors import OutputError
 
 
 @pytest.fixture

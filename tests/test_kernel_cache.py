@@ -16,9 +16,9 @@ from subpixel import __version__
 from subpixel.engines.halide import cache
 from subpixel.engines.halide.machine import machine
 from subpixel.engines.halide.plan import make_plan
-from subpixel.models.model import Convolution, Description
+from subpixel.models.model import Convolution, ModelSpec
 
-SMALL = Description(2, (Convolution(1, 4, 3),))
+SMALL = ModelSpec(2, (Convolution(1, 4, 3),))
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_what_is_built_is_kept(plan, folder):
 
 def test_whatever_decides_the_code_is_in_the_name(plan, folder, monkeypatch):
     others = [
-        (replace(plan, description=Description(2, (Convolution(1, 4, 5),))), "uint8"),
+        (replace(plan, spec=ModelSpec(2, (Convolution(1, 4, 5),))), "uint8"),
         (make_plan(SMALL, machine("avx512"), "fp32"), "uint8"),
         (make_plan(SMALL, machine("avx2"), "int8"), "uint8"),
         (plan, "float32"),

@@ -6,7 +6,7 @@ from itertools import combinations, product
 import numpy as np
 import pytest
 
-from random_models import halide_runs, quantised_model, random_model
+from random_models import halide_runs, quantized_model, random_model
 from subpixel.engines.halide import HalideEngine
 from subpixel.engines.halide import engine as engine_module
 from subpixel.engines.halide.kernel import Kernel
@@ -18,8 +18,8 @@ from subpixel.engines.matrices.layout import LINE, SIDE, aligned, make_layout, s
 from subpixel.engines.matrices.pack import MOST_SUM, levels_fit_16_bits, pack
 from subpixel.engines.matrices.program import Program
 from subpixel.engines.numpy_engine import NumpyEngine, integer_outputs
-from subpixel.models.model import Convolution, Description
 from subpixel.models import catalog as packaged
+from subpixel.models.model import Convolution, ModelSpec
 from subpixel.models.networks import espcn, stack
 from subpixel.models.quantization import integer_layers
 
@@ -42,7 +42,7 @@ NETWORKS = {
     "large kernels": stack(3, [8, 12], kernels=[5, 7, 9]),
     "wider last kernel": stack(2, [16, 16], kernels=[3, 3, 5]),
     "alike": stack(3, [16, 16, 16, 32, 32, 32, 32], kernels=[3, 3, 3, 3, 3, 3, 1, 5]),
-    "mixed": Description(
+    "mixed": ModelSpec(
         2,
         (
             Convolution(1, 48, 3, "tanh"),
@@ -74,12 +74,12 @@ def by_matrices(model, threads=1):
 
 def showing(model, channels):
     """The same with a last layer that gives four channels' levels as they are."""
-    *hidden, before, last = model.quantised
+    *hidden, before, last = model.quantized
     weight = np.zeros_like(last.weight)
     weight[range(4), channels] = 1
     step = np.full(4, 1 / 255, np.float32)
     shown = replace(last, weight=weight, weight_scale=step, bias=before.output_zero[channels] * step)
-    return replace(model, quantised=(*hidden, before, shown))
+    return replace(model, quantized=(*hidden, before, shown))
 
 
 def steeper(model):
@@ -102,7 +102,7 @@ def test_the_comparison_can_fail():
 def hidden_levels(model, lr):
     """What the oracle has before the last layer: ``(channels, H, W)``."""
     values, zeros = lr[None].astype(np.float64), np.zeros(1)
-    for described, layer in list(zip(model.description.layers, integer_layers(model), strict=True))[:-1]:
+    for described, layer in list(zip(model.spec.layers, integer_layers(model), strict=True))[:-1]:
         values = integer_outputs(values, zeros, described, layer, last=False)
         zeros = layer.zero.astype(np.float64)
     return values.astype(np.uint8)
@@ -117,11 +117,11 @@ def test_levels_are_the_same_integers(name):
     for depth in range(1, len(NETWORKS[name].layers)):
         layers = NETWORKS[name].layers[:depth]
         outputs = layers[-1].outputs
-        description = Description(2, (*layers, Convolution(outputs, 4, 1)))
-        calibrated = quantised_model(description)
+        spec = ModelSpec(2, (*layers, Convolution(outputs, 4, 1)))
+        calibrated = quantized_model(spec)
         assert levels_fit_16_bits(calibrated)
         for model, short in ((calibrated, False), (steeper(calibrated), False), (calibrated, True)):
-            layout = make_layout(description, short=short)
+            layout = make_layout(spec, short=short)
             code = compile_object(layout)
             expected = hidden_levels(model, lr)
             assert expected.std() > 1
@@ -137,9 +137,9 @@ def test_levels_are_the_same_integers(name):
 @pytest.mark.parametrize("sign", [1, -1])
 def test_levels_are_the_same_where_they_hardly_fit_16_bits(sign):
     """Sums that reach the bound, to either side, and the level for zero that adds to it most."""
-    description = Description(2, (Convolution(1, 16, 3, "none"), Convolution(16, 4, 1)))
-    model = quantised_model(description)
-    first, last = model.quantised
+    spec = ModelSpec(2, (Convolution(1, 16, 3, "none"), Convolution(16, 4, 1)))
+    model = quantized_model(spec)
+    first, last = model.quantized
 
     def scaled(factor):
         """A model whose first layer's sums, all of one sign, are so many levels each."""
@@ -150,14 +150,14 @@ def test_levels_are_the_same_where_they_hardly_fit_16_bits(sign):
             weight_scale=first.output_scale * np.float32(factor),
             output_zero=np.full_like(first.output_zero, 255 if sign > 0 else 0),
         )
-        return replace(model, quantised=(layer, last))
+        return replace(model, quantized=(layer, last))
 
     steps = [number / 2**10 for number in range(1, 2**12)]
     model = scaled(max(factor for factor in steps if levels_fit_16_bits(scaled(factor))))
     assert not levels_fit_16_bits(scaled(steps[-1]))
     lr = np.where(lr_plane((21, 39)) > 20, 255, 0).astype(np.uint8)
     expected = hidden_levels(model, lr)
-    layout = make_layout(description, short=True)
+    layout = make_layout(spec, short=True)
     code = compile_object(layout)
     hr = np.empty((1, 42, 78), np.uint8)
     for channels in np.arange(16).reshape(4, 4):
@@ -181,7 +181,7 @@ def test_agrees_at_awkward_sizes(name, threads):
 @needs_amx
 @pytest.mark.parametrize("name", list(NETWORKS))
 def test_agrees_on_odd_networks(name):
-    model = steeper(quantised_model(NETWORKS[name]))
+    model = steeper(quantized_model(NETWORKS[name]))
     engine, oracle = by_matrices(model, threads=2), NumpyEngine(model, precision="int8")
     for shape in [(1, 1), (2, 9), (13, 6), (5, 200), (60, 41)]:
         lr = lr_plane(shape)
@@ -199,7 +199,7 @@ def test_every_packaged_model_goes_by_matrices(name):
 @needs_amx
 def test_black_and_white_agree():
     for name, level in product(("espcn", "narrow"), (0, 255)):
-        model = quantised_model(NETWORKS[name])
+        model = quantized_model(NETWORKS[name])
         lr = np.full((20, 30), level, np.uint8)
         assert_within_a_level(by_matrices(model)(lr), NumpyEngine(model, precision="int8")(lr))
 
@@ -211,7 +211,7 @@ def test_black_and_white_agree():
 @pytest.mark.parametrize("working_set", [1, 60_000, 10**9])
 def test_rectangles_equal_the_whole(monkeypatch, working_set, name):
     """So do pictures with a margin, and what is written into a larger one, where nothing else is touched."""
-    model = quantised_model(NETWORKS[name]) if name in NETWORKS else packaged.find(name)
+    model = quantized_model(NETWORKS[name]) if name in NETWORKS else packaged.find(name)
     scale = model.scale
     lr = lr_plane((61, 175))
     whole = by_matrices(model)(lr)
@@ -228,8 +228,8 @@ def test_rectangles_equal_the_whole(monkeypatch, working_set, name):
         np.testing.assert_array_equal(larger[rows, columns], whole)
         larger[rows, columns] = 7
         assert (larger == 7).all()
-    halo = model.description.halo_px
-    inner = by_matrices(model)(lr, margin_px=halo)
+    halo = model.spec.halo_px
+    inner = by_matrices(model)(lr, context_px=halo)
     edge = scale * halo
     np.testing.assert_array_equal(inner, whole[edge:-edge, edge:-edge])
 
@@ -244,7 +244,7 @@ def test_all_rows_of_low_pictures_equal_the_whole(monkeypatch, name):
         memory[:] = 255
         return memory
 
-    model = quantised_model(NETWORKS[name]) if name in NETWORKS else packaged.find(name)
+    model = quantized_model(NETWORKS[name]) if name in NETWORKS else packaged.find(name)
     engine, oracle, scale = by_matrices(model), NumpyEngine(model, precision="int8"), model.scale
     monkeypatch.setattr(kernel_module, "aligned", filled)
     for height in range(1, 10):
@@ -277,8 +277,8 @@ def test_layers_alike_are_those_that_can_share_code():
     # Of two layers 32 to 32, 3x3, the second is followed by a 1x1 layer, which keeps fewer rows of its input.
     runs = [(0, 1), (1, 2), (3, 1), (4, 1), (5, 1), (6, 1), (7, 1)]
     assert make_layout(NETWORKS["alike"]).alike() == runs
-    assert make_layout(packaged.find("default-x2").description).alike() == [(0, 1), (1, 6), (7, 1)]
-    assert make_layout(packaged.find("espcn-t91-x3").description).alike() == [(0, 1), (1, 1), (2, 1)]
+    assert make_layout(packaged.find("default-x2").spec).alike() == [(0, 1), (1, 6), (7, 1)]
+    assert make_layout(packaged.find("espcn-t91-x3").spec).alike() == [(0, 1), (1, 1), (2, 1)]
 
 
 @pytest.mark.parametrize("name", list(NETWORKS))
@@ -293,7 +293,7 @@ def test_parts_of_the_parameters_lie_apart(name):
         assert layer.tiles * SIDE * layer.pixels == layer.block_px <= 64
         with pytest.raises(KeyError):
             layer.at("nothing")
-    parameters = pack(quantised_model(NETWORKS[name]), layout)
+    parameters = pack(quantized_model(NETWORKS[name]), layout)
     assert parameters.shape == (ends,)
     assert parameters.ctypes.data % LINE == 0
     compile_object(layout)
@@ -308,27 +308,27 @@ def test_parts_of_the_parameters_lie_apart(name):
         stack(2, [16], kernels=[9, 3]),
         stack(2, [16], kernels=[3, 11]),
         stack(2, [200]),
-        Description(2, (Convolution(1, 4, 3),)),
-        Description(2, (Convolution(1, 8, 3), Convolution(8, 4, 3, "tanh"))),
+        ModelSpec(2, (Convolution(1, 4, 3),)),
+        ModelSpec(2, (Convolution(1, 8, 3), Convolution(8, 4, 3, "tanh"))),
     ],
 )
-def test_other_networks_go_by_vectors(description):
-    assert not suits(description)
+def test_other_networks_go_by_vectors(spec):
+    assert not suits(spec)
     if halide_runs():
-        engine = HalideEngine(quantised_model(description), precision="int8")
-        shape = (20, 30) if description.channels == 1 else (description.channels, 20, 30)
+        engine = HalideEngine(quantized_model(spec), precision="int8")
+        shape = (20, 30) if spec.channels == 1 else (spec.channels, 20, 30)
         engine(lr_plane(shape))
         assert all(isinstance(kernel, Kernel) for kernel in engine._kernels.values())
 
 
 def test_levels_that_may_leave_16_bits_are_looked_at_whole():
-    model = quantised_model(stack(2, [16, 16]))
+    model = quantized_model(stack(2, [16, 16]))
     assert levels_fit_16_bits(model)
     assert not levels_fit_16_bits(steeper(model))
-    first, second, last = model.quantised
+    first, second, last = model.quantized
     for factor, fits in ((1, True), (1000, False)):
         changed = replace(second, weight_scale=second.weight_scale * np.float32(factor))
-        assert levels_fit_16_bits(replace(model, quantised=(first, changed, last))) == fits
+        assert levels_fit_16_bits(replace(model, quantized=(first, changed, last))) == fits
     assert all(
         levels_fit_16_bits(packaged.find(f"{name}-x{scale}"))
         for name in ("fast", "default")
@@ -339,23 +339,23 @@ def test_levels_that_may_leave_16_bits_are_looked_at_whole():
 @pytest.mark.parametrize("change", ["sum", "level", "factor"])
 def test_what_would_not_be_exact_goes_by_vectors(change):
     """Sums, levels and factors that no trained network has."""
-    model = quantised_model(stack(2, [16, 16]))
-    layout = make_layout(model.description)
+    model = quantized_model(stack(2, [16, 16]))
+    layout = make_layout(model.spec)
     assert pack(model, layout) is not None
-    first, second, last = model.quantised
+    first, second, last = model.quantized
     if change == "sum":
         second = replace(second, bias=second.weight_scale * np.float32(MOST_SUM))
     elif change == "level":
         second = replace(second, weight_scale=second.weight_scale * 1000)
     else:
         second = replace(second, output_scale=second.output_scale * 1e4)
-    assert pack(replace(model, quantised=(first, second, last)), layout) is None
+    assert pack(replace(model, quantized=(first, second, last)), layout) is None
 
 
 @needs_amx
 def test_deeper_samples_go_by_vectors():
     engine = HalideEngine(random_model(espcn(2)), precision="fp32")
     assert isinstance(engine._kernel("uint8"), Kernel)
-    engine = HalideEngine(quantised_model(espcn(2)), precision="int8")
+    engine = HalideEngine(quantized_model(espcn(2)), precision="int8")
     assert isinstance(engine._kernel("float32"), Kernel)
     assert isinstance(engine._kernel("uint8"), MatrixKernel)

@@ -41,12 +41,10 @@ def test_psnr_by_hand():
     assert psnr_db(off_by_one, black, shave=0) == psnr_db(black, off_by_one, shave=0)
 
 
-def test_psnr_of_colour_counts_every_channel(pair):
+def test_psnr_of_color_counts_every_channel(pair):
     reference, result = pair
-    colour = np.stack([reference] * 3, axis=-1), np.stack([result, reference, reference], axis=-1)
-    assert psnr_db(*colour, shave=2) == pytest.approx(
-        psnr_db(reference, result, shave=2) + 10 * math.log10(3)
-    )
+    color = np.stack([reference] * 3, axis=-1), np.stack([result, reference, reference], axis=-1)
+    assert psnr_db(*color, shave=2) == pytest.approx(psnr_db(reference, result, shave=2) + 10 * math.log10(3))
 
 
 def test_peak(pair):

@@ -11,26 +11,24 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from recipes import CONFIGS
-from subpixel import Convolution, Description, Facts, Model, ModelError, load_model
+from subpixel import Convolution, Model, ModelError, ModelMetadata, ModelSpec, load_model
 from subpixel.models import catalog as packaged
 from subpixel.models.networks import espcn, srcnn
 
 
-def random_model(description: Description, seed: int = 0) -> Model:
+def random_model(spec: ModelSpec, seed: int = 0) -> Model:
     rng = np.random.default_rng(seed)
-    weights = {
-        key: rng.normal(0, 0.1, shape).astype(np.float32) for key, shape in description.shapes().items()
-    }
-    facts = Facts(version="7", training_data="noise", psnr_db={"Set5": 12.5}, licence="MIT")
-    return Model("random", description, weights, facts)
+    weights = {key: rng.normal(0, 0.1, shape).astype(np.float32) for key, shape in spec.shapes().items()}
+    metadata = ModelMetadata(version="7", training_data="noise", psnr_db={"Set5": 12.5}, license="MIT")
+    return Model("random", spec, weights, metadata)
 
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     layers = (Convolution(3, 5, 9, "prelu"), Convolution(5, 12, 1))
-    model = random_model(Description(2, layers, channels=3, residual="nearest"))
+    model = random_model(ModelSpec(2, layers, channels=3, residual="nearest"))
     model.save(tmp_path / "m.safetensors")
     loaded = load_model(tmp_path / "m.safetensors")
-    assert (loaded.name, loaded.description, loaded.facts) == (model.name, model.description, model.facts)
+    assert (loaded.name, loaded.spec, loaded.metadata) == (model.name, model.spec, model.metadata)
     assert loaded.weights.keys() == model.weights.keys()
     assert all(np.array_equal(loaded.weights[key], model.weights[key]) for key in model.weights)
     assert [file.name for file in tmp_path.iterdir()] == ["m.safetensors"]
@@ -49,11 +47,11 @@ def test_half_precision_makes_the_file_smaller_and_loses_nothing_more(tmp_path: 
         one.save(path)
         sizes.append(path.stat().st_size)
         assert load_file(path)["layers.1.weight"].dtype == dtype
-        assert load_file(path)["quantised.1.weight_scale"].dtype == np.float32
+        assert load_file(path)["quantized.1.weight_scale"].dtype == np.float32
         loaded = load_model(path)
         assert loaded.digest() == one.digest(), "bit for bit"
-        assert loaded.quantised
-    assert sizes[0] - sizes[1] == pytest.approx(2 * model.description.parameters, abs=200)
+        assert loaded.quantized
+    assert sizes[0] - sizes[1] == pytest.approx(2 * model.spec.parameters, abs=200)
 
 
 def test_what_half_precision_cannot_hold() -> None:
@@ -94,9 +92,7 @@ def test_the_papers_network() -> None:
         (lambda d: replace(d, layers=(Convolution(1, 9, 3, "swish"),)), "unknown activation 'swish'"),
     ],
 )
-def test_impossible_descriptions_are_refused(
-    change: Callable[[Description], Description], message: str
-) -> None:
+def test_impossible_descriptions_are_refused(change: Callable[[ModelSpec], ModelSpec], message: str) -> None:
     with pytest.raises(ModelError, match=message):
         change(espcn(3))
 
@@ -194,11 +190,11 @@ def test_packaged_models_are_whole(name: str) -> None:
     model = packaged.find(name)
     assert model.name == name
     assert name.endswith(f"-x{model.scale}")
-    assert {"Set5", "Set14"} <= model.facts.psnr_db.keys()
-    for fact in asdict(model.facts).values():
+    assert {"Set5", "Set14"} <= model.metadata.psnr_db.keys()
+    for fact in asdict(model.metadata).values():
         assert fact
-    assert len(model.facts.config_commit) == 40
-    assert (CONFIGS / model.facts.recipe).is_file()
+    assert len(model.metadata.config_commit) == 40
+    assert (CONFIGS / model.metadata.recipe).is_file()
 
 
 def test_the_packaged_models_are_small_together() -> None:
@@ -244,13 +240,13 @@ def test_a_model_of_your_own_is_found_by_its_path(tmp_path: Path) -> None:
 
 
 def test_a_network_behind_bicubic() -> None:
-    description = srcnn(3)
-    assert (description.shuffle, description.reach_px, description.halo_px) == (1, 4 + 2 + 2, 3 + 2)
-    assert description.macs_per_lr_pixel == 9 * (81 * 64 + 25 * 64 * 32 + 25 * 32)
-    assert Description.from_json(json.loads(json.dumps(description.to_json()))) == description
+    spec = srcnn(3)
+    assert (spec.shuffle, spec.radius_px, spec.halo_px) == (1, 4 + 2 + 2, 3 + 2)
+    assert spec.macs_per_lr_pixel == 9 * (81 * 64 + 25 * 64 * 32 + 25 * 32)
+    assert ModelSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
     # What older versions wrote says nothing of it, and they can read what does not need it.
     assert "enlargement" not in espcn(3).to_json()
-    assert Description.from_json(json.loads(json.dumps(espcn(3).to_json()))) == espcn(3)
+    assert ModelSpec.from_json(json.loads(json.dumps(espcn(3).to_json()))) == espcn(3)
 
 
 @pytest.mark.parametrize(

@@ -13,14 +13,14 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from random_models import halide_runs, random_model
-from subpixel import Convolution, Description, Model, ModelError, load_model
+from subpixel import Convolution, Model, ModelError, ModelSpec, load_model
 from subpixel.engines.select import choose
-from subpixel.models.limits import MAX_CHANNELS, MAX_HALO_PX, MAX_KERNEL_PX, MAX_LAYERS, MAX_MACS
 from subpixel.models import catalog as packaged
-from subpixel.models.networks import espcn, srcnn
 from subpixel.models.catalog import tnrd_file
+from subpixel.models.limits import MAX_CHANNELS, MAX_HALO_PX, MAX_KERNEL_PX, MAX_LAYERS, MAX_MACS
+from subpixel.models.networks import espcn, srcnn
 
-QUANTISED = Path(str(packaged.path("fast-x2")))
+QUANTIZED = Path(str(packaged.path("fast-x2")))
 
 
 def parts_of(path: Path) -> tuple[dict[str, Any], bytes]:
@@ -115,8 +115,8 @@ def layer(inputs: int, outputs: int, kernel: int) -> dict[str, Any]:
         (described(**{f"{n}{'x' * 500}": 1 for n in range(1000)}), "unknown '0xxx"),
     ],
 )
-def test_descriptions(changed: Callable[..., Path], description: str, words: str) -> None:
-    assert words in refusal(changed(description=description))
+def test_descriptions(changed: Callable[..., Path], spec: str, words: str) -> None:
+    assert words in refusal(changed(spec=spec))
 
 
 @pytest.mark.parametrize(
@@ -124,16 +124,16 @@ def test_descriptions(changed: Callable[..., Path], description: str, words: str
     [
         ("[" * 200_000, "facts is nested too deeply"),
         ("3", "the facts are int, not an object"),
-        ('{"colour": "red"}', "unknown facts colour"),
+        ('{"color": "red"}', "unknown facts color"),
         ('{"version": 1}', "version can't be 1"),
-        ('{"licence": "\\ud800"}', r"licence can't be '\ud800'"),
+        ('{"license": "\\ud800"}', r"license can't be '\ud800'"),
         ('{"psnr_db": [1]}', "psnr_db can't be [1]"),
         ('{"psnr_db": {"Set5": NaN}}', "psnr_db can't be {'Set5': nan}"),
         ('{"psnr_db": {"Set5": 1' + "0" * 400 + "}}", "psnr_db can't be {'Set5': 1000"),
     ],
 )
-def test_facts(changed: Callable[..., Path], facts: str, words: str) -> None:
-    assert words in refusal(changed(facts=facts))
+def test_facts(changed: Callable[..., Path], metadata: str, words: str) -> None:
+    assert words in refusal(changed(metadata=metadata))
 
 
 @pytest.mark.parametrize("name", ["", "a\nb", "\x1b[31mred", "x" * 100_000])
@@ -142,14 +142,14 @@ def test_names(changed: Callable[..., Path], name: str) -> None:
 
 
 def test_what_metadata_lacks(tmp_path: Path) -> None:
-    header, rest = parts_of(QUANTISED)
+    header, rest = parts_of(QUANTIZED)
     for key in ("name", "description", "facts", "format"):
         metadata = {other: value for other, value in header["__metadata__"].items() if other != key}
         refusal(put_together(tmp_path / "m.safetensors", header | {"__metadata__": metadata}, rest))
 
 
 def test_a_header_of_many_megabytes(tmp_path: Path, changed: Callable[..., Path]) -> None:
-    assert "more than the limit of 1048576" in refusal(changed(licence="x" * 2_000_000))
+    assert "more than the limit of 1048576" in refusal(changed(license="x" * 2_000_000))
     arrays = {f"a{n}": np.zeros(0, np.float32) for n in range(20_000)}
     save_file(arrays, tmp_path / "many.safetensors")
     assert "more than the limit of 1048576" in refusal(tmp_path / "many.safetensors")
@@ -183,7 +183,7 @@ def test_an_array_of_another_shape_is_not_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", ["BF16", "F8_E4M3", "F64", "I32", "BOOL", "C64"])
 def test_arrays_of_another_dtype(tmp_path: Path, dtype: str) -> None:
     path = tmp_path / "m.safetensors"
-    random_model(Description(2, (Convolution(1, 4, 1),))).save(path)
+    random_model(ModelSpec(2, (Convolution(1, 4, 1),))).save(path)
     header, _ = parts_of(path)
     size = {"BF16": 2, "F8_E4M3": 1, "F64": 8, "I32": 4, "BOOL": 1, "C64": 8}[dtype]
     header["layers.0.bias"] = {"dtype": dtype, "shape": [4], "data_offsets": [0, 4 * size]}
@@ -218,7 +218,7 @@ def test_what_is_no_file(tmp_path: Path) -> None:
 def test_damage_anywhere(tmp_path: Path, seed: int) -> None:
     """Bytes of the header are changed, doubled or cut out: there is a whole model, or a `ModelError`."""
     rng = np.random.default_rng(seed)
-    data = QUANTISED.read_bytes()
+    data = QUANTIZED.read_bytes()
     end = 8 + int.from_bytes(data[:8], "little")
     path = tmp_path / "m.safetensors"
     for _ in range(60):
@@ -242,31 +242,31 @@ def test_damage_anywhere(tmp_path: Path, seed: int) -> None:
 
 def test_what_there_is_is_far_below_the_limits() -> None:
     """Ten times of any network that ships or that was compared with."""
-    known = [packaged.find(name).description for name in packaged.names()]
+    known = [packaged.find(name).spec for name in packaged.names()]
     known += [srcnn(scale, middle=middle) for scale in range(1, 9) for middle in (1, 5)]
-    known += [espcn(scale, enlargement="bicubic") for scale in (2, 3, 4)]
-    for description in known:
-        assert 10 * len(description.layers) <= MAX_LAYERS
-        assert 10 * max(each.kernel for each in description.layers) <= MAX_KERNEL_PX
-        assert 10 * max(each.outputs for each in description.layers) <= MAX_CHANNELS
-        assert 10 * description.macs_per_lr_pixel <= MAX_MACS
-        assert 10 * description.halo_px <= MAX_HALO_PX
+    known += [espcn(scale, upsampling="bicubic") for scale in (2, 3, 4)]
+    for spec in known:
+        assert 10 * len(spec.layers) <= MAX_LAYERS
+        assert 10 * max(each.kernel for each in spec.layers) <= MAX_KERNEL_PX
+        assert 10 * max(each.outputs for each in spec.layers) <= MAX_CHANNELS
+        assert 10 * spec.macs_per_lr_pixel <= MAX_MACS
+        assert 10 * spec.halo_px <= MAX_HALO_PX
 
 
 def test_limits_hold_in_code_too() -> None:
     with pytest.raises(ModelError, match="129 layers are more than the limit of 128"):
-        Description(1, (Convolution(1, 1, 1),) * 129)
-    assert Description(1, (Convolution(1, 1, 1),) * 128).macs_per_lr_pixel == 128
+        ModelSpec(1, (Convolution(1, 1, 1),) * 129)
+    assert ModelSpec(1, (Convolution(1, 1, 1),) * 128).macs_per_lr_pixel == 128
     with pytest.raises(TypeError, match=r"scale must be int, not 2\.5"):
         replace(espcn(3), scale=2.5)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="layer 0: kernel must be int, not '3'"):
-        Description(2, (Convolution(1, 4, "3"),))  # type: ignore[arg-type]
+        ModelSpec(2, (Convolution(1, 4, "3"),))  # type: ignore[arg-type]
 
 
 def test_a_network_too_deep_to_compile_goes_through_another_engine() -> None:
     if not halide_runs():
         pytest.skip("the Halide engine does not run here")
-    deep = random_model(Description(2, (*[Convolution(1, 1, 3)] * 40, Convolution(1, 4, 3))))
+    deep = random_model(ModelSpec(2, (*[Convolution(1, 1, 3)] * 40, Convolution(1, 4, 3))))
     choice = choose(deep)
     assert choice.engine.name == "onnxruntime"
     assert "halide compiles at most 32 layers" in choice.reason

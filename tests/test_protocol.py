@@ -9,11 +9,11 @@ from skimage import data
 from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from subpixel.ops.color import luma_8bit
 from subpixel.errors import DatasetError
 from subpixel.evaluation import protocol
 from subpixel.evaluation.metrics import psnr_db, ssim
 from subpixel.evaluation.protocol import Degradation, Scores, evaluate_file, evaluate_image, pictures
+from subpixel.ops.color import luma_8bit
 from subpixel.ops.resize import imresize
 
 ROOT = Path(__file__).parents[1]
@@ -125,10 +125,10 @@ def test_bicubic_is_rounded_once_and_clipped():
     assert np.any(imresize(plane, 3) != result)  # that one rounds after each pass
 
 
-def test_grey_is_luma_as_it_is():
-    grey = data.camera()[150:270, 150:270]
-    as_colour = np.stack([grey] * 3, axis=-1)
-    ours, other = (evaluate_image(image, protocol.bicubic(3), 3) for image in (grey, as_colour))
+def test_gray_is_luma_as_it_is():
+    gray = data.camera()[150:270, 150:270]
+    as_color = np.stack([gray] * 3, axis=-1)
+    ours, other = (evaluate_image(image, protocol.bicubic(3), 3) for image in (gray, as_color))
     # 16..235 of 255 makes every difference smaller.
     assert other.psnr_db - ours.psnr_db == pytest.approx(20 * math.log10(255 / 219), abs=0.05)
 
@@ -187,14 +187,14 @@ def test_missing_sets(tmp_path):
         pictures(tmp_path)
 
 
-def test_reads_grey_colour_and_palette_as_stored(tmp_path):
-    colour = data.astronaut()[:20, :30]
-    Image.fromarray(colour).save(tmp_path / "colour.png")
-    Image.fromarray(colour[..., 0]).save(tmp_path / "grey.png")
-    palette = Image.fromarray(colour).quantize(8)
+def test_reads_gray_color_and_palette_as_stored(tmp_path):
+    color = data.astronaut()[:20, :30]
+    Image.fromarray(color).save(tmp_path / "color.png")
+    Image.fromarray(color[..., 0]).save(tmp_path / "gray.png")
+    palette = Image.fromarray(color).quantize(8)
     palette.save(tmp_path / "palette.png")
-    np.testing.assert_array_equal(protocol.read_picture(tmp_path / "colour.png"), colour)
-    np.testing.assert_array_equal(protocol.read_picture(tmp_path / "grey.png"), colour[..., 0])
+    np.testing.assert_array_equal(protocol.read_picture(tmp_path / "color.png"), color)
+    np.testing.assert_array_equal(protocol.read_picture(tmp_path / "gray.png"), color[..., 0])
     np.testing.assert_array_equal(
         protocol.read_picture(tmp_path / "palette.png"), np.asarray(palette.convert("RGB"))
     )

@@ -52,5 +52,5 @@ def test_nothing_was_published(name, scale):
         ("x/Set55", None),
     ],
 )
-def test_folders_are_recognised(folder, name):
+def test_folders_are_recognized(folder, name):
     assert known_name(Path(folder)) == name

@@ -6,8 +6,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from skimage import data
 
-from subpixel.ops.resize import bicubic_kernels, blur_and_decimate, imresize
 from subpixel.ops.pixel_shuffle import pixel_shuffle
+from subpixel.ops.resize import bicubic_kernels, blur_and_decimate, imresize
 
 SETS = {
     "Set5": ("baby", "bird", "butterfly", "head", "woman"),
@@ -30,10 +30,10 @@ def resize_columns(rows, scale):
     length, stretch = len(rows[0]), min(scale, 1)
     resized = [[] for _ in rows]
     for k in range(math.ceil(length * scale - 1e-9)):
-        centre = (k + 0.5) / scale - 0.5
+        center = (k + 0.5) / scale - 0.5
         reach = math.ceil(2 / stretch) + 1
-        taps = range(math.floor(centre) - reach, math.floor(centre) + reach + 1)
-        weights = [keys(stretch * (centre - tap)) for tap in taps]
+        taps = range(math.floor(center) - reach, math.floor(center) + reach + 1)
+        weights = [keys(stretch * (center - tap)) for tap in taps]
         for row, out in zip(rows, resized, strict=True):
             values = [row[min(max(tap, 0), length - 1)] for tap in taps]
             out.append(sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights))

@@ -56,9 +56,9 @@ def conv_transpose2d(image, kernel, scale, padding, output_padding=0):
 
 
 @pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("colours", [1, 2, 3])
-def test_paper_order_is_equation_4_element_by_element(rng, scale, colours):
-    r, C = scale, colours
+@pytest.mark.parametrize("colors", [1, 2, 3])
+def test_paper_order_is_equation_4_element_by_element(rng, scale, colors):
+    r, C = scale, colors
     T = rng.standard_normal((3, 4, C * r * r))
     expected = np.empty((r * 3, r * 4, C))
     for x, y, c in np.ndindex(expected.shape):
@@ -67,9 +67,9 @@ def test_paper_order_is_equation_4_element_by_element(rng, scale, colours):
 
 
 @pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("colours", [1, 2, 3])
-def test_dcr_and_crd_element_by_element(rng, scale, colours):
-    r, C = scale, colours
+@pytest.mark.parametrize("colors", [1, 2, 3])
+def test_dcr_and_crd_element_by_element(rng, scale, colors):
+    r, C = scale, colors
     T = rng.standard_normal((3, 4, C * r * r))
     dcr, crd = periodic_shuffle(T, r, "dcr"), periodic_shuffle(T, r, "crd")
     for h, w, i, j, c in np.ndindex(3, 4, r, r, C):
@@ -86,11 +86,11 @@ def test_dcr_is_equation_4_with_x_along_the_width(rng, scale):
 
 
 @pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("colours", [1, 2, 3])
-def test_pixel_shuffle_is_pytorchs(rng, scale, colours):
+@pytest.mark.parametrize("colors", [1, 2, 3])
+def test_pixel_shuffle_is_pytorchs(rng, scale, colors):
     torch = pytest.importorskip("torch")
-    small = rng.standard_normal((2, colours * scale**2, 3, 4))
-    large = rng.standard_normal((2, colours, 3 * scale, 4 * scale))
+    small = rng.standard_normal((2, colors * scale**2, 3, 4))
+    large = rng.standard_normal((2, colors, 3 * scale, 4 * scale))
     np.testing.assert_array_equal(
         pixel_shuffle(small, scale), torch.nn.functional.pixel_shuffle(torch.from_numpy(small), scale).numpy()
     )
@@ -130,7 +130,7 @@ def test_permuted_channels_shuffle_to_the_same_image(rng, scale, source, target)
     np.testing.assert_array_equal(there_and_back, np.arange(3 * scale**2))
 
 
-def test_one_colour_in_dcr_and_crd_is_the_same_and_in_the_papers_order_is_not():
+def test_one_color_in_dcr_and_crd_is_the_same_and_in_the_papers_order_is_not():
     np.testing.assert_array_equal(channel_permutation(3, 1, "dcr", "crd"), np.arange(9))
     np.testing.assert_array_equal(
         channel_permutation(3, 1, "paper", "crd"), np.arange(9).reshape(3, 3).T.ravel()
@@ -220,7 +220,7 @@ def test_weights_in_the_papers_order_agree_after_permutation(rng):
     "wrong",
     [
         pytest.param(lambda w: w[channel_permutation(3, 2, "paper", "crd")], id="the paper's channel order"),
-        pytest.param(lambda w: w[channel_permutation(3, 2, "dcr", "crd")], id="colour fastest"),
+        pytest.param(lambda w: w[channel_permutation(3, 2, "dcr", "crd")], id="color fastest"),
         pytest.param(lambda w: np.ascontiguousarray(w[..., ::-1, ::-1]), id="LR taps not reversed"),
         pytest.param(lambda w: w * (1 + 1e-10), id="off by 1e-10"),
     ],
@@ -312,7 +312,7 @@ def test_active_weights_are_the_lr_filters(rng, scale):
         pytest.param(lambda: pixel_shuffle(np.zeros((6, 2, 2)), 2), id="6 channels first at scale 2"),
         pytest.param(lambda: pixel_shuffle(np.zeros((4, 2, 2)), 0), id="scale 0"),
         pytest.param(lambda: pixel_unshuffle(np.zeros((1, 5, 4)), 2), id="odd height"),
-        pytest.param(lambda: channel_permutation(2, 0, "dcr", "crd"), id="no colours"),
+        pytest.param(lambda: channel_permutation(2, 0, "dcr", "crd"), id="no colors"),
         pytest.param(lambda: channel_permutation(2, 1, "dcr", "rgb"), id="unknown target"),
         pytest.param(lambda: transposed_kernel(np.zeros((6, 1, 3, 3)), 2), id="6 filters at scale 2"),
         pytest.param(lambda: transposed_kernel(np.zeros((4, 1, 3, 2)), 2), id="not square"),
@@ -325,7 +325,7 @@ def test_active_weights_are_the_lr_filters(rng, scale):
     ],
 )
 def test_what_does_not_fit_is_refused(call):
-    with pytest.raises(ValueError, match=r"expected|scale|order|colours|side|size"):
+    with pytest.raises(ValueError, match=r"expected|scale|order|colors|side|size"):
         call()
 
 

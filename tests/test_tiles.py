@@ -10,7 +10,7 @@ from random_models import integer_model, odd_description, random_model
 from subpixel.engines.base import TILE_SIDE_PX, tiles
 from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.engines.onnxruntime_engine import OnnxRuntimeEngine
-from subpixel.models.model import Description
+from subpixel.models.model import ModelSpec
 from subpixel.models.networks import espcn
 
 each_engine = pytest.mark.parametrize("engine_type", [NumpyEngine, OnnxRuntimeEngine])
@@ -67,7 +67,7 @@ def test_tiles_equal_the_whole_exactly(engine_type, side, height, width):
 @pytest.mark.parametrize("seed", range(10))
 def test_tiles_equal_the_whole_for_odd_networks(engine_type, seed):
     model = random_model(odd_description(seed), seed)
-    lr = np.random.default_rng(seed).random((model.description.channels, 23, 17), np.float32)
+    lr = np.random.default_rng(seed).random((model.spec.channels, 23, 17), np.float32)
     whole, tiled = engine_type(model), engine_type(model, tile_side_px=6)
     np.testing.assert_allclose(tiled(lr), whole(lr), rtol=0, atol=2e-6)
 
@@ -84,7 +84,7 @@ def test_a_smaller_halo_would_not_do(monkeypatch):
     model = integer_model()
     lr = np.random.default_rng(0).integers(0, 2, (23, 31)).astype(np.float32)
     whole = NumpyEngine(model)(lr)
-    monkeypatch.setattr(Description, "halo_px", model.description.halo_px - 1)
+    monkeypatch.setattr(ModelSpec, "halo_px", model.spec.halo_px - 1)
     assert (NumpyEngine(model, tile_side_px=8)(lr) != whole).any()
 
 

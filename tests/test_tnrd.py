@@ -14,7 +14,7 @@ from recipes import changed_recipe
 from subpixel import ModelError
 from subpixel.cli import app
 from subpixel.engines.base import from_float
-from subpixel.models.model import Facts
+from subpixel.models.model import ModelMetadata
 from subpixel.ops.resize import imresize
 
 torch = pytest.importorskip("torch")
@@ -41,14 +41,14 @@ def plain(network: tnrd.TNRD, small: np.ndarray) -> np.ndarray:
     large = imresize(small, scale)
     pixels = np.eye(large.size).reshape(-1, *large.shape)
     reduction = np.array([reduce(pixel, scale).ravel() for pixel in pixels]).T
-    centres = np.linspace(-tnrd.RANGE, tnrd.RANGE, tnrd.CENTRES)
+    centers = np.linspace(-tnrd.RANGE, tnrd.RANGE, tnrd.CENTERS)
     for stage in range(network.stages):
         filters = network.filters(stage).detach().double().numpy().reshape(-1, 7, 7)
         weights = network.influence[stage].detach().double().numpy()
         diffusion = np.zeros_like(large)
         for kernel, heights in zip(filters, weights, strict=True):
             response = correlate(large, kernel, mode="nearest")
-            bumps = np.exp(-((response[..., None] - centres) ** 2) / (2 * tnrd.WIDTH**2))
+            bumps = np.exp(-((response[..., None] - centers) ** 2) / (2 * tnrd.WIDTH**2))
             diffusion += correlate(bumps @ heights, kernel[::-1, ::-1], mode="constant")
         error = reduction @ large.ravel() - small.ravel()
         reaction = float(network.reaction[stage].detach()) * scale**2
@@ -76,7 +76,7 @@ def test_it_begins_as_bicubic_drawn_to_the_small_picture() -> None:
         network.reaction.zero_()
     plane = imresize(skimage.data.camera(), 1 / 8)
     expected = from_float(imresize(plane / 255, 3), plane.dtype)
-    difference = network.to_model("m", Facts())(plane).astype(int) - expected
+    difference = network.to_model("m", ModelMetadata())(plane).astype(int) - expected
     assert abs(difference).max() <= 1  # float32 against float64
 
 
@@ -120,13 +120,13 @@ def test_the_commands_train_it_and_measure_it(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, [*command, "--device", "cpu"])
     assert done.exit_code == 0, done.output
     path = tmp_path / "run" / "tnrd-large-x3.safetensors"
-    facts = tnrd.load_tnrd(path).facts
+    metadata = tnrd.load_tnrd(path).metadata
     asked = ["evaluate", str(tmp_path / "photos"), "-m", str(path), "--json"]
     measured = CliRunner().invoke(app, asked)
     assert measured.exit_code == 0, measured.output
     report = json.loads(measured.stdout)
     assert report["engine"] == "torch" and report["model"] == "tnrd-large-x3"
-    assert report["mean"]["psnr_db"] == pytest.approx(facts.psnr_db["photos"], abs=1e-3)
+    assert report["mean"]["psnr_db"] == pytest.approx(metadata.psnr_db["photos"], abs=1e-3)
     assert report["mean"]["psnr_db"] > report["mean"]["bicubic_psnr_db"]
     other = CliRunner().invoke(app, [*asked, "--scale", "2"])
     assert other.exit_code == 2 and "enlarges x3, not x2" in other.stderr

@@ -13,11 +13,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from recipes import CONFIGS, changed_recipe
-from subpixel import ConfigError, Convolution, DatasetError, Description, Facts, load_model
+from subpixel import ConfigError, Convolution, DatasetError, ModelMetadata, ModelSpec, load_model
 from subpixel.cli import app
 from subpixel.models.networks import espcn, stack
-from subpixel.ops.resize import imresize
 from subpixel.ops.pixel_shuffle import pixel_shuffle
+from subpixel.ops.resize import imresize
 
 torch = pytest.importorskip("torch")
 
@@ -28,7 +28,7 @@ from subpixel.training.config import (  # noqa: E402
     NetworkConfig,
     PatchConfig,
     PrecisionConfig,
-    QuantisationConfig,
+    QuantizationConfig,
     ScheduleConfig,
     TrainingConfig,
     ValidationConfig,
@@ -43,16 +43,16 @@ from subpixel.training.data import (  # noqa: E402
     make_pair,
     turned,
 )
+from subpixel.training.fake_quantization import rounded  # noqa: E402
 from subpixel.training.loop import PSNR_FLOOR, Run, describe, follow, mean_loss  # noqa: E402
 from subpixel.training.network import (  # noqa: E402
     Bicubic,
     ExpandedConvolution,
     Network,
     fit_last_layer,
-    initialise,
+    initialize,
 )
 from subpixel.training.prelu import PReLU  # noqa: E402
-from subpixel.training.fake_quantization import rounded  # noqa: E402
 from subpixel.training.schedule import make_schedule  # noqa: E402
 from subpixel.training.soap import SOAP, _updates, orthonormal_by_cholesky  # noqa: E402
 
@@ -96,7 +96,7 @@ def trained(config: TrainingConfig, datasets: Path, folder: Path, *, resume: boo
 def test_training_improves(small: TrainingConfig, pictures: Path, tmp_path: Path) -> None:
     config = replace(
         small,
-        network=replace(small.network, initialisation="lecun"),
+        network=replace(small.network, initialization="lecun"),
         patches=replace(small.patches, batches_per_epoch=10),
     )
     run = Run(config, pictures, tmp_path, CPU)
@@ -115,7 +115,7 @@ def stack_with_rounding(small: TrainingConfig) -> TrainingConfig:
         small,
         network=NetworkConfig("stack", 3, "prelu", widths=(8, 8), residual="nearest", expansion=2),
         precision=PrecisionConfig("bf16", fp32_epochs=1),
-        quantisation=QuantisationConfig(levels=128, contrast=True),
+        quantization=QuantizationConfig(levels=128, contrast=True),
     )
 
 
@@ -127,7 +127,7 @@ def test_a_compiled_run_is_the_same_training(
     """Without the C++ compiler that fusing takes: what is traced and differentiated is the same."""
     config = stack_with_rounding(small)
     if kind == "srcnn-915":
-        config = replace(config, network=NetworkConfig(kind, 3), quantisation=QuantisationConfig())  # type: ignore[arg-type]
+        config = replace(config, network=NetworkConfig(kind, 3), quantization=QuantizationConfig())  # type: ignore[arg-type]
     compiled = []
 
     def trace(function: Any, **options: Any) -> object:
@@ -138,7 +138,7 @@ def test_a_compiled_run_is_the_same_training(
     monkeypatch.setattr(torch, "compile", trace)
     fused = Run(config, pictures, tmp_path / "fused", CPU, compiled=True)
     fused.train()
-    assert compiled == [*[_updates] * isinstance(fused.optimiser, SOAP), fused.network, follow]
+    assert compiled == [*[_updates] * isinstance(fused.optimizer, SOAP), fused.network, follow]
     plain = trained(config, pictures, tmp_path / "plain")
     assert fused.validate() == pytest.approx(plain.validate(), abs=0.02)
 
@@ -156,18 +156,18 @@ def test_a_compiled_run_goes_on_compiled_and_in_bf16(
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
-@pytest.mark.parametrize("optimiser", ["sgd", "adam", "soap"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "soap"])
 @pytest.mark.parametrize("kind", ["stack", "espcn", "srcnn-915", "espcn-deconvolution", "tnrd"])
 def test_a_gpu_replays_what_a_cpu_does(
-    small: TrainingConfig, pictures: Path, tmp_path: Path, kind: str, optimiser: str
+    small: TrainingConfig, pictures: Path, tmp_path: Path, kind: str, optimizer: str
 ) -> None:
     config = stack_with_rounding(small)
     if kind != "stack":
-        config = replace(small, network=NetworkConfig(kind, 3, "tanh", initialisation="fitted"))  # type: ignore[arg-type]
+        config = replace(small, network=NetworkConfig(kind, 3, "tanh", initialization="fitted"))  # type: ignore[arg-type]
     config = replace(
         config,
         patches=replace(config.patches, batches_per_epoch=20),
-        optimiser=replace(config.optimiser, name=optimiser),  # type: ignore[arg-type]
+        optimizer=replace(config.optimizer, name=optimizer),  # type: ignore[arg-type]
         schedule=replace(config.schedule, rate=0.001),
         precision=PrecisionConfig(),
     )
@@ -178,7 +178,7 @@ def test_a_gpu_replays_what_a_cpu_does(
 
 
 def test_the_last_layer_has_a_rate_of_its_own(small: TrainingConfig, pictures: Path, tmp_path: Path) -> None:
-    config = replace(small, optimiser=replace(small.optimiser, name="adam", last_layer_rate=0.1))
+    config = replace(small, optimizer=replace(small.optimizer, name="adam", last_layer_rate=0.1))
     run = Run(config, pictures, tmp_path, CPU)
     before = [layer.weight.detach().clone() for layer in run.network.layers]  # type: ignore[union-attr, operator]
     run._epoch(0)
@@ -192,7 +192,7 @@ def test_the_last_layer_has_a_rate_of_its_own(small: TrainingConfig, pictures: P
 def test_a_killed_run_goes_on_as_if_it_had_not_stopped(
     small: TrainingConfig, pictures: Path, tmp_path: Path
 ) -> None:
-    whole = trained(small, pictures, tmp_path / "whole").model(Facts())
+    whole = trained(small, pictures, tmp_path / "whole").model(ModelMetadata())
 
     class KilledError(Exception):
         pass
@@ -204,18 +204,18 @@ def test_a_killed_run_goes_on_as_if_it_had_not_stopped(
     run = Run(small, pictures, tmp_path / "killed", CPU)
     with pytest.raises(KilledError):
         run.train(kill_after_second)
-    resumed = trained(small, pictures, tmp_path / "killed", resume=True).model(Facts())
+    resumed = trained(small, pictures, tmp_path / "killed", resume=True).model(ModelMetadata())
     for key, array in whole.weights.items():
         np.testing.assert_array_equal(resumed.weights[key], array, err_msg=key)
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "soap"])
-def test_every_optimiser_resumes(small: TrainingConfig, pictures: Path, tmp_path: Path, name: str) -> None:
-    config = replace(small, optimiser=replace(small.optimiser, name=name))  # type: ignore[arg-type]
-    whole = trained(config, pictures, tmp_path / "whole").model(Facts())
+def test_every_optimizer_resumes(small: TrainingConfig, pictures: Path, tmp_path: Path, name: str) -> None:
+    config = replace(small, optimizer=replace(small.optimizer, name=name))  # type: ignore[arg-type]
+    whole = trained(config, pictures, tmp_path / "whole").model(ModelMetadata())
     half = Run(config, pictures, tmp_path / "half", CPU)
     half.train(lambda progress: setattr(half, "finished", progress.epoch == 2))
-    rest = trained(config, pictures, tmp_path / "half", resume=True).model(Facts())
+    rest = trained(config, pictures, tmp_path / "half", resume=True).model(ModelMetadata())
     np.testing.assert_array_equal(rest.weights["layers.1.weight"], whole.weights["layers.1.weight"])
 
 
@@ -314,7 +314,7 @@ def test_pictures_are_drawn_by_their_area_or_all_alike(
 def test_pixels_that_see_padding_are_left_out_except_at_the_pictures_border() -> None:
     """Where the weight is 1, the network gives on the patch what it gives on the whole picture."""
     network = Network(espcn(2))
-    initialise(network, "lecun", torch.Generator().manual_seed(0))
+    initialize(network, "lecun", torch.Generator().manual_seed(0))
     pair = make_pair(picture_of(60, 80), 2, Degradation())
     config = PatchConfig(sampling="random", side_px=16, batch=64, batches_per_epoch=1, border="exclude")
     patches = Patches([pair], 2, config, kernels=[5, 3, 3], turn=False, seed=0, device=CPU)
@@ -369,14 +369,14 @@ def test_the_loss_before_the_shuffle_is_the_loss_after_it() -> None:
 
 def test_the_torch_network_is_the_description() -> None:
     layers = (Convolution(1, 6, 5, "prelu"), Convolution(6, 8, 3, "tanh"), Convolution(8, 4, 3, "relu"))
-    for description in (Description(2, layers, residual="nearest"), espcn(3), espcn(4, activation="relu")):
-        network = Network(description)
-        initialise(network, "lecun", torch.Generator().manual_seed(0))
+    for spec in (ModelSpec(2, layers, residual="nearest"), espcn(3), espcn(4, activation="relu")):
+        network = Network(spec)
+        initialize(network, "lecun", torch.Generator().manual_seed(0))
         lr = np.random.default_rng(0).random((11, 8), np.float32)
         with torch.no_grad():
             phases = network(torch.from_numpy(lr)[None, None])
-        expected = torch.pixel_shuffle(phases, description.scale)[0, 0].numpy()
-        result = NumpyEngine(network.to_model("m", Facts()))(lr)
+        expected = torch.pixel_shuffle(phases, spec.scale)[0, 0].numpy()
+        result = NumpyEngine(network.to_model("m", ModelMetadata()))(lr)
         np.testing.assert_allclose(result, expected, atol=1e-5)
 
 
@@ -384,7 +384,7 @@ def test_the_fitted_start_already_interpolates() -> None:
     """No pixel of a picture is predicted worse than by its mean; far better, in fact: near bicubic."""
     pair = make_pair(picture_of(180, 180), 3, Degradation())
     network = Network(espcn(3))
-    initialise(network, "fitted", torch.Generator().manual_seed(0))
+    initialize(network, "fitted", torch.Generator().manual_seed(0))
     lr, target = torch.from_numpy(pair.lr)[None, None], torch.from_numpy(pair.phases)[None] / 255
 
     def error() -> float:
@@ -401,7 +401,7 @@ def test_the_fitted_start_already_interpolates() -> None:
 @pytest.mark.parametrize("method", ["lecun", "gaussian-0.001"])
 def test_initial_weights_have_the_stated_spread(method: str) -> None:
     network = Network(espcn(3, activation="relu"))
-    initialise(network, method, torch.Generator().manual_seed(0))  # type: ignore[arg-type]
+    initialize(network, method, torch.Generator().manual_seed(0))  # type: ignore[arg-type]
     hidden = network.layers[1]
     expected = 0.001 if method == "gaussian-0.001" else math.sqrt(2 / (64 * 9))
     assert float(hidden.weight.detach().std()) == pytest.approx(expected, rel=0.02)
@@ -428,7 +428,7 @@ def test_prelu_is_pytorchs() -> None:
 def test_an_expansion_merges_exactly() -> None:
     """At the border too: there is no padding between the two convolutions that become one."""
     network = Network(stack(2, [4, 6]), expansion=3).double()
-    initialise(network, "lecun", torch.Generator().manual_seed(0))
+    initialize(network, "lecun", torch.Generator().manual_seed(0))
     first, second = network.layers[0], network.layers[1]
     assert not isinstance(first, ExpandedConvolution)
     assert isinstance(second, ExpandedConvolution)
@@ -444,14 +444,14 @@ def test_an_expansion_merges_exactly() -> None:
     with torch.no_grad():
         phases = network(torch.from_numpy(lr)[None, None].double())
     expected = torch.pixel_shuffle(phases, 2)[0, 0].numpy()
-    result = NumpyEngine(network.to_model("m", Facts()))(lr)
+    result = NumpyEngine(network.to_model("m", ModelMetadata()))(lr)
     np.testing.assert_allclose(result, expected, atol=1e-5)
 
 
 def test_the_average_is_that_of_merged_weights(small: TrainingConfig, pictures: Path, tmp_path: Path) -> None:
     network = NetworkConfig("stack", 3, "prelu", widths=(4,), residual="nearest", expansion=2)
-    still = replace(small.optimiser, ema=0.5)
-    run = Run(replace(small, network=network, optimiser=still), pictures, tmp_path / "run", CPU)
+    still = replace(small.optimizer, ema=0.5)
+    run = Run(replace(small, network=network, optimizer=still), pictures, tmp_path / "run", CPU)
     before = run.average.merged()["layers.1.weight"].clone()
     with torch.no_grad():
         run.network.layers[1].project.fill_(2.0)  # type: ignore[union-attr, operator]
@@ -470,13 +470,13 @@ def test_an_expansion_is_trained(small: TrainingConfig, pictures: Path, tmp_path
     expanded = run.network.layers[1]
     assert isinstance(expanded, ExpandedConvolution)
     assert expanded.project.abs().max() > 0
-    model = run.model(Facts())
-    assert model.description == stack(3, [5, 4], kernels=[5, 3, 3])
+    model = run.model(ModelMetadata())
+    assert model.spec == stack(3, [5, 4], kernels=[5, 3, 3])
 
 
 def test_balanced_layers_give_the_same_but_for_a_factor() -> None:
     network = Network(stack(2, [5, 4, 3]), expansion=2)
-    initialise(network, "lecun", torch.Generator().manual_seed(0))
+    initialize(network, "lecun", torch.Generator().manual_seed(0))
     with torch.no_grad():
         for index, layer in enumerate(network.convolutions[:-1]):
             layer.weight.mul_(3 + 10 * index)
@@ -494,11 +494,11 @@ def test_hidden_layers_may_come_from_another_scale(
     small: TrainingConfig, pictures: Path, tmp_path: Path
 ) -> None:
     network = replace(small.network, kind="stack", activation="prelu", widths=(5, 4), expansion=2)
-    first = trained(replace(small, network=network), pictures, tmp_path / "first").model(Facts())
+    first = trained(replace(small, network=network), pictures, tmp_path / "first").model(ModelMetadata())
     first.save(tmp_path / "first.safetensors")
     other = replace(network, scale=2, start=str(tmp_path / "first.safetensors"))
     run = Run(replace(small, network=other), pictures, tmp_path / "second", CPU)
-    model = run.model(Facts())
+    model = run.model(ModelMetadata())
     for name, array in model.weights.items():
         if not name.startswith("layers.2."):
             given = first.weights[name]
@@ -518,7 +518,7 @@ def test_no_slope_of_a_model_is_above_1(small: TrainingConfig, pictures: Path, t
             activation.weight.copy_(torch.linspace(-0.5, 3, len(activation.weight)))
         lr = torch.rand(1, 1, 17, 33, generator=torch.Generator().manual_seed(0))
         expected = torch.nn.functional.pixel_shuffle(run.average(lr), network.scale)[0].numpy()
-    model = run.model(Facts())
+    model = run.model(ModelMetadata())
     slopes = [values for name, values in model.weights.items() if name.endswith("slope")]
     assert [len(values) for values in slopes] == [5, 4]
     assert all(values.max() <= 1 for values in slopes)
@@ -546,7 +546,7 @@ def test_the_loss_is_absolute_at_first(small: TrainingConfig, pictures: Path, tm
     assert float(mean_loss(phases, batch.target, batch.weight)) == 5
     costs: dict[int, list[float]] = {0: [], 1: []}
     for epochs, seen in costs.items():
-        config = replace(small, optimiser=replace(small.optimiser, l1_epochs=epochs))
+        config = replace(small, optimizer=replace(small.optimizer, l1_epochs=epochs))
         run = Run(config, pictures, tmp_path / str(epochs), CPU)
         run.train(lambda progress, seen=seen: seen.append(progress.cost))  # type: ignore[misc]
     assert costs[1][0] > 2 * costs[0][0], "errors below 1 are smaller squared"
@@ -579,11 +579,11 @@ def test_patches_count_by_their_psnr(weighted: bool) -> None:
         assert int((found > 0).sum()) == counted
 
 
-def test_the_loss_of_a_configuration_is_minimised(
+def test_the_loss_of_a_configuration_is_minimized(
     small: TrainingConfig, pictures: Path, tmp_path: Path
 ) -> None:
     """In dB: the first epoch's cost is near minus the PSNR that the network starts with."""
-    config = replace(small, optimiser=replace(small.optimiser, loss="psnr"))
+    config = replace(small, optimizer=replace(small.optimizer, loss="psnr"))
     run = Run(config, pictures, tmp_path / "psnr", CPU)
     started_at, costs = run.validate(), []
     run.train(lambda progress: costs.append(progress.cost))
@@ -627,9 +627,9 @@ def test_black_and_white_widen_the_ranges_and_are_not_in_the_cost(
     """Without rounding the extra patch changes nothing; with it, it does."""
 
     def costs(levels: int, contrast: bool) -> list[float]:
-        quantisation = replace(small.quantisation, levels=levels, contrast=contrast)
+        quantization = replace(small.quantization, levels=levels, contrast=contrast)
         seen: list[float] = []
-        run = Run(replace(small, quantisation=quantisation), pictures, tmp_path / f"{levels}{contrast}", CPU)
+        run = Run(replace(small, quantization=quantization), pictures, tmp_path / f"{levels}{contrast}", CPU)
         run.train(lambda progress: seen.append(progress.cost))
         return seen
 
@@ -639,17 +639,17 @@ def test_black_and_white_widen_the_ranges_and_are_not_in_the_cost(
 
 def test_a_second_stage_starts_from_a_model(small: TrainingConfig, pictures: Path, tmp_path: Path) -> None:
     first = trained(small, pictures, tmp_path / "first")
-    first.model(Facts()).save(tmp_path / "first.safetensors")
+    first.model(ModelMetadata()).save(tmp_path / "first.safetensors")
     start = replace(small.network, start=str(tmp_path / "first.safetensors"))
     second = replace(
         small,
         network=start,
-        quantisation=replace(small.quantisation, levels=64, from_epoch=1),
+        quantization=replace(small.quantization, levels=64, from_epoch=1),
         schedule=replace(small.schedule, rate=small.schedule.rate / 10),
     )
     run = Run(second, pictures, tmp_path / "second", CPU)
-    for name, array in first.model(Facts()).weights.items():
-        np.testing.assert_array_equal(run.model(Facts()).weights[name], array)
+    for name, array in first.model(ModelMetadata()).weights.items():
+        np.testing.assert_array_equal(run.model(ModelMetadata()).weights[name], array)
     before = run.validate()
     levels = []
     run.train(lambda progress: levels.append(run.network.levels))
@@ -659,17 +659,22 @@ def test_a_second_stage_starts_from_a_model(small: TrainingConfig, pictures: Pat
     other = replace(second, network=replace(start, activation="relu"))
     with pytest.raises(ConfigError, match=r"first\.safetensors is another network"):
         Run(other, pictures, tmp_path / "other", CPU)
-    mixing = replace(start, mixed_with=start.start, mixed_share=0.25)
+    mixing = replace(start, interpolated_with=start.start, interpolation_share=0.25)
     mixed = Run(replace(second, network=mixing), pictures, tmp_path / "mixed", CPU)
     mixed.average.load_state_dict(run.average.state_dict())
-    for name, array in mixed.model(Facts()).weights.items():
-        own, others = run.model(Facts()).weights[name], first.model(Facts()).weights[name]
+    for name, array in mixed.model(ModelMetadata()).weights.items():
+        own, others = run.model(ModelMetadata()).weights[name], first.model(ModelMetadata()).weights[name]
         assert np.abs(own - others).max() > 1e-4
         np.testing.assert_allclose(array, 0.75 * own + 0.25 * others, atol=1e-6)
     unlike = replace(second, network=replace(mixing, activation="relu", start=""))
     with pytest.raises(ConfigError, match=r"mixed_with: .*first\.safetensors is another network"):
         Run(unlike, pictures, tmp_path / "unlike", CPU)
-    for wrong in ({"mixed_share": 0.0}, {"mixed_with": ""}, {"mixed_share": 1.0}, {"kind": "tnrd"}):
+    for wrong in (
+        {"interpolation_share": 0.0},
+        {"interpolated_with": ""},
+        {"interpolation_share": 1.0},
+        {"kind": "tnrd"},
+    ):
         with pytest.raises(ConfigError, match="mixed"):
             replace(second, network=replace(mixing, **wrong))
 
@@ -683,14 +688,14 @@ def test_soap_beats_plain_steps_on_a_badly_conditioned_problem() -> None:
 
     def remaining(make: type[torch.optim.Optimizer]) -> float:
         weight = torch.zeros(3, 20, requires_grad=True)
-        optimiser = make([weight], lr=0.03)  # type: ignore[call-arg]
+        optimizer = make([weight], lr=0.03)  # type: ignore[call-arg]
         for step in range(300):
             cost = (inputs @ weight.T - wanted).square().mean()
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             cost.backward()
-            optimiser.step()
-            if isinstance(optimiser, SOAP) and step % 10 == 9:
-                optimiser.turn()
+            optimizer.step()
+            if isinstance(optimizer, SOAP) and step % 10 == 9:
+                optimizer.turn()
         return float(cost.detach())
 
     assert remaining(SOAP) < remaining(torch.optim.Adam) / 3
@@ -724,11 +729,11 @@ def test_columns_that_depend_on_each_other_keep_the_old_basis() -> None:
 def test_soap_is_adam_for_vectors() -> None:
     weight, other = (torch.tensor([1.0, -2.0, 3.0], requires_grad=True) for _ in range(2))
     soap, adam = SOAP([weight], lr=0.1), torch.optim.Adam([other], lr=0.1, betas=(0.95, 0.95))
-    for optimiser, vector in ((soap, weight), (adam, other)):
+    for optimizer, vector in ((soap, weight), (adam, other)):
         for _ in range(20):
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             (vector**4).sum().backward()
-            optimiser.step()
+            optimizer.step()
     torch.testing.assert_close(weight, other)
 
 
@@ -765,18 +770,18 @@ def test_cosine_falls_from_rate_to_final_rate() -> None:
 def test_shipped_configurations_load(path: Path) -> None:
     config = load_config(path)
     assert config.name.endswith(f"-x{config.network.scale}")
-    assert config.licence and config.citation and config.training_data
+    assert config.license and config.citation and config.training_data
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('name = "soap"', 'name = "lion"', "optimiser.name must be one of 'sgd', 'adam', 'soap', not 'lion'"),
+        ('name = "soap"', 'name = "lion"', "optimizer.name must be one of 'sgd', 'adam', 'soap', not 'lion'"),
         ("turn = true", "trun = true", "unknown field data.trun; known here: folders"),
         ("side_px = 40", 'side_px = "32"', "patches.side_px must be int, not '32'"),
         ("side_px = 40\n", "", "missing in patches: 'side_px'"),
         ("side_px = 40", "side_px = 0", "patches.side_px must be positive"),
-        ("ema = 0.999", "ema = 0.999\nbasis_every = 0", "optimiser.basis_every must be positive"),
+        ("ema = 0.999", "ema = 0.999\nbasis_every = 0", "optimizer.basis_every must be positive"),
         ('folders = ["T91"]', "folders = []", "data.folders is empty"),
         ('folders = ["T91"]', 'folders = "T91"', "data.folders must be a list"),
         (
@@ -828,9 +833,9 @@ def test_the_command(pictures: Path, tmp_path: Path) -> None:
     assert [line.split()[1] for line in lines] == [f"{number}/5" for number in range(1, 6)]
     assert "dB" in lines[-1] and "dB" not in lines[0], "measured at the end alone"
     model = load_model(tmp_path / "run" / "espcn-t91-x3.safetensors")
-    assert model.facts.recipe == "tiny.toml"
-    assert model.facts.config_commit == "uncommitted"
-    assert 20 < model.facts.psnr_db["photos"] < 40
+    assert model.metadata.recipe == "tiny.toml"
+    assert model.metadata.config_commit == "uncommitted"
+    assert 20 < model.metadata.psnr_db["photos"] < 40
     again = CliRunner().invoke(app, command)
     assert again.exit_code == 2 and "--resume" in again.stderr
     missing = CliRunner().invoke(
@@ -847,18 +852,18 @@ def test_networks_in_hr_space_train_as_they_run(
     """The torch form agrees with the oracle, and training makes it better than it was."""
     config = replace(
         small,
-        network=replace(small.network, kind=kind, initialisation="lecun"),
+        network=replace(small.network, kind=kind, initialization="lecun"),
         patches=replace(small.patches, batch=2),
     )
     run = Run(config, pictures, tmp_path / "run", CPU)
     lr = torch.rand(1, 1, 9, 11)
     phases = run.network(lr)
-    expected = NumpyEngine(run.network.to_model("m", Facts()))(lr[0, 0].numpy())
+    expected = NumpyEngine(run.network.to_model("m", ModelMetadata()))(lr[0, 0].numpy())
     hr = torch.pixel_shuffle(phases, config.network.scale)[0, 0].detach().numpy()
     np.testing.assert_allclose(hr, expected, atol=1e-5)
     costs: list[float] = []
     run.train(lambda progress: costs.append(progress.cost))
-    assert run.model(Facts()).description == describe(config.network)  # type: ignore[union-attr]
+    assert run.model(ModelMetadata()).spec == describe(config.network)  # type: ignore[union-attr]
     assert costs[-1] < costs[0]
 
 
@@ -871,8 +876,8 @@ def test_a_deconvolution_trains_as_the_network_that_it_becomes(
     assert isinstance(run.network.layers[-1], torch.nn.ConvTranspose2d)
     assert run.network.layers[-1].kernel_size == (9, 9)
     run.train()
-    model = run.model(Facts())
-    assert model.description == espcn(3)
+    model = run.model(ModelMetadata())
+    assert model.spec == espcn(3)
     lr = torch.rand(1, 1, 9, 11)
     hr = torch.pixel_shuffle(run.average(lr), 3)[0, 0].detach().numpy()
     np.testing.assert_allclose(hr, NumpyEngine(model)(lr[0, 0].numpy()), atol=1e-5)
@@ -882,28 +887,28 @@ def test_a_deconvolution_trains_as_the_network_that_it_becomes(
 
 
 @pytest.mark.parametrize("kind", ["espcn", "srcnn-915", "stack"])
-def test_a_centred_start(kind: str, small: TrainingConfig, pictures: Path, tmp_path: Path) -> None:
+def test_a_centered_start(kind: str, small: TrainingConfig, pictures: Path, tmp_path: Path) -> None:
     """Sums of hidden units have mean 0 and deviation 0.5 on patches; a fitted start's lie beside 0."""
-    off_centre = {}
-    for initialisation in ("fitted", "centred"):
+    off_center = {}
+    for initialization in ("fitted", "centered"):
         stack: dict[str, object] = (
             {"widths": (8, 8), "residual": "nearest", "expansion": 2} if kind == "stack" else {}
         )
-        network = NetworkConfig(kind, 3, "prelu", initialisation=initialisation, **stack)  # type: ignore[arg-type]
-        run = Run(replace(small, network=network), pictures, tmp_path / initialisation, CPU)
+        network = NetworkConfig(kind, 3, "prelu", initialization=initialization, **stack)  # type: ignore[arg-type]
+        run = Run(replace(small, network=network), pictures, tmp_path / initialization, CPU)
         batches = [batch for batch, _ in zip(run.patches.epoch(0), range(12), strict=False)]
         assert isinstance(run.network, Network)
-        off_centre[initialisation] = []
+        off_center[initialization] = []
         with torch.no_grad():
             values = run.network.enlarge(torch.cat([batch.lr for batch in batches]))
             for layer, activation in zip(run.network.layers[:-1], run.network.activations, strict=False):
                 sums = layer(values)
-                off_centre[initialisation].append(float(sums.mean((0, 2, 3)).abs().max()))
-                if initialisation == "centred":
+                off_center[initialization].append(float(sums.mean((0, 2, 3)).abs().max()))
+                if initialization == "centered":
                     torch.testing.assert_close(sums.std((0, 2, 3)), torch.full((sums.shape[1],), 0.5))
                 values = activation(sums)
-    assert max(off_centre["centred"]) < 1e-4
-    assert min(off_centre["fitted"]) > 0.05
+    assert max(off_center["centered"]) < 1e-4
+    assert min(off_center["fitted"]) > 0.05
 
 
 def test_bicubic_in_torch() -> None:

@@ -11,8 +11,8 @@ from interpolating import bicubic_model
 from random_models import random_model
 from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.errors import EngineError, ModelError, UnsupportedImage
-from subpixel.models.model import Convolution, Description
 from subpixel.models import catalog as packaged
+from subpixel.models.model import Convolution, ModelSpec
 from subpixel.ops.resize import imresize
 from subpixel.upscaler import Upscaler, load
 
@@ -53,7 +53,7 @@ def test_four_bands_are_rgb_and_alpha(upscaler):
     assert np.abs(result[visible][:, :3] - (200, 120, 40)).max() <= 1
 
 
-def test_grey_is_the_same_with_and_without_a_band(upscaler):
+def test_gray_is_the_same_with_and_without_a_band(upscaler):
     image = picture(bands=1)
     np.testing.assert_array_equal(upscaler(image), upscaler(image[..., None])[..., 0])
 
@@ -164,7 +164,7 @@ def test_pillow_images_keep_their_info(upscaler):
     assert upscaler(image).info == {"dpi": (300, 300)}
 
 
-def test_a_transparent_colour_becomes_alpha(upscaler):
+def test_a_transparent_color_becomes_alpha(upscaler):
     image = Image.fromarray(picture()).quantize(8)
     image.info["transparency"] = 3
     large = upscaler(image)
@@ -272,10 +272,10 @@ def test_an_engine_of_another_model():
         Upscaler(bicubic_model(2), NumpyEngine(bicubic_model(2)))
 
 
-def test_a_network_over_colours_is_refused():
-    description = Description(scale=2, channels=3, layers=(Convolution(3, 12, 3),))
+def test_a_network_over_colors_is_refused():
+    spec = ModelSpec(scale=2, channels=3, layers=(Convolution(3, 12, 3),))
     with pytest.raises(ModelError, match="3 channels"):
-        Upscaler(random_model(description))
+        Upscaler(random_model(spec))
 
 
 def test_public_names():

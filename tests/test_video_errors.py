@@ -19,11 +19,11 @@ from subpixel.errors import DatasetError, EngineError, InputError, SubpixelError
 from subpixel.evaluation.protocol import Degradation
 from subpixel.evaluation.video import evaluate_clip
 from subpixel.upscaler import Upscaler
-from subpixel.video.media.decode_errors import Damage
-from subpixel.video.pipeline.frames import FrameUpscaler, chroma_location, says_where_chroma_lies
+from subpixel.video.media.decode_errors import DecodeErrors
 from subpixel.video.media.hdr import attached, display_matrix, unknown
 from subpixel.video.media.losses import losses_later
 from subpixel.video.media.source import is_packet, open_source
+from subpixel.video.pipeline.frames import FrameUpscaler, chroma_location, says_where_chroma_lies
 from video_files import decoded, pictures, streams, write
 
 
@@ -296,9 +296,9 @@ def test_what_is_encrypted_is_refused(upscale, tmp_path):
 
 
 def settled(unusable, frames, gaps, *, numbers=(0, 99), damaged=0):
-    damage = Damage(frames=frames, damaged=damaged)
-    damage.settle(unusable, numbers, gaps)
-    return damage.damaged, damage.lost
+    decode_errors = DecodeErrors(frames=frames, damaged=damaged)
+    decode_errors.settle(unusable, numbers, gaps)
+    return decode_errors.damaged, decode_errors.lost
 
 
 def test_damaged_packets_are_counted_in_frames():
@@ -334,13 +334,15 @@ def test_no_more_frames_are_damaged_than_there_are(tmp_path, extension, seed):
         return
     frames = sum(not is_packet(event) for event in film.events())
     film.close()
-    damage = film.damage
-    assert damage.frames == frames
-    assert 0 <= damage.damaged <= frames
-    assert 0 < damage.damaged + damage.lost <= 45
-    assert 0 < damage.share <= 1
-    for notice in damage.notices:
-        assert "damaged" not in notice or f"{damage.damaged} frames were damaged, of {frames};" in notice
+    decode_errors = film.decode_errors
+    assert decode_errors.frames == frames
+    assert 0 <= decode_errors.damaged <= frames
+    assert 0 < decode_errors.damaged + decode_errors.lost <= 45
+    assert 0 < decode_errors.share <= 1
+    for notice in decode_errors.notices:
+        assert (
+            "damaged" not in notice or f"{decode_errors.damaged} frames were damaged, of {frames};" in notice
+        )
 
 
 # Where chroma lies

@@ -12,7 +12,7 @@ from interpolating import bicubic_model
 from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.ops.resize import imresize
 from subpixel.upscaler import Upscaler
-from subpixel.video.pipeline.frames import FrameUpscaler, bits, chroma_location, colour, planar, plane, rounded
+from subpixel.video.pipeline.frames import FrameUpscaler, bits, chroma_location, color, planar, plane, rounded
 from video_files import chroma, luma, pictures
 
 PLANAR = [f"yuv{chroma}p{depth}" for chroma in (420, 422, 444) for depth in ("", "10le", "12le", "16le")]
@@ -137,7 +137,7 @@ def test_the_same_as_the_engine_alone():
     engine = NumpyEngine(model, precision="int8")
     small = next(pictures(1, 40, 30))
     large = FrameUpscaler(Upscaler(model, engine))(small)
-    halo = model.description.halo_px
+    halo = model.spec.halo_px
     expected = engine(np.pad(luma(small), halo, mode="edge"))[3 * halo : -3 * halo, 3 * halo : -3 * halo]
     np.testing.assert_array_equal(luma(large), expected)
 
@@ -226,10 +226,10 @@ def test_rgb_gets_the_tags_of_what_it_becomes(upscaler, format):
 @pytest.mark.parametrize(
     ("format", "said", "full"), [("gray", 0, True), ("gray", 1, False), ("yuv420p", 0, False)]
 )
-def test_grey_that_says_nothing_is_full(format, said, full):
+def test_gray_that_says_nothing_is_full(format, said, full):
     small = first(format)
     small.color_range = said
-    assert colour(small)[3] == (2 if full else said)
+    assert color(small)[3] == (2 if full else said)
 
 
 def test_frames_may_be_let_go_of(upscaler):

@@ -231,7 +231,7 @@ def test_what_a_picture_alone_cannot_say(upscale, tmp_path):
     )
     assert told(upscale(source, tmp_path / "out.y4m")) == [
         "YUV4MPEG2 does not keep the film's tag title",
-        "YUV4MPEG2 does not keep the primaries, transfer, matrix of its colours",
+        "YUV4MPEG2 does not keep the primaries, transfer, matrix of its colors",
     ]
 
 
@@ -334,12 +334,12 @@ def test_names_that_are_no_text(upscale, tmp_path, capsys):
 
 
 def test_the_full_range(upscale, tmp_path):
-    """Of grey it goes without saying; ProRes has none."""
+    """Of gray it goes without saying; ProRes has none."""
     source = write(tmp_path / "in.mkv", pictures(3, format="gray"), codec="ffv1")
     for codec, extension, lost in (
         ("ffv1", "mp4", []),
         ("libx264", "mp4", []),
-        ("prores_ks", "mov", ["QuickTime does not keep the range of its colours"]),
+        ("prores_ks", "mov", ["QuickTime does not keep the range of its colors"]),
     ):
         report = upscale(source, tmp_path / f"{codec}.{extension}", codec=codec)
         assert [notice for notice in told(report) if "nearest" not in notice] == lost

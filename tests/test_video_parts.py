@@ -13,7 +13,6 @@ import pytest
 
 from subpixel.errors import EncoderError, OutputError, UnreadableVideo, UnsupportedVideo
 from subpixel.video.media import codecs
-from subpixel.video.media.timestamps import Clock
 from subpixel.video.media.codecs import (
     CODECS,
     Encoder,
@@ -24,11 +23,12 @@ from subpixel.video.media.codecs import (
     pixel_format,
 )
 from subpixel.video.media.containers import container_named, container_of
-from subpixel.video.media.time_range import Cut
-from subpixel.video.pipeline.encode import decoding_times
 from subpixel.video.media.hdr import Hdr, MasteringDisplay, encoder_options, with_parameters
-from subpixel.video.pipeline.segments import Journal
 from subpixel.video.media.source import is_packet, open_source
+from subpixel.video.media.time_range import TimeRange
+from subpixel.video.media.timestamps import Clock
+from subpixel.video.pipeline.encode import decoding_times
+from subpixel.video.pipeline.segments import Journal
 from subpixel.video.pipeline.stages import Closed, Line, Overlapped, Parallel
 from video_files import pictures, write
 
@@ -118,7 +118,7 @@ def test_the_nearest_pixel_format(codec, wanted, found):
 
 
 def encoder(codec="libx264", **changes):
-    facts = {
+    metadata = {
         "codec": find_codec(codec),
         "width": 64,
         "height": 48,
@@ -126,11 +126,11 @@ def encoder(codec="libx264", **changes):
         "time_base": Fraction(1, 12800),
         "rate": Fraction(25),
         "aspect": Fraction(1),
-        "colour": (1, 1, 1, 1),
+        "color": (1, 1, 1, 1),
         "threads": 1,
         "options": options_for(find_codec(codec), Encoding()),
     }
-    return Encoder(**facts | changes)
+    return Encoder(**metadata | changes)
 
 
 @pytest.mark.parametrize("codec", [codec.name for codec in CODECS if not codec.hardware])
@@ -204,8 +204,8 @@ def test_containers_by_name(tmp_path):
 # Times
 
 
-def mended(times, **facts):
-    clock = Clock(second=1000, step=40, **facts)
+def mended(times, **metadata):
+    clock = Clock(second=1000, step=40, **metadata)
     return [clock.mend(time) for time in times], clock.mended
 
 
@@ -434,8 +434,8 @@ def folder(tmp_path):
     return journal.folder
 
 
-def reopened(folder, facts=FACTS):
-    journal = Journal(folder, facts)
+def reopened(folder, metadata=FACTS):
+    journal = Journal(folder, metadata)
     journal.close()
     return journal
 
@@ -458,8 +458,8 @@ def test_a_segment_in_the_making_does_not_count(folder):
 
 
 @pytest.mark.parametrize("damage", [b"", b"packet 1mor", b"packet 1mord", b"packet 1more and more"])
-def test_a_damaged_segment_is_made_again(folder, damage):
-    (folder / "000001.packets").write_bytes(damage)
+def test_a_damaged_segment_is_made_again(folder, decode_errors):
+    (folder / "000001.packets").write_bytes(decode_errors)
     journal = reopened(folder)
     assert sorted(journal.segments) == [0, 2]
     assert journal.discarded == "segment 1 is damaged"
@@ -526,9 +526,9 @@ def test_one_process_at_a_time(folder):
 
 def test_a_cut_that_is_none():
     with pytest.raises(ValueError, match="must not be negative"):
-        Cut(Fraction(-1))
+        TimeRange(Fraction(-1))
     with pytest.raises(ValueError, match=r"the end, 1 s, must lie behind the start, 2 s"):
-        Cut(Fraction(2), Fraction(1))
+        TimeRange(Fraction(2), Fraction(1))
 
 
 @pytest.mark.parametrize("content", [b"", b"no video at all" * 100])
@@ -559,7 +559,7 @@ def test_sound_alone(tmp_path):
 def test_a_cut_behind_the_end(tmp_path):
     write(tmp_path / "a.mkv", pictures(5))
     with pytest.raises(UnreadableVideo, match="gives no frame in the part that is wanted"):
-        open_source(tmp_path / "a.mkv", Cut(Fraction(100)))
+        open_source(tmp_path / "a.mkv", TimeRange(Fraction(100)))
 
 
 def test_frames_and_packets_come_as_they_lie(tmp_path):
@@ -567,6 +567,6 @@ def test_frames_and_packets_come_as_they_lie(tmp_path):
     source = open_source(tmp_path / "a.mkv")
     kinds = [is_packet(event) for event in source.events()]
     source.close()
-    assert kinds.count(False) == 30 == source.damage.frames
+    assert kinds.count(False) == 30 == source.decode_errors.frames
     assert kinds.count(True) > 40
-    assert source.damage.notices == []
+    assert source.decode_errors.notices == []

@@ -32,8 +32,8 @@ def command(model, *arguments):
     return [sys.executable, "-m", "subpixel", "upscale", *map(str, arguments), *options]
 
 
-def upscale(model, *arguments, **facts):
-    return subprocess.run(command(model, *arguments), capture_output=True, text=True, check=False, **facts)
+def upscale(model, *arguments, **metadata):
+    return subprocess.run(command(model, *arguments), capture_output=True, text=True, check=False, **metadata)
 
 
 def noise(path, count=10):

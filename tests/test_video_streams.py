@@ -34,8 +34,8 @@ def model(tmp_path_factory):
 
 def film(folder, extension, index):
     """A film with frames that refer to later ones, its picture behind ``index`` streams of sound."""
-    facts = CODECS.get(extension, OF_MPEG)
-    start = write(folder / f"start.{'avi' if extension == 'avi' else 'mkv'}", pictures(FRAMES), **facts)
+    metadata = CODECS.get(extension, OF_MPEG)
+    start = write(folder / f"start.{'avi' if extension == 'avi' else 'mkv'}", pictures(FRAMES), **metadata)
     maps = [part for stream in ["0:a"] * index + ["0:v"] + ["0:a"] * (not index) for part in ("-map", stream)]
     path = remuxed(start, folder / f"in.{extension}", *maps)
     with av.open(str(path)) as file:
@@ -104,4 +104,4 @@ def test_frames_that_threads_held_are_counted(monkeypatch, tmp_path, threads):
     opened = open_source(source)
     frames = [event for event in opened.events() if not is_packet(event)]
     opened.close()
-    assert len(frames) + opened.damage.lost + opened.damage.missing == FRAMES
+    assert len(frames) + opened.decode_errors.lost + opened.decode_errors.missing == FRAMES

@@ -12,8 +12,8 @@ from interpolating import bicubic_model
 from subpixel.upscaler import Upscaler
 from subpixel.video import encode, work
 from subpixel.video.media.decoder import DisplayOrder
-from subpixel.video.pipeline.frames import FrameUpscaler
 from subpixel.video.media.source import Source, is_packet, open_source
+from subpixel.video.pipeline.frames import FrameUpscaler
 from video_files import decoded, luma, packets, pictures, times, write, write_broadcast
 
 EXACT = Fraction(1, 2000)
@@ -40,7 +40,7 @@ def read(path):
     source = open_source(path)
     found = [event.pts * event.time_base for event in source.events() if not is_packet(event)]
     source.close()
-    return found, source.damage.notices
+    return found, source.decode_errors.notices
 
 
 def close(found, expected, within=EXACT):
@@ -246,8 +246,8 @@ def vfw(path, template):
 B_FRAMES = {"bf": "3", "preset": "medium", "b_strategy": "0", "g": "20"}
 
 
-def with_b_frames(path, count=50, **facts):
-    return write(path, pictures(count), time_base=STEP, options=B_FRAMES, **facts)
+def with_b_frames(path, count=50, **metadata):
+    return write(path, pictures(count), time_base=STEP, options=B_FRAMES, **metadata)
 
 
 def made(kind, folder):
@@ -381,8 +381,10 @@ def test_nothing_yet_is_no_end(tmp_path):
     stream = whole.stream
     others = [other for other in whole.container.streams if other.index != stream.index]
     whole.container.seek(0)
-    hesitating = Source("in.mkv", Hesitating(whole.container), stream, others, whole.cut, seekable=True)
+    hesitating = Source(
+        "in.mkv", Hesitating(whole.container), stream, others, whole.time_range, seekable=True
+    )
     found = [event.pts for event in hesitating.events() if not is_packet(event)]
     whole.close()
     assert len(found) == 30
-    assert hesitating.damage.notices == []
+    assert hesitating.decode_errors.notices == []

@@ -23,9 +23,9 @@ from subpixel.cli import app
 from subpixel.errors import EncoderError, OutputError, OutputExists, OutputIsInput, UnreadableVideo
 from subpixel.upscaler import Upscaler
 from subpixel.video import encode, work
-from subpixel.video.pipeline.frames import FrameUpscaler
 from subpixel.video.media.hdr import attached, display_matrix, hdr
 from subpixel.video.media.source import Source
+from subpixel.video.pipeline.frames import FrameUpscaler
 from video_files import (
     FONT,
     SUBTITLES,
@@ -187,7 +187,7 @@ def test_odd_sides(tmp_path, codec, size):
 
 
 @pytest.mark.parametrize("extension", ["mp4", "mkv", "mov"])
-def test_colour_and_hdr(upscale, tmp_path, extension):
+def test_color_and_hdr(upscale, tmp_path, extension):
     """HDR10's numbers, as x265 writes them; read back from the container, and from the bitstream alone."""
     display = "G(8500,39850)B(6550,2300)R(35400,14600)WP(15635,16450)L(10000000,50)"
     source = write(
@@ -645,7 +645,7 @@ def test_wrong_usage_comes_before_the_work(upscale, film, tmp_path):
 # Damage
 
 
-def damage(path, places, seed=0):
+def decode_errors(path, places, seed=0):
     content = bytearray(path.read_bytes())
     rng = np.random.default_rng(seed)
     for place in rng.integers(len(content) // 4, len(content), places):
@@ -665,7 +665,7 @@ def test_damaged_files_give_what_they_can(upscale, tmp_path, extension, seed):
         time_base=Fraction(1, 25),
         container_options={"movflags": "faststart"} if extension == "mp4" else None,
     )
-    damage(source, 60, seed)
+    decode_errors(source, 60, seed)
     try:
         report = upscale(source, tmp_path / "out.mkv")
     except UnreadableVideo:
@@ -677,7 +677,7 @@ def test_damaged_files_give_what_they_can(upscale, tmp_path, extension, seed):
 
 def test_damage_is_counted(model, tmp_path):
     source = write(tmp_path / "in.mkv", pictures(30, 160, 96))
-    damage(source, 60)
+    decode_errors(source, 60)
     arguments = ["upscale", str(source), "-o", str(tmp_path / "out.mkv"), "-m", model, "--engine", "numpy"]
     result = CliRunner().invoke(app, [*arguments, "--json"])
     report = json.loads(result.stdout)
@@ -733,9 +733,14 @@ def test_damaged_sound_costs_itself_alone(upscale, monkeypatch, tmp_path):
         kept = copied(self, packet)
         if count % 10:
             return kept
-        cut = av.Packet(bytes(kept)[:3])
-        cut.pts, cut.dts, cut.time_base, cut.stream = kept.pts, kept.dts, kept.time_base, kept.stream
-        return cut
+        time_range = av.Packet(bytes(kept)[:3])
+        time_range.pts, time_range.dts, time_range.time_base, time_range.stream = (
+            kept.pts,
+            kept.dts,
+            kept.time_base,
+            kept.stream,
+        )
+        return time_range
 
     monkeypatch.setattr(Source, "copied", copied)
     report = upscale(source, tmp_path / "out.mp4")

@@ -136,9 +136,9 @@ def write(
     return path
 
 
-def write_broadcast(path, frames, **facts):
+def write_broadcast(path, frames, **metadata):
     """Write a video as television sends it: MPEG-2 and its sound."""
-    return write(path, frames, codec="mpeg2video", sound="mp2", time_base=Fraction(1, RATE), **facts)
+    return write(path, frames, codec="mpeg2video", sound="mp2", time_base=Fraction(1, RATE), **metadata)
 
 
 def streams(path):
@@ -160,8 +160,8 @@ def packets(path):
         for packet in file.demux():
             stream = packet.stream
             if packet.size and (stream.type != "video" or stream.disposition & 1 << 10):
-                facts = (bytes(packet), (packet.pts or 0) * packet.time_base)
-                found.setdefault((stream.type, stream.index), []).append(facts)
+                metadata = (bytes(packet), (packet.pts or 0) * packet.time_base)
+                found.setdefault((stream.type, stream.index), []).append(metadata)
     return [found[key] for key in sorted(found, key=lambda key: key[1])]
 
 

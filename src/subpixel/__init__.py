@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         UnsupportedVideo,
     )
     from subpixel.images.upscale import upscale_image
-    from subpixel.models.model import Convolution, Description, Facts, Model, load_model
+    from subpixel.models.model import Convolution, Model, ModelMetadata, ModelSpec, load_model
     from subpixel.upscaler import Upscaler, load
     from subpixel.video.upscale import upscale_video
 
@@ -56,7 +56,7 @@ _HOMES = {
         "UnsupportedVideo",
     ),
     "subpixel.images.upscale": ("upscale_image",),
-    "subpixel.models.model": ("Convolution", "Description", "Facts", "Model", "load_model"),
+    "subpixel.models.model": ("Convolution", "ModelSpec", "ModelMetadata", "Model", "load_model"),
     "subpixel.upscaler": ("Upscaler", "load"),
     "subpixel.video.upscale": ("upscale_video",),
 }
@@ -66,14 +66,14 @@ __all__ = [
     "ConfigError",
     "Convolution",
     "DatasetError",
-    "Description",
     "EncoderError",
     "EngineError",
-    "Facts",
     "ImageTooLarge",
     "InputError",
     "Model",
     "ModelError",
+    "ModelMetadata",
+    "ModelSpec",
     "OutputError",
     "OutputExists",
     "OutputIsInput",

@@ -16,7 +16,7 @@ from subpixel.errors import OutputError, OutputExists, OutputIsInput
 
 try:
     import fcntl
-except ImportError:  # Windows: leftovers of a killed process are not recognised there
+except ImportError:  # Windows: leftovers of a killed process are not recognized there
     fcntl = None  # type: ignore[assignment]
 
 _RANDOM_DIGITS = 16

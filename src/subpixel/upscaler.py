@@ -14,8 +14,8 @@ from subpixel.arguments import check_paths, check_texts, check_wholes
 from subpixel.content import KINDS, Content
 from subpixel.engines.base import Engine
 from subpixel.errors import ModelError
-from subpixel.models.model import Model, load_model
 from subpixel.models.catalog import DEFAULT_SCALE
+from subpixel.models.model import Model, load_model
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -68,10 +68,8 @@ class Upscaler:
                 f"expected a Model, not {type(model).__name__}; subpixel.load takes a name or a scale"
             )
         check_wholes(threads=threads)
-        if model.description.channels != 1:
-            raise ModelError(
-                f"model {model.name} has {model.description.channels} channels; images need one of 1"
-            )
+        if model.spec.channels != 1:
+            raise ModelError(f"model {model.name} has {model.spec.channels} channels; images need one of 1")
         if isinstance(engine, Engine):
             if engine.model is not model:
                 raise ValueError(f"the engine was compiled from another model, {engine.model.name}")
@@ -114,7 +112,7 @@ class Upscaler:
         Returns:
             An array of the same kind, ``scale`` times larger each way; floats are clipped to [0, 1].
             For a Pillow image, one of mode L, LA, RGB, RGBA or I;16 with the same ``info``: a palette, CMYK
-            or Lab becomes RGB (the latter two by their colour profile, which is then left out), and 1 bit
+            or Lab becomes RGB (the latter two by their color profile, which is then left out), and 1 bit
             becomes L. Its EXIF orientation is not applied; `PIL.ImageOps.exif_transpose` does that.
 
         Raises:
@@ -157,7 +155,7 @@ class Upscaler:
                 size and kind.
 
         Yields:
-            One result for each, in order. A ``VideoFrame`` becomes one of planar Y'CbCr or grey, of the same
+            One result for each, in order. A ``VideoFrame`` becomes one of planar Y'CbCr or gray, of the same
             depth, subsampling, times and tags, its luma enlarged by the network, its chroma by FFmpeg's
             bicubic.
 
@@ -275,7 +273,7 @@ class Chosen(NamedTuple):
     content: Content | None
     """What the file is taken for, where that decided the model."""
 
-    def facts(self, engine: Engine) -> dict[str, Any]:
+    def metadata(self, engine: Engine) -> dict[str, Any]:
         """What a `subpixel.batch.Report` says of the model, of the engine that ran it, and of both choices."""
         return {
             "scale": self.upscaler.scale,

@@ -77,7 +77,7 @@ def measure(
 
     Raises `EngineError` when two runners of one precision disagree: then they do not run the same network.
     """
-    off_levels = compare(runners, border_px=model.description.halo_px * model.scale)
+    off_levels = compare(runners, border_px=model.spec.halo_px * model.scale)
     seconds: list[list[float]] = [[] for _ in runners]
     rates: list[list[float]] = [[] for _ in peaks]
     for turn in range(rounds):
@@ -94,7 +94,7 @@ def measure(
         progress((turn + 1) / rounds)
     best = {peak.precision: max(found) for peak, found in zip(peaks, rates, strict=True)}
     height, width = plane.shape
-    work = model.description.macs_per_lr_pixel * height * width
+    work = model.spec.macs_per_lr_pixel * height * width
     results = []
     for runner, times, off in zip(runners, seconds, off_levels, strict=True):
         share = work / median(times) / best[runner.precision] if runner.precision in best else None
@@ -125,7 +125,7 @@ def measure(
 def compare(runners: Sequence[Runner], border_px: int) -> list[float]:
     """Let each runner work once; how far each is from the first of its precision, in levels on average.
 
-    The border is left out: see `quantised_graph`.
+    The border is left out: see `quantized_graph`.
 
     Raises `EngineError` when one is so far off that it cannot be running the same network.
     """

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import onnx
 
 
-def build_quantised(model: Model) -> "onnx.ModelProto":
+def build_quantized(model: Model) -> "onnx.ModelProto":
     """Write a model's 8-bit layers as a graph of the same inputs and outputs as `engines.onnx_graph.build`.
 
     Raises `EngineError` when it has none.
@@ -46,9 +46,9 @@ def build_quantised(model: Model) -> "onnx.ModelProto":
     def each(values: Any) -> Any:
         return np.asarray(values, np.float32)[:, None, None]
 
-    description, layers = model.description, integer_layers(model)
+    spec, layers = model.spec, integer_layers(model)
     picture = value = to_8_bits(add("Mul", ["lr", "white"], "lr.scaled"), "lr")
-    for index, (described, layer) in enumerate(zip(description.layers, layers, strict=True)):
+    for index, (described, layer) in enumerate(zip(spec.layers, layers, strict=True)):
         name, last = f"layers.{index}", layer is layers[-1]
         zeros = constant(f"{name}.zeros", np.zeros(described.outputs, np.int8))
         tanh = described.activation == "tanh" and not last
@@ -69,26 +69,26 @@ def build_quantised(model: Model) -> "onnx.ModelProto":
             value = add(operator, [value], f"{name}.{described.activation}")
         if not last:
             if tanh:
-                levels = 1 / model.quantised[index].output_scale
+                levels = 1 / model.quantized[index].output_scale
                 value = add("Mul", [value, constant(f"{name}.steps", each(levels))], f"{name}.scaled")
             if layer.zero.any():
                 value = add("Add", [value, constant(f"{name}.zero", each(layer.zero))], f"{name}.shifted")
             value = to_8_bits(value, name)
-    if description.residual == "nearest":
-        phases = constant("phases", np.repeat(np.arange(description.channels), description.scale**2))
+    if spec.residual == "nearest":
+        phases = constant("phases", np.repeat(np.arange(spec.channels), spec.scale**2))
         repeated = add("Gather", [picture, phases], "repeated", axis=1)
         value = add("Add", [value, add("Div", [repeated, "white"], "picture")], "residual")
-    add("DepthToSpace", [value], "hr", blocksize=description.scale, mode="CRD")
+    add("DepthToSpace", [value], "hr", blocksize=spec.scale, mode="CRD")
 
     def images(name: str, height: str, width: str) -> Any:
-        sides: list[str | int | None] = ["N", description.channels, height, width]
+        sides: list[str | int | None] = ["N", spec.channels, height, width]
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, sides)
 
     graph = helper.make_graph(
         nodes,
         f"{model.name}-int8",
         [images("lr", "H", "W")],
-        [images("hr", f"{description.scale}*H", f"{description.scale}*W")],
+        [images("hr", f"{spec.scale}*H", f"{spec.scale}*W")],
         [numpy_helper.from_array(np.asarray(array), name) for name, array in tensors.items()],
     )
     return helper.make_model(graph, ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)])

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from subpixel.benchmark.quantized_graph import build_quantised
+from subpixel.benchmark.quantized_graph import build_quantized
 from subpixel.engines.base import to_float
 from subpixel.engines.onnx_graph import build
 from subpixel.engines.onnxruntime_engine import import_onnxruntime
@@ -44,7 +44,7 @@ def ours(model: Model, plane: NDArray[np.uint8], threads: int, target: str | Non
     from subpixel import __version__
     from subpixel.engines.halide import HalideEngine
 
-    for precision in ("int8", "fp32") if model.quantised else ("fp32",):
+    for precision in ("int8", "fp32") if model.quantized else ("fp32",):
         engine = HalideEngine(model, precision=precision, threads=threads, target=target)
         yield Runner(
             "subpixel-halide",
@@ -75,8 +75,8 @@ def peers(name: str, model: Model, plane: NDArray[np.uint8], threads: int) -> It
 
 
 def _graphs(model: Model) -> Iterator[tuple[str, bytes]]:
-    if model.quantised:
-        yield "int8", build_quantised(model).SerializeToString()
+    if model.quantized:
+        yield "int8", build_quantized(model).SerializeToString()
     yield "fp32", build(model).SerializeToString()
 
 
@@ -159,7 +159,7 @@ def _torch(model: Model, tensor: NDArray[np.float32], threads: int) -> Iterator[
     from subpixel.training.network import Network
 
     torch.set_num_threads(threads)
-    network = Network(model.description)
+    network = Network(model.spec)
     network.load_model(model)
     given = torch.from_numpy(tensor)
 

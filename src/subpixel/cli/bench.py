@@ -59,7 +59,7 @@ def bench(
     width, height = width_and_height(size, MOST_PIXELS)
     count = threads or available_cpus()
     # Any content does: no arithmetic here takes longer for some numbers than for others. In this one
-    # neighbours resemble each other, as in pictures.
+    # neighbors resemble each other, as in pictures.
     slopes = np.add.outer(np.arange(height) * 0.37, np.arange(width) * 0.21)
     plane = (128 + 100 * np.sin(slopes / 7) + np.random.default_rng(0).normal(0, 4, slopes.shape)).clip(
         0, 255
@@ -67,10 +67,8 @@ def bench(
     plane = plane.astype(np.uint8)
     with exiting(2, SubpixelError):
         chosen = packaged.find(model, scale=scale or (None if model else 3))
-        if chosen.description.channels != 1:
-            raise ModelError(
-                f"model {chosen.name} has {chosen.description.channels} channels; this is for luma"
-            )
+        if chosen.spec.channels != 1:
+            raise ModelError(f"model {chosen.name} has {chosen.spec.channels} channels; this is for luma")
         runners = list(ours(chosen, plane, count, target))
         for name in filter(None, against.split(",")):
             runners += peers(name.strip(), chosen, plane, count)

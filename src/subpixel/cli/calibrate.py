@@ -37,18 +37,16 @@ def calibrate(
     from rich.console import Console
     from rich.progress import Progress
 
-    from subpixel.models.calibration import calibrate as fit
     from subpixel.evaluation import protocol
     from subpixel.models import catalog as packaged
+    from subpixel.models.calibration import calibrate as fit
 
     if output.suffix != ".safetensors":
         raise typer.BadParameter(f"{output}: the name must end in .safetensors", param_hint="--output")
     with exiting(2, ModelError):
         chosen = packaged.find(model)
-        if chosen.description.channels != 1:
-            raise ModelError(
-                f"model {chosen.name} has {chosen.description.channels} channels; this is for luma"
-            )
+        if chosen.spec.channels != 1:
+            raise ModelError(f"model {chosen.name} has {chosen.spec.channels} channels; this is for luma")
         if half:
             chosen = chosen.in_half_precision()
     people = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)

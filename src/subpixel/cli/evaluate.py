@@ -65,7 +65,7 @@ def evaluate(
     from rich.console import Console
 
     from subpixel.evaluation import protocol
-    from subpixel.evaluation.methods import find_enlarger
+    from subpixel.evaluation.methods import find_method
     from subpixel.evaluation.report import Method
     from subpixel.evaluation.video import find_clips
 
@@ -76,7 +76,7 @@ def evaluate(
         if model == "bicubic" and (engine, precision) != ("auto", "auto"):
             raise ValueError("--engine and --precision are for networks, and bicubic is none")
         degrade = protocol.Degradation(degradation, sigma_px)
-        found = find_enlarger(model, scale=scale, engine=engine, precision=precision, threads=threads)
+        found = find_method(model, scale=scale, engine=engine, precision=precision, threads=threads)
         upscale = found.upscale
         method = Method(found.scale, found.name, found.engine, found.precision, degrade)
     with exiting(2, ValueError), exiting(1, SubpixelError):
@@ -134,7 +134,7 @@ def _on_clips(
     from subpixel.evaluation.report import ClipsReport
     from subpixel.evaluation.video import evaluate_clip
 
-    columns = (TextColumn("{task.description}", markup=False), BarColumn())
+    columns = (TextColumn("{task.spec}", markup=False), BarColumn())
     scores = []
     with Progress(*columns, console=messages, transient=True, disable=not messages.is_terminal) as bar:
         task = bar.add_task("evaluating", total=len(clips))

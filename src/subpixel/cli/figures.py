@@ -35,9 +35,9 @@ def figures(
     into filters in LR space (the companion note's), and with --dataset crops (5 and 6) and quality against
     time (2).
     """
-    from subpixel.evaluation.drawing import save_figure
     from subpixel.evaluation import figures as draw
-    from subpixel.evaluation.methods import bicubic_enlarger, find_enlarger
+    from subpixel.evaluation.drawing import save_figure
+    from subpixel.evaluation.methods import bicubic_method, find_method
     from subpixel.files import leaving_no_empty_folder, refuse_existing
     from subpixel.models import catalog as packaged
 
@@ -50,8 +50,8 @@ def figures(
             packaged.find(scale=scale)  # raises, and says which scales there are
         if not chosen:
             raise ValueError("bicubic is no network, and what all are compared with; name one with -m")
-        enlargers = [
-            find_enlarger(name, scale=scale, engine=engine, precision=precision, threads=threads)
+        methods = [
+            find_method(name, scale=scale, engine=engine, precision=precision, threads=threads)
             for name in chosen
         ]
     with exiting(1, SubpixelError), leaving_no_empty_folder(output / "any"):
@@ -67,12 +67,12 @@ def figures(
             return path
 
         todo: list[tuple[Path, Callable[[], Any]]] = [(place("equivalence.png"), draw.equivalence)]
-        for network in (one.model for one in enlargers if one.model):
+        for network in (one.model for one in methods if one.model):
             for name, drawing in (("first", draw.first_layer), ("last", draw.last_layer)):
                 path = place(f"filters-{name}-{network.name}.png")
                 todo.append((path, partial(drawing, network)))
         if dataset is not None:
-            compared = [bicubic_enlarger(scale), *enlargers]
+            compared = [bicubic_method(scale), *methods]
             crops, quality, numbers = map(place, ("crops.png", "quality.png", "quality.json"))
             todo.append((crops, partial(draw.crops, dataset, compared)))
         for path, drawn in todo:

@@ -18,7 +18,7 @@ def models(
         bool, typer.Option("--json", help="Print one JSON object a line, one for each model.")
     ] = False,
 ) -> None:
-    """List the packaged models: scale, cost for each LR pixel, PSNR on luma (bicubic protocol), licence."""
+    """List the packaged models: scale, cost for each LR pixel, PSNR on luma (bicubic protocol), license."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -41,18 +41,18 @@ def models(
     table.add_column("model", no_wrap=True)
     for heading in ("parameters", "multiply-\nadds"):  # the scale is part of the name
         table.add_column(heading, justify="right")
-    sets = list(dict.fromkeys(name for model in found for name in model.facts.psnr_db))
+    sets = list(dict.fromkeys(name for model in found for name in model.metadata.psnr_db))
     for name in sets:
         table.add_column(name, justify="right")
-    table.add_column("licence")
+    table.add_column("license")
     for model in found:
-        psnr_db = (model.facts.psnr_db.get(name) for name in sets)
+        psnr_db = (model.metadata.psnr_db.get(name) for name in sets)
         table.add_row(
             model.name,
-            f"{model.description.parameters:,}",
-            f"{model.description.macs_per_lr_pixel:,}",
+            f"{model.spec.parameters:,}",
+            f"{model.spec.macs_per_lr_pixel:,}",
             *("" if value is None else f"{value:.2f}" for value in psnr_db),
-            model.facts.licence,
+            model.metadata.license,
         )
     with to_stdout():
         Console().print(table)
@@ -61,13 +61,13 @@ def models(
 def _facts(model: "Model") -> dict[str, Any]:
     return {
         "name": model.name,
-        "version": model.facts.version,
+        "version": model.metadata.version,
         "scale": model.scale,
-        "parameters": model.description.parameters,
-        "macs_per_lr_pixel": model.description.macs_per_lr_pixel,
-        "halo_px": model.description.halo_px,
-        "psnr_db": dict(model.facts.psnr_db),
-        "training_data": model.facts.training_data,
-        "recipe": model.facts.recipe,
-        "licence": model.facts.licence,
+        "parameters": model.spec.parameters,
+        "macs_per_lr_pixel": model.spec.macs_per_lr_pixel,
+        "halo_px": model.spec.halo_px,
+        "psnr_db": dict(model.metadata.psnr_db),
+        "training_data": model.metadata.training_data,
+        "recipe": model.metadata.recipe,
+        "license": model.metadata.license,
     }

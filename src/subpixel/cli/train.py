@@ -78,7 +78,7 @@ def train(
         model = finished_model(run, config)
         path = folder / f"{model.name}.safetensors"
         model.save(path)
-    numbers = ", ".join(f"{name} {value:.2f} dB" for name, value in model.facts.psnr_db.items())
+    numbers = ", ".join(f"{name} {value:.2f} dB" for name, value in model.metadata.psnr_db.items())
     _say(f"{path}: {numbers or 'no test set at hand'}")
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from subpixel.batch import PIPE, Job
 from subpixel.cli.display import Display, abandon_stdout, display, to_stdout
 from subpixel.cli.errors import exiting, saying, stoppable
 from subpixel.cli.usage import (
@@ -27,7 +28,6 @@ from subpixel.cli.usage import (
 from subpixel.errors import SubpixelError
 from subpixel.files import is_folder
 from subpixel.images.formats import DEFAULT_QUALITY, MAX_MEMORY_MIB, MAX_OUTPUT_PIXELS
-from subpixel.batch import PIPE, Job
 
 MAX_DAMAGE = 0.1
 """The share of damaged frames above which a video counts as failed."""
@@ -161,7 +161,7 @@ def upscale(
 ) -> None:
     """Make pictures and videos larger.
 
-    Pictures are PNG, JPEG, WebP, TIFF and BMP: colour profile, EXIF, transparency and 16 bits per sample are
+    Pictures are PNG, JPEG, WebP, TIFF and BMP: color profile, EXIF, transparency and 16 bits per sample are
     kept; the picture is turned upright. Videos are what FFmpeg reads, and become MP4, Matroska, QuickTime,
     WebM or YUV4MPEG2: sound, subtitles, chapters and all else are kept. A file that cannot be enlarged is
     named, and the others are done all the same.
@@ -280,7 +280,7 @@ def _video_options(
     """Arguments of `upscale_video`. Raises ValueError for what can be seen to be wrong without the input."""
     from subpixel.video.media.codecs import Encoding, find_codec, options_for
     from subpixel.video.media.containers import container_named
-    from subpixel.video.media.time_range import Cut
+    from subpixel.video.media.time_range import TimeRange
 
     options = {}
     for option in codec_options:
@@ -292,9 +292,9 @@ def _video_options(
         options_for(find_codec(codec), Encoding(codec, crf, preset, options))
     if container is not None:
         container_named(container)
-    cut = Cut(_seconds(start), None if end is None else _seconds(end))
+    time_range = TimeRange(_seconds(start), None if end is None else _seconds(end))
     encoding = {"codec": codec, "crf": crf, "preset": preset, "codec_options": options}
-    return {**encoding, "container": container, "start": cut.start, "end": cut.end}
+    return {**encoding, "container": container, "start": time_range.start, "end": time_range.end}
 
 
 _TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?)")
@@ -321,8 +321,8 @@ def _video_progress(people: Display, number: int, job: Job, *, lines: bool) -> C
     def show(progress: Any) -> None:
         fraction = progress.frames / progress.total if progress.total else 0.0
         if lines:
-            facts = {"progress": round(fraction, 4), **asdict(progress)}
-            people.say(json.dumps({"input": str(job.source), **facts}))
+            metadata = {"progress": round(fraction, 4), **asdict(progress)}
+            people.say(json.dumps({"input": str(job.source), **metadata}))
             return
         of = f"/{progress.total}" if progress.total else ""
         detail = (

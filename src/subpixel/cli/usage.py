@@ -10,10 +10,10 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from subpixel.batch import PIPE, Job
 from subpixel.files import is_folder
 from subpixel.images.formats import EXTENSIONS as PICTURE_EXTENSIONS
 from subpixel.images.formats import JPEG, WEBP
-from subpixel.batch import PIPE, Job
 
 PICTURES = "Pictures"
 VIDEOS = "Videos"

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from subpixel.errors import EngineError
-from subpixel.models.model import Description, Model
+from subpixel.models.model import Model, ModelSpec
 from subpixel.models.quantization import integer_layers
 from subpixel.ops.resize import imresize
 
@@ -41,39 +41,39 @@ class Tile:
 
 
 def tiles(
-    height: int, width: int, halo_px: int, side_px: int = TILE_SIDE_PX, margin_px: int = 0
+    height: int, width: int, halo_px: int, side_px: int = TILE_SIDE_PX, context_px: int = 0
 ) -> Iterator[Tile]:
     """Cut a ``height`` x ``width`` image into nearly equal tiles of at most ``side_px**2`` pixels.
 
     It is the area that costs memory: an image with a side shorter than ``side_px`` gets longer tiles, and
     one whose area is small enough is not cut at all.
 
-    Each tile also reads ``halo_px`` pixels of its neighbours. Where the halo is at least the network's,
+    Each tile also reads ``halo_px`` pixels of its neighbors. Where the halo is at least the network's,
     working tile by tile equals working on the whole: at the image's own border a tile reads nothing more,
     so the network's zero padding falls where it falls on the whole image, and elsewhere the wrong values
     that padding causes are cropped away.
 
-    The outermost ``margin_px`` pixels of the image are only read: what is kept counts from inside them.
+    The outermost ``context_px`` pixels of the image are only read: what is kept counts from inside them.
     """
     area = side_px**2
-    rows = _spans(height, max(side_px, area // width), halo_px, margin_px)
+    rows = _spans(height, max(side_px, area // width), halo_px, context_px)
     tallest = max(keep.stop - keep.start for _, keep, _ in rows)
-    columns = _spans(width, area // tallest, halo_px, margin_px)
+    columns = _spans(width, area // tallest, halo_px, context_px)
     for row in rows:
         for column in columns:
             read, keep, crop = zip(row, column, strict=True)
             yield Tile(read, keep, crop)
 
 
-def _spans(length: int, longest: int, halo_px: int, margin_px: int) -> list[tuple[slice, slice, slice]]:
+def _spans(length: int, longest: int, halo_px: int, context_px: int) -> list[tuple[slice, slice, slice]]:
     """Cut one axis; for each piece, what to read, what to keep, and where in the read that is."""
-    inside = length - 2 * margin_px
+    inside = length - 2 * context_px
     count = -(-inside // longest)
-    edges = [margin_px + inside * index // count for index in range(count + 1)]
+    edges = [context_px + inside * index // count for index in range(count + 1)]
     spans = []
     for start, stop in pairwise(edges):
         first, last = max(start - halo_px, 0), min(stop + halo_px, length)
-        keep = slice(start - margin_px, stop - margin_px)
+        keep = slice(start - context_px, stop - context_px)
         spans.append((slice(first, last), keep, slice(start - first, stop - first)))
     return spans
 
@@ -141,7 +141,7 @@ class Engine(ABC):
         """
 
     def __call__(
-        self, plane: NDArray[Any], *, margin_px: int = 0, out: NDArray[Any] | None = None
+        self, plane: NDArray[Any], *, context_px: int = 0, out: NDArray[Any] | None = None
     ) -> NDArray[Any]:
         """Enlarge a plane, tile by tile, so that memory beyond input and output is bounded by the tile.
 
@@ -149,7 +149,7 @@ class Engine(ABC):
             plane: ``(H, W)``, or ``(channels, H, W)`` for a network over several channels. uint8 and uint16
                 span their whole range (0..255, 0..65535); floats are in [0, 1]. Floats may overshoot, as a
                 resampled picture does, by at most 1 to each side.
-            margin_px: how many of the outermost pixels are there only to be looked at: the result is that of
+            context_px: how many of the outermost pixels are there only to be looked at: the result is that of
                 the pixels inside them. A network takes what lies beyond its input for black; who puts a
                 margin of the network's halo around a picture decides what lies there instead.
             out: where the result goes, of its shape and dtype; rows may lie apart.
@@ -167,32 +167,32 @@ class Engine(ABC):
             EngineError: the engine failed.
         """
         tensor = self._checked(plane)
-        if not 0 <= 2 * margin_px < min(tensor.shape[1:]):
-            raise ValueError(f"a plane of shape {plane.shape} has nothing inside a margin of {margin_px}")
+        if not 0 <= 2 * context_px < min(tensor.shape[1:]):
+            raise ValueError(f"a plane of shape {plane.shape} has nothing inside a margin of {context_px}")
         scale = self.model.scale
-        sides = [(side - 2 * margin_px) * scale for side in plane.shape[-2:]]
+        sides = [(side - 2 * context_px) * scale for side in plane.shape[-2:]]
         if out is None:
             out = np.empty((*plane.shape[:-2], *sides), plane.dtype)
         elif out.shape != (*plane.shape[:-2], *sides) or out.dtype != plane.dtype:
             raise ValueError(
                 f"out is {out.dtype} {out.shape}, which does not fit {plane.dtype} {plane.shape}"
             )
-        self._enlarge(tensor, out[None] if out.ndim == 2 else out, margin_px)
+        self._enlarge(tensor, out[None] if out.ndim == 2 else out, context_px)
         return out
 
-    def _enlarge(self, tensor: NDArray[Any], result: NDArray[Any], margin_px: int) -> None:
+    def _enlarge(self, tensor: NDArray[Any], result: NDArray[Any], context_px: int) -> None:
         """Fill ``result`` from ``tensor``, both ``(channels, H, W)`` and as `__call__` has checked them."""
         scale = self.model.scale
         _, height, width = tensor.shape
-        halo_px = self.model.description.halo_px
-        for tile in tiles(height, width, halo_px, self.tile_side_px, margin_px):
+        halo_px = self.model.spec.halo_px
+        for tile in tiles(height, width, halo_px, self.tile_side_px, context_px):
             piece = self.run(to_float(tensor[:, *tile.read]))
             kept = piece[:, *(enlarged(span, scale) for span in tile.crop)]
             result[:, *(enlarged(span, scale) for span in tile.keep)] = from_float(kept, result.dtype)
 
     def _checked(self, plane: NDArray[Any]) -> NDArray[Any]:
         """The plane as ``(channels, H, W)``, or ValueError."""
-        channels = self.model.description.channels
+        channels = self.model.spec.channels
         tensor = plane[None] if plane.ndim == 2 and channels == 1 else plane
         if tensor.ndim != 3 or tensor.shape[0] != channels or 0 in tensor.shape:
             expected = f"(H, W) or ({channels}, H, W)" if channels == 1 else f"({channels}, H, W)"
@@ -206,11 +206,11 @@ class Engine(ABC):
         return tensor
 
 
-def enlarged_first(tensor: NDArray[F], description: Description) -> NDArray[F]:
+def enlarged_first(tensor: NDArray[F], spec: ModelSpec) -> NDArray[F]:
     """What the first layer is given: the ``(channels, H, W)`` tensor, by bicubic where it says so."""
-    if description.enlargement == "shuffle":
+    if spec.upsampling == "shuffle":
         return tensor
-    return np.stack([imresize(plane, description.scale) for plane in tensor])
+    return np.stack([imresize(plane, spec.scale) for plane in tensor])
 
 
 def to_float(samples: NDArray[Any]) -> NDArray[np.float32]:

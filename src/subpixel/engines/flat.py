@@ -2,7 +2,7 @@
 
 A network with a residual adds something to each pixel. On flat areas that ought to be nothing, and is never
 quite: white paper comes out speckled with 254. So it is part of what such a network computes that nothing is
-added where all pixels within `FLAT_REACH_PX` have one value: see `subpixel.models.model.Description`. It costs no
+added where all pixels within `FLAT_RADIUS_PX` have one value: see `subpixel.models.model.ModelSpec`. It costs no
 PSNR: docs/research/2026-11-27-models.md has the figures.
 """
 
@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from subpixel.models.model import FLAT_REACH_PX
+from subpixel.models.model import FLAT_RADIUS_PX
 
 
 def is_flat(tensor: NDArray[Any]) -> NDArray[np.bool_]:
-    """Where all pixels within `FLAT_REACH_PX`, in rows and columns, have one value.
+    """Where all pixels within `FLAT_RADIUS_PX`, in rows and columns, have one value.
 
     Args:
         tensor: ``(channels, H, W)``, of any dtype. What lies beyond it counts for nothing.
@@ -23,7 +23,7 @@ def is_flat(tensor: NDArray[Any]) -> NDArray[np.bool_]:
     Returns:
         ``(H, W)``. Where there are several channels, each of them must be flat.
     """
-    around = FLAT_REACH_PX
+    around = FLAT_RADIUS_PX
     padded = np.pad(tensor, [(0, 0), (around, around), (around, around)], mode="edge")
     # In a row 2 * FLAT_REACH_PX neighbors must be alike, and then as many in a column of such runs.
     runs = _all_of(padded[:, :, 1:] == padded[:, :, :-1], 2 * around, axis=2)

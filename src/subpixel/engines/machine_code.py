@@ -63,18 +63,18 @@ def check(code: int) -> None:
         raise EngineError(f"the compiled network failed: {_FAILURES.get(code, f'code {code}')}")
 
 
-def target_machine(cpu: str = "", features: str = "", *, optimised: bool = True) -> Any:
+def target_machine(cpu: str = "", features: str = "", *, optimized: bool = True) -> Any:
     """LLVM's compiler for a processor; of any that there is, unless said otherwise."""
     from llvmlite import binding
 
-    _initialise()
+    _initialize()
     target = binding.Target.from_default_triple()
-    opt = 3 if optimised else 0
+    opt = 3 if optimized else 0
     return target.create_target_machine(cpu=cpu, features=features, opt=opt, codemodel="jitdefault", jit=True)
 
 
 @cache
-def _initialise() -> None:
+def _initialize() -> None:
     from llvmlite import binding
 
     binding.initialize_native_target()

@@ -21,7 +21,7 @@ Float = np.float64
 class NumpyEngine(Engine):
     """fp32: every layer in float64, rounded to float32 once, at the end. int8: the integers, exactly.
 
-    ``threads`` is not honoured: NumPy's matrix product has its own (``OPENBLAS_NUM_THREADS``).
+    ``threads`` is not honored: NumPy's matrix product has its own (``OPENBLAS_NUM_THREADS``).
     """
 
     name = "numpy"
@@ -34,18 +34,18 @@ class NumpyEngine(Engine):
             picture, values = self._through_integers(tensor)
         else:
             picture, values = tensor, self._through_reals(tensor)
-        description = self.model.description
-        hr = pixel_shuffle(values, description.shuffle)
-        if description.residual == "none":
+        spec = self.model.spec
+        hr = pixel_shuffle(values, spec.shuffle)
+        if spec.residual == "none":
             return hr.astype(np.float32)
-        hr = hr + picture.repeat(description.scale, axis=1).repeat(description.scale, axis=2)
+        hr = hr + picture.repeat(spec.scale, axis=1).repeat(spec.scale, axis=2)
         result: NDArray[np.float32] = hr.astype(np.float32)
         keep_flat(tensor, result)
         return result
 
     def _through_reals(self, tensor: NDArray[np.float32]) -> NDArray[Float]:
-        values = enlarged_first(tensor.astype(np.float64), self.model.description)
-        for index, layer in enumerate(self.model.description.layers):
+        values = enlarged_first(tensor.astype(np.float64), self.model.spec)
+        for index, layer in enumerate(self.model.spec.layers):
             sums = convolve(values, *weights_of(self.model, index))
             values = activated(sums, layer, self.model.weights.get(f"layers.{index}.slope"))
         return values
@@ -54,7 +54,7 @@ class NumpyEngine(Engine):
         """The input as 8 bits make it, and the last layer's values."""
         levels = np.clip(np.floor(tensor * np.float32(255) + np.float32(0.5)), 0, 255)
         values, zeros = levels.astype(np.float64), np.zeros(len(levels))
-        for described, layer in zip(self.model.description.layers, self._integers, strict=True):
+        for described, layer in zip(self.model.spec.layers, self._integers, strict=True):
             values = integer_outputs(values, zeros, described, layer, last=layer is self._integers[-1])
             zeros = layer.zero.astype(np.float64)
         return levels / np.float32(255), values

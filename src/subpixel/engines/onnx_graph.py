@@ -10,7 +10,7 @@ import numpy as np
 
 from subpixel import __version__
 from subpixel.files import write_atomically
-from subpixel.models.model import FLAT_REACH_PX, Model
+from subpixel.models.model import FLAT_RADIUS_PX, Model
 
 if TYPE_CHECKING:
     import onnx
@@ -25,7 +25,7 @@ def build(model: Model) -> "onnx.ModelProto":
     """Write a model as an ONNX graph.
 
     Input ``lr``: ``(N, channels, H, W)`` float32 in [0, 1], any N, H and W from 1 up. Output ``hr``:
-    ``(N, channels, scale*H, scale*W)`` float32, not clipped. Name, scale, halo, licence and the other facts
+    ``(N, channels, scale*H, scale*W)`` float32, not clipped. Name, scale, halo, license and the other facts
     are in ``metadata_props``.
 
     Convolutions pad with zeros, which is not what lies beyond a picture: whoever runs the graph puts
@@ -33,7 +33,7 @@ def build(model: Model) -> "onnx.ModelProto":
     """
     from onnx import TensorProto, helper, numpy_helper
 
-    description, scale, channels = model.description, model.scale, model.description.channels
+    spec, scale, channels = model.spec, model.scale, model.spec.channels
     tensors = {name: np.asarray(array) for name, array in model.weights.items()}
     nodes = []
 
@@ -42,12 +42,12 @@ def build(model: Model) -> "onnx.ModelProto":
         return output
 
     value = "lr"
-    if description.enlargement == "bicubic":
+    if spec.upsampling == "bicubic":
         # MATLAB's kernel (Keys, a = -0.5), pixels as areas, and the edge repeated: `resample.imresize`.
         tensors["sides"] = np.array([1, 1, scale, scale], np.float32)
         keys = {"mode": "cubic", "cubic_coeff_a": -0.5, "coordinate_transformation_mode": "half_pixel"}
         value = add("Resize", ["lr", "", "sides"], "enlarged", **keys)
-    for index, layer in enumerate(description.layers):
+    for index, layer in enumerate(spec.layers):
         name, slope = f"layers.{index}", f"layers.{index}.slope"
         parameters = [f"{name}.weight", f"{name}.bias"]
         sides, borders = [layer.kernel] * 2, [layer.kernel // 2] * 4
@@ -57,14 +57,14 @@ def build(model: Model) -> "onnx.ModelProto":
             value = add("PRelu", [value, slope], f"{name}.prelu")
         elif layer.activation != "none":
             value = add(_OPERATORS[layer.activation], [value], f"{name}.{layer.activation}")
-    if description.residual == "nearest":
+    if spec.residual == "nearest":
         # To repeat a pixel and add it after the shuffle is to add it to each of its phases before.
         tensors["phases"] = np.repeat(np.arange(channels, dtype=np.int64), scale**2)
         repeated = add("Gather", ["lr", "phases"], "repeated", axis=1)
         value = add("Add", [value, repeated], "residual")
         flat = _add_flat(add, tensors, channels)
         value = add("Where", [flat, repeated, value], "flat.kept")
-    if description.enlargement == "bicubic":
+    if spec.upsampling == "bicubic":
         add("Identity", [value], "hr")
     else:
         add("DepthToSpace", [value], "hr", blocksize=scale, mode="CRD")
@@ -86,8 +86,8 @@ def build(model: Model) -> "onnx.ModelProto":
         ir_version=IR_VERSION,
         opset_imports=[helper.make_opsetid("", OPSET)],
         doc_string=f"Enlarges images x{scale}: lr is float32 in [0, 1]; clip hr to [0, 1]. Beyond its edges "
-        f"lr counts as zeros: repeat its edge pixels {description.halo_px} times on each side first, and cut "
-        f"{scale * description.halo_px} pixels off each side of hr.",
+        f"lr counts as zeros: repeat its edge pixels {spec.halo_px} times on each side first, and cut "
+        f"{scale * spec.halo_px} pixels off each side of hr.",
     )
     helper.set_model_props(proto, _properties(model))
     return proto
@@ -95,9 +95,9 @@ def build(model: Model) -> "onnx.ModelProto":
 
 def _add_flat(add: Callable[..., str], tensors: dict[str, Any], channels: int) -> str:
     """Add what tells where the picture is flat, `subpixel.engines.flat.is_flat`: ``(N, 1, H, W)``."""
-    side = 2 * FLAT_REACH_PX + 1
-    side = 2 * FLAT_REACH_PX + 1
-    window: dict[str, Any] = {"kernel_shape": [side, side], "pads": [FLAT_REACH_PX] * 4}
+    side = 2 * FLAT_RADIUS_PX + 1
+    side = 2 * FLAT_RADIUS_PX + 1
+    window: dict[str, Any] = {"kernel_shape": [side, side], "pads": [FLAT_RADIUS_PX] * 4}
     highest = add("MaxPool", ["lr"], "flat.highest", **window)
     negative = add("Neg", ["lr"], "flat.negative")
     lowest = add("Neg", [add("MaxPool", [negative], "flat.depth", **window)], "flat.lowest")
@@ -111,16 +111,16 @@ def _add_flat(add: Callable[..., str], tensors: dict[str, Any], channels: int) -
 
 def _properties(model: Model) -> dict[str, str]:
     """What the file says of itself: strings as they are, the rest as JSON, what is not known left out."""
-    facts: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "name": model.name,
         "scale": model.scale,
-        "halo_px": model.description.halo_px,
-        "description": model.description.to_json(),
-        **asdict(model.facts),
+        "halo_px": model.spec.halo_px,
+        "description": model.spec.to_json(),
+        **asdict(model.metadata),
     }
     return {
         key: value if isinstance(value, str) else json.dumps(value)
-        for key, value in facts.items()
+        for key, value in metadata.items()
         if value not in ("", {})
     }
 

@@ -86,7 +86,7 @@ def _compile(name: str, model: Model, precision: str, threads: int, why: str) ->
         compiled = kind(model, precision=precision, threads=threads)
         return Choice(compiled, compiled, f"{_describe(compiled)}: {why}")
     deep = kind(model, threads=threads)
-    if not kind.fast_in_int8 or not model.quantised:
+    if not kind.fast_in_int8 or not model.quantized:
         return Choice(deep, deep, f"{_describe(deep)}: {why}")
     compiled = kind(model, precision="int8", threads=threads)
     words = f"{_describe(compiled)} for 8-bit samples and {deep.precision} for deeper ones: {why}"

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
-"""The palette of Okabe and Ito: colours that people of every colour vision can tell apart, in print too."""
+"""The palette of Okabe and Ito: colors that people of every color vision can tell apart, in print too."""
 
 
 def new_figure(inches: tuple[float, float]) -> "Figure":

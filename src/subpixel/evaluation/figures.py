@@ -1,6 +1,6 @@
 """The ESPCN paper's figures, drawn from models of one's own: filters, crops, quality against time.
 
-Weights are shown in grey, zero in its middle.
+Weights are shown in gray, zero in its middle.
 """
 
 import time
@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from subpixel.ops.color import luma_8bit
-from subpixel.evaluation.drawing import OKABE_ITO, new_figure
 from subpixel.errors import DatasetError
-from subpixel.evaluation.methods import Enlarger
+from subpixel.evaluation.drawing import OKABE_ITO, new_figure
+from subpixel.evaluation.methods import Method
 from subpixel.evaluation.metrics import psnr_db
 from subpixel.evaluation.protocol import (
     crop_to_multiple,
@@ -23,6 +22,7 @@ from subpixel.evaluation.protocol import (
     read_picture,
 )
 from subpixel.models.model import Model
+from subpixel.ops.color import luma_8bit
 from subpixel.ops.pixel_shuffle import activation_patterns, transposed_kernel
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _REPEATS = 5
 def first_layer(model: Model) -> "Figure":
     """The first layer's filters, as in the paper's Figure 3 (a) and 4 (a), strongest first.
 
-    Each is scaled by its own largest weight: black is negative, white positive, grey zero.
+    Each is scaled by its own largest weight: black is negative, white positive, gray zero.
     """
     weights = model.weights["layers.0.weight"]
     return _grid(weights[:, 0], f"{model.name}: filters of the first layer", "one for each of its outputs")
@@ -46,17 +46,17 @@ def last_layer(model: Model) -> "Figure":
     Those of a sub-pixel convolution are shown after the shuffle: as the kernel of the equal transposed
     convolution, one for each feature that comes in.
     """
-    description = model.description
-    weights = model.weights[f"layers.{len(description.layers) - 1}.weight"]
-    kernels = transposed_kernel(weights, description.shuffle)[0]
-    what = "shuffled into HR space, " if description.shuffle > 1 else ""
+    spec = model.spec
+    weights = model.weights[f"layers.{len(spec.layers) - 1}.weight"]
+    kernels = transposed_kernel(weights, spec.shuffle)[0]
+    what = "shuffled into HR space, " if spec.shuffle > 1 else ""
     return _grid(kernels, f"{model.name}: filters of the last layer", f"{what}one for each of its inputs")
 
 
 def equivalence(scale: int = 2, side: int = 4) -> "Figure":
     """Why a deconvolution is a convolution in LR space: which weights of a kernel fire at which phase.
 
-    Left, the kernel of a transposed convolution, each weight in the colour of the phase that it makes; right,
+    Left, the kernel of a transposed convolution, each weight in the color of the phase that it makes; right,
     the filters of the equal sub-pixel convolution, one for each phase (arXiv 1609.07009, figures 4 to 8).
     """
     figure = new_figure((0.45 * side * (1 + scale), 0.45 * side + 1.0))
@@ -78,7 +78,7 @@ def equivalence(scale: int = 2, side: int = 4) -> "Figure":
     return figure
 
 
-def crops(folder: Path, enlargers: Sequence[Enlarger], *, count: int = 4, side_px: int = 90) -> "Figure":
+def crops(folder: Path, methods: Sequence[Method], *, count: int = 4, side_px: int = 90) -> "Figure":
     """Where methods differ most on pictures of a test set, with their PSNR, as in the paper's Figures 5 and
     6.
 
@@ -90,22 +90,22 @@ def crops(folder: Path, enlargers: Sequence[Enlarger], *, count: int = 4, side_p
 
     Raises `DatasetError` where the folder has no readable pictures, or none as large as a crop.
     """
-    scale = enlargers[0].scale
+    scale = methods[0].scale
     rows = []
     for name, hr, lr in _pairs(folder, scale):
         if min(hr.shape) < side_px:
             continue
-        results = [enlarger.upscale(lr) for enlarger in enlargers]
+        results = [method.upscale(lr) for method in methods]
         scores = [psnr_db(hr, result, shave=scale) for result in results]
         rows.append((max(scores[1:]) - scores[0], name, hr, results, scores))
     if not rows:
         raise DatasetError(f"{folder}: holds no picture of {side_px} x {side_px} pixels, which a crop takes")
     rows = sorted(rows, key=lambda row: -row[0])[:count]
-    figure = new_figure((2.0 * (len(enlargers) + 1), 2.25 * len(rows)))
-    grid = figure.subplots(len(rows), len(enlargers) + 1, squeeze=False)
+    figure = new_figure((2.0 * (len(methods) + 1), 2.25 * len(rows)))
+    grid = figure.subplots(len(rows), len(methods) + 1, squeeze=False)
     for (_, name, hr, results, scores), line in zip(rows, grid, strict=True):
         place = _liveliest(hr, results, side_px)
-        titles = [f"{one.name}\n{score:.2f} dB" for one, score in zip(enlargers, scores, strict=True)]
+        titles = [f"{one.name}\n{score:.2f} dB" for one, score in zip(methods, scores, strict=True)]
         for axes, picture, title in zip(line, [hr, *results], [f"{name}, original", *titles], strict=True):
             axes.imshow(picture[place], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             axes.set_title(title, fontsize=8)
@@ -113,9 +113,7 @@ def crops(folder: Path, enlargers: Sequence[Enlarger], *, count: int = 4, side_p
     return figure
 
 
-def quality_against_time(
-    folder: Path, enlargers: Sequence[Enlarger]
-) -> tuple["Figure", list[dict[str, Any]]]:
+def quality_against_time(folder: Path, methods: Sequence[Method]) -> tuple["Figure", list[dict[str, Any]]]:
     """Mean PSNR on a test set against the mean time for a picture, as in the paper's Figure 2.
 
     Every one takes its turn on every picture; a time is the median of five.
@@ -123,26 +121,26 @@ def quality_against_time(
     Returns:
         The figure, and what it shows: name, ``psnr_db`` and ``milliseconds`` of each.
     """
-    scale = enlargers[0].scale
-    sums = {enlarger.name: [0.0, 0.0] for enlarger in enlargers}
+    scale = methods[0].scale
+    sums = {method.name: [0.0, 0.0] for method in methods}
     count = len(pictures(folder))
     for _, hr, lr in _pairs(folder, scale):
-        for enlarger in enlargers:
+        for method in methods:
             times = []
             for _ in range(_REPEATS):
                 started = time.perf_counter()
-                result = enlarger.upscale(lr)
+                result = method.upscale(lr)
                 times.append(time.perf_counter() - started)
-            sums[enlarger.name][0] += psnr_db(hr, result, shave=scale) / count
-            sums[enlarger.name][1] += float(np.median(times)) * 1000 / count
+            sums[method.name][0] += psnr_db(hr, result, shave=scale) / count
+            sums[method.name][1] += float(np.median(times)) * 1000 / count
     shown: list[dict[str, Any]] = [
         {
-            "method": enlarger.name,
-            "engine": f"{enlarger.engine} {enlarger.precision}" if enlarger.engine else None,
-            "psnr_db": round(sums[enlarger.name][0], 3),
-            "milliseconds": round(sums[enlarger.name][1], 3),
+            "method": method.name,
+            "engine": f"{method.engine} {method.precision}" if method.engine else None,
+            "psnr_db": round(sums[method.name][0], 3),
+            "milliseconds": round(sums[method.name][1], 3),
         }
-        for enlarger in enlargers
+        for method in methods
     ]
     figure = new_figure((6.4, 4.2))
     axes = figure.subplots()
@@ -150,7 +148,7 @@ def quality_against_time(
         axes.plot(
             row["milliseconds"],
             row["psnr_db"],
-            "o^sDvP*X"[(number + number // 8) % 8],  # beyond 8 other pairs of marker and colour
+            "o^sDvP*X"[(number + number // 8) % 8],  # beyond 8 other pairs of marker and color
             color=OKABE_ITO[number % 8],
             markersize=9,
             label=f"{row['method']} ({row['engine'] or 'NumPy'})",
@@ -189,17 +187,17 @@ def _grid(filters: NDArray[np.float32], title: str, legend: str) -> "Figure":
     for axes, index in zip(grid.flat, order, strict=False):
         largest = float(np.abs(filters[index]).max()) or 1.0
         axes.imshow(filters[index], cmap="gray", vmin=-largest, vmax=largest, interpolation="nearest")
-    figure.suptitle(f"{title}\n{legend}\nblack negative, grey zero, white positive", fontsize=7)
+    figure.suptitle(f"{title}\n{legend}\nblack negative, gray zero, white positive", fontsize=7)
     return figure
 
 
 def _cells(axes: Any, numbers: NDArray[np.intp], phases: NDArray[np.intp]) -> None:
-    """A square of numbered weights, in the colour of their phase."""
+    """A square of numbered weights, in the color of their phase."""
     side = len(numbers)
     for row in range(side):
         for column in range(side):
-            colour = OKABE_ITO[int(phases[row, column]) % len(OKABE_ITO)]
-            axes.add_patch(_rectangle(column, side - 1 - row, colour))
+            color = OKABE_ITO[int(phases[row, column]) % len(OKABE_ITO)]
+            axes.add_patch(_rectangle(column, side - 1 - row, color))
             axes.text(column + 0.5, side - 0.5 - row, str(numbers[row, column]), ha="center", va="center")
     axes.set_xlim(0, side)
     axes.set_ylim(0, side)
@@ -207,10 +205,10 @@ def _cells(axes: Any, numbers: NDArray[np.intp], phases: NDArray[np.intp]) -> No
     axes.set_axis_off()
 
 
-def _rectangle(x: float, y: float, colour: str) -> Any:
+def _rectangle(x: float, y: float, color: str) -> Any:
     from matplotlib.patches import Rectangle
 
-    return Rectangle((x, y), 1, 1, facecolor=colour, alpha=0.55, edgecolor="white", linewidth=2)
+    return Rectangle((x, y), 1, 1, facecolor=color, alpha=0.55, edgecolor="white", linewidth=2)
 
 
 def _liveliest(

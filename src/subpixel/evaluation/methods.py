@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from subpixel.errors import EngineError, ModelError
 from subpixel.evaluation.protocol import UpscaleLuma, bicubic
-from subpixel.models.model import Model
 from subpixel.models.catalog import tnrd_file
+from subpixel.models.model import Model
 
 
 @dataclass(frozen=True)
-class Enlarger:
+class Method:
     """One way to enlarge luma planes."""
 
     name: str
@@ -22,19 +22,19 @@ class Enlarger:
     """The network; None for bicubic and TNRD, which are none."""
 
 
-def bicubic_enlarger(scale: int) -> Enlarger:
+def bicubic_method(scale: int) -> Method:
     """MATLAB's bicubic."""
-    return Enlarger("bicubic", scale, bicubic(scale))
+    return Method("bicubic", scale, bicubic(scale))
 
 
-def find_enlarger(
+def find_method(
     name: str | None,
     *,
     scale: int | None = None,
     engine: str = "auto",
     precision: str = "auto",
     threads: int | None = None,
-) -> Enlarger:
+) -> Method:
     """Make one ready.
 
     Args:
@@ -51,14 +51,14 @@ def find_enlarger(
     if name == "bicubic":
         if scale is None:
             raise ValueError("bicubic needs a scale")
-        return bicubic_enlarger(scale)
+        return bicubic_method(scale)
     file = tnrd_file(name, scale=scale) if name else None
     if file is None:
         from subpixel.upscaler import load
 
         upscaler = load(name, scale=scale, engine=engine, precision=precision, threads=threads)
         chosen, model = upscaler.engine, upscaler.model
-        return Enlarger(model.name, model.scale, chosen, chosen.name, chosen.precision, model)
+        return Method(model.name, model.scale, chosen, chosen.name, chosen.precision, model)
     try:
         import torch
 
@@ -72,4 +72,4 @@ def find_enlarger(
     network = load_tnrd(file)
     if scale not in (None, network.scale):
         raise ModelError(f"model {network.name} enlarges x{network.scale}, not x{scale}")
-    return Enlarger(network.name, network.scale, network, "torch", "fp32")
+    return Method(network.name, network.scale, network, "torch", "fp32")

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from subpixel.ops.color import luma_8bit
 from subpixel.engines.base import from_float
 from subpixel.errors import DatasetError
 from subpixel.evaluation.metrics import SSIM_WINDOW_PX, psnr_db, ssim
 from subpixel.files import is_file, is_folder
+from subpixel.ops.color import luma_8bit
 from subpixel.ops.resize import blur_and_decimate, imresize
 
 UpscaleLuma = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
@@ -112,7 +112,7 @@ def evaluate_image(
     """Degrade one picture, enlarge it again, and compare with the original.
 
     Args:
-        image: the HR picture, ``(H, W)`` grey (taken as luma as it is) or ``(H, W, 3)`` RGB, uint8.
+        image: the HR picture, ``(H, W)`` gray (taken as luma as it is) or ``(H, W, 3)`` RGB, uint8.
         upscale: the model.
         scale: its factor.
         degradation: how LR is made.
@@ -178,7 +178,7 @@ def files_of(folder: Path, suffixes: Collection[str]) -> list[Path]:
 
 
 def read_picture(file: Path) -> NDArray[np.uint8]:
-    """Read a picture of a test set as ``(H, W)`` grey or ``(H, W, 3)`` RGB, uint8, exactly as stored.
+    """Read a picture of a test set as ``(H, W)`` gray or ``(H, W, 3)`` RGB, uint8, exactly as stored.
 
     Raises `DatasetError` for anything else: a conversion would change the number without a word.
     """
@@ -192,7 +192,7 @@ def read_picture(file: Path) -> NDArray[np.uint8]:
                 return np.asarray(picture.convert("RGB"))
             if picture.mode not in ("L", "RGB"):
                 raise DatasetError(
-                    f"{file}: has samples of kind {picture.mode}; convert it to 8-bit grey or RGB"
+                    f"{file}: has samples of kind {picture.mode}; convert it to 8-bit gray or RGB"
                 )
             return np.asarray(picture)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

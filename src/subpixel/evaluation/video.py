@@ -210,8 +210,8 @@ def _decoded_planes(file: Path) -> Generator[NDArray[np.uint8], None, None]:
     import av
     from av.video.reformatter import VideoReformatter
 
-    from subpixel.video.pipeline.frames import bits, in_planes, plane, rounded
     from subpixel.video.media.source import is_packet, open_source
+    from subpixel.video.pipeline.frames import bits, in_planes, plane, rounded
 
     try:
         source = open_source(file)
@@ -225,7 +225,9 @@ def _decoded_planes(file: Path) -> Generator[NDArray[np.uint8], None, None]:
         for event in source.events():
             if is_packet(event):
                 continue
-            _check_whole(file, source.damage.damaged + source.damage.lost, source.damage.broken)
+            _check_whole(
+                file, source.decode_errors.damaged + source.decode_errors.lost, source.decode_errors.broken
+            )
             try:
                 frame = in_planes(event, converter, matrix="bt601")  # type: ignore[arg-type]
             except av.FFmpegError as error:
@@ -237,9 +239,9 @@ def _decoded_planes(file: Path) -> Generator[NDArray[np.uint8], None, None]:
                 # Levels of more bits are those of 8 times a power of two, in the limited range exactly so.
                 luma = rounded(np.left_shift(luma, 16 - bits(frame.format)), 8).astype(np.uint8)
             yield luma
-        missing = source.damage.missing
-        broken = f"about {missing} frames are missing at its end" if missing else source.damage.broken
-        _check_whole(file, source.damage.damaged + source.damage.lost, broken)
+        missing = source.decode_errors.missing
+        broken = f"about {missing} frames are missing at its end" if missing else source.decode_errors.broken
+        _check_whole(file, source.decode_errors.damaged + source.decode_errors.lost, broken)
 
 
 def _check_whole(file: Path, damaged: int, broken: str) -> None:

@@ -1,9 +1,9 @@
 """Transparency without fringes.
 
-The colours of wholly transparent pixels are arbitrary, often black, and enlarging would smear them into
-their visible neighbours. So they are replaced first by what surrounds them. And a network may answer a
+The colors of wholly transparent pixels are arbitrary, often black, and enlarging would smear them into
+their visible neighbors. So they are replaced first by what surrounds them. And a network may answer a
 little more or less than the alpha around it, which would make the opaque shimmer and leave ghosts in the
-clear, so its answer is held within the range of the small picture's neighbourhood.
+clear, so its answer is held within the range of the small picture's neighborhood.
 """
 
 from typing import Any
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 Plane = NDArray[np.float32]
 
 
-def fill_hidden_colours(image: NDArray[Any]) -> NDArray[Any]:
-    """Give wholly transparent pixels the colours of the visible ones nearby.
+def fill_hidden_colors(image: NDArray[Any]) -> NDArray[Any]:
+    """Give wholly transparent pixels the colors of the visible ones nearby.
 
     By a push-pull pyramid (Gortler et al., The Lumigraph, 1996, section 3.4): each level holds the means of
     the visible pixels of the level below, two by two, until none is hidden; then the holes are filled from
@@ -33,13 +33,13 @@ def fill_hidden_colours(image: NDArray[Any]) -> NDArray[Any]:
     filled = image.copy()
     rounding = 0.5 if image.dtype.kind == "u" else 0.0
     for band in range(image.shape[2] - 1):  # one by one, for the sake of memory
-        colours = _push_pull(image[..., band].astype(np.float32), visible) + np.float32(rounding)
-        np.copyto(filled[..., band], colours.astype(image.dtype), where=~visible)
+        colors = _push_pull(image[..., band].astype(np.float32), visible) + np.float32(rounding)
+        np.copyto(filled[..., band], colors.astype(image.dtype), where=~visible)
     return filled
 
 
-def neighbourhood_range(plane: Plane) -> tuple[Plane, Plane]:
-    """The least and the largest of each sample and its eight neighbours, for a plane ``(H, W)``."""
+def neighborhood_range(plane: Plane) -> tuple[Plane, Plane]:
+    """The least and the largest of each sample and its eight neighbors, for a plane ``(H, W)``."""
     lowest, highest = plane, plane
     for axis in (0, 1):
         padding = [(1, 1) if a == axis else (0, 0) for a in (0, 1)]
@@ -68,7 +68,7 @@ def _sum_of_cells(plane: Plane) -> Plane:
 
 
 def _doubled(plane: Plane) -> Plane:
-    """Twice as large each way, bilinear: 3/4 of the sample itself and 1/4 of the nearer neighbour."""
+    """Twice as large each way, bilinear: 3/4 of the sample itself and 1/4 of the nearer neighbor."""
     for axis in (0, 1):
         padded = np.pad(plane, [(1, 1) if a == axis else (0, 0) for a in (0, 1)], mode="edge")
         padded = np.moveaxis(padded, axis, 0)

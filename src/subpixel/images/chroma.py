@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from subpixel.ops.color import Matrix, rgb_to_ycbcr, ycbcr_to_rgb
 from subpixel.ops.resize import cubic_phases
 
-REACH_PX = 2
+RADIUS_PX = 2
 """How far bicubic looks beyond a pixel."""
 
 _BAND_SAMPLES = 1 << 15
@@ -55,13 +55,13 @@ def split_rgb(image: NDArray[Any]) -> tuple[Plane, Plane, Plane]:
     white = np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1
     zero = rgb_to_ycbcr(np.zeros(3))
     shares = ((rgb_to_ycbcr(np.eye(3)) - zero) / white).astype(np.float32)
-    colours = [image[..., index].astype(np.float32) for index in range(3)]
-    term = np.empty_like(colours[0])
+    colors = [image[..., index].astype(np.float32) for index in range(3)]
+    term = np.empty_like(colors[0])
     planes = []
     for index in range(3):
-        plane = colours[0] * shares[0, index]
-        for colour, share in zip(colours[1:], shares[1:, index], strict=True):
-            plane += np.multiply(colour, share, out=term)
+        plane = colors[0] * shares[0, index]
+        for color, share in zip(colors[1:], shares[1:, index], strict=True):
+            plane += np.multiply(color, share, out=term)
         plane += np.float32(zero[index])
         planes.append(plane)
     return planes[0], planes[1], planes[2]
@@ -89,7 +89,7 @@ def write_rgb(luma: Plane, cb: Plane, cr: Plane, scale: int, out: NDArray[Any]) 
         for index, plane, factor in ((2, cr, constants.red_of_cr), (1, cb, constants.blue_of_cb))
     ]
     width = cb.shape[1]
-    height, kept = luma.shape[0] // scale, width - 2 * REACH_PX
+    height, kept = luma.shape[0] // scale, width - 2 * RADIUS_PX
     phases = cubic_phases(scale)
     band = max(1, _BAND_SAMPLES // width)
     buffers = np.zeros((7, band * width), np.float32)  # what is not kept is computed too, and must be numbers
@@ -97,25 +97,25 @@ def write_rgb(luma: Plane, cb: Plane, cr: Plane, scale: int, out: NDArray[Any]) 
         count = min(band, height - top)
         # A band's rows lie one behind the other, so that each step is one pass over one piece of memory. A
         # tap to the side is a shift; what it brings from the next row lands in columns that are not kept.
-        red_row, blue_row, red, blue, green, grey, term = buffers[:, : count * width]
+        red_row, blue_row, red, blue, green, gray, term = buffers[:, : count * width]
         for y, down in enumerate(phases):
             rows = slice(top * scale + y, (top + count) * scale, scale)
             for plane, enlarged in zip(small, (red_row, blue_row), strict=True):
-                _taps(plane, down, (top + REACH_PX) * width, width, enlarged, term)
+                _taps(plane, down, (top + RADIUS_PX) * width, width, enlarged, term)
             for x, across in enumerate(phases):
-                inner = slice(0, count * width - 2 * REACH_PX)
+                inner = slice(0, count * width - 2 * RADIUS_PX)
                 for plane, enlarged in ((red_row, red), (blue_row, blue)):
-                    _taps(plane, across, REACH_PX, 1, enlarged[inner], term)
-                np.multiply(luma[rows, x::scale], share, out=grey.reshape(count, width)[:, :kept])
-                grey += offset
+                    _taps(plane, across, RADIUS_PX, 1, enlarged[inner], term)
+                np.multiply(luma[rows, x::scale], share, out=gray.reshape(count, width)[:, :kept])
+                gray += offset
                 np.multiply(red, of_red, out=green)
                 np.multiply(blue, of_blue, out=term)
                 green += term
-                for index, colour in enumerate((red, green, blue)):
-                    colour += grey
-                    np.clip(colour, 0, np.float32(white), out=colour)
+                for index, color in enumerate((red, green, blue)):
+                    color += gray
+                    np.clip(color, 0, np.float32(white), out=color)
                     np.copyto(
-                        out[rows, x::scale, index], colour.reshape(count, width)[:, :kept], casting="unsafe"
+                        out[rows, x::scale, index], color.reshape(count, width)[:, :kept], casting="unsafe"
                     )
 
 

@@ -7,7 +7,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
-from subpixel.images.formats import JPEG, TIFF, WEBP, Format, recognise
+from subpixel.images.formats import JPEG, TIFF, WEBP, Format, recognize
 
 CLEAN_QUALITY: dict[Format, float] = {JPEG: 96, WEBP: 92}
 """From this quality on, a picture is enlarged no better by a network for compressed ones than by the one for
@@ -38,7 +38,7 @@ def lossy_quality(path: Path) -> tuple[Format, float] | None:
             start = file.read(32)
     except OSError:
         return None
-    kind = recognise(start)
+    kind = recognize(start)
     if kind is TIFF:
         kind, quality = JPEG, tiff_quality(path)
     else:

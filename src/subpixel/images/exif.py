@@ -15,7 +15,7 @@ _THUMBNAIL, _THUMBNAIL_BYTES = 0x0201, 0x0202
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
 _MPF_COUNT = 0xB001
 _SHORT, _LONG = 3, 4
-_INCH, _CENTIMETRE = 2, 3
+_INCH, _CENTIMETER = 2, 3
 
 
 class _Entry(NamedTuple):
@@ -130,7 +130,7 @@ def resolution(exif: bytes) -> tuple[float, float] | None:
     except (ValueError, KeyError, ZeroDivisionError):
         return None
     unit = places[_RESOLUTION_UNIT].value if _RESOLUTION_UNIT in places else _INCH
-    inch = {_INCH: 1.0, _CENTIMETRE: 2.54}.get(unit)
+    inch = {_INCH: 1.0, _CENTIMETER: 2.54}.get(unit)
     return (across * inch, down * inch) if inch and across and down else None
 
 

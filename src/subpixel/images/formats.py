@@ -82,7 +82,7 @@ _SIGNATURES: tuple[tuple[int, bytes, Format | str], ...] = (
 )
 
 
-def recognise(start: bytes) -> Format | str | None:
+def recognize(start: bytes) -> Format | str | None:
     """Tell by a file's first bytes (at least 16) what it is, whatever its name says.
 
     Returns:

@@ -13,7 +13,7 @@ _FLOAT_BYTES = 4
 _STRIPS_AT_ONCE = 5
 """Worked on, waiting, and being compressed."""
 _PLANES_TO_FILL = 8
-"""That are held while hidden colours are filled in."""
+"""That are held while hidden colors are filled in."""
 _COPIES_FOR_WEBP = 4
 """The samples, those that Pillow passes on, those that libwebp keeps, and the file."""
 
@@ -21,7 +21,7 @@ _COPIES_FOR_WEBP = 4
 def needed_bytes(header: Header, engine: Engine, kind: Format) -> int:
     """About the most that enlarging a picture with an engine into a format will take.
 
-    The samples are held whole, as often as their decoder does; hidden colours are filled in as floats; the
+    The samples are held whole, as often as their decoder does; hidden colors are filled in as floats; the
     enlarged picture exists in strips, but for WebP.
     """
     scale = engine.model.scale

@@ -29,7 +29,7 @@ class Metadata:
     comment: bytes | None = None
     """A comment of JPEG's, in no known encoding."""
     png_chunks: tuple[tuple[bytes, bytes], ...] = ()
-    """Chunks that have no home outside PNG (its colour space, its texts), as type and body."""
+    """Chunks that have no home outside PNG (its color space, its texts), as type and body."""
 
     def orientation(self, notices: list[str]) -> int:
         """How the stored picture stands, 1 to 8, by its EXIF or else its XMP; its resolution is turned too.
@@ -69,8 +69,8 @@ class Picture:
     """Samples and what goes with them."""
 
     samples: NDArray[Any]
-    """``(H, W)`` grey, ``(H, W, 2)`` grey and alpha, ``(H, W, 3)`` RGB or ``(H, W, 4)`` RGB and alpha; uint8
-    or uint16, spanning the whole range. Alpha is straight, not multiplied into the colours."""
+    """``(H, W)`` gray, ``(H, W, 2)`` gray and alpha, ``(H, W, 3)`` RGB or ``(H, W, 4)`` RGB and alpha; uint8
+    or uint16, spanning the whole range. Alpha is straight, not multiplied into the colors."""
     metadata: Metadata = field(default_factory=Metadata)
     notices: list[str] = field(default_factory=list)
     """What had to be changed on the way, in words for people."""

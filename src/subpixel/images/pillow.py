@@ -20,8 +20,8 @@ def to_samples(image: Image.Image) -> NDArray[Any]:
         image: of any mode but I and F, whose range is not known.
 
     Returns:
-        ``(H, W)`` grey, ``(H, W, 2)`` grey and alpha, ``(H, W, 3)`` RGB or ``(H, W, 4)`` RGBA: uint16 for
-        Pillow's 16-bit modes, otherwise uint8. Palettes become RGB, 1-bit images grey. A colour or palette
+        ``(H, W)`` gray, ``(H, W, 2)`` gray and alpha, ``(H, W, 3)`` RGB or ``(H, W, 4)`` RGBA: uint16 for
+        Pillow's 16-bit modes, otherwise uint8. Palettes become RGB, 1-bit images gray. A color or palette
         entry marked as transparent becomes alpha. CMYK and Lab go through the embedded profile, where there
         is one, to sRGB.
 
@@ -74,6 +74,6 @@ def _to_srgb(image: Image.Image, profile: bytes | None = None) -> Image.Image:
             image, opened, ImageCms.createProfile("sRGB"), ImageCms.Intent.RELATIVE_COLORIMETRIC, "RGB",
             flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
         )  # fmt: skip
-    except (ImageCms.PyCMSError, OSError):  # a damaged profile, or one for another kind of colour
+    except (ImageCms.PyCMSError, OSError):  # a damaged profile, or one for another kind of color
         converted = None
     return converted or image.convert("RGB")

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 from subpixel.errors import ImageTooLarge, SubpixelError, UnreadableImage, UnsupportedImage
-from subpixel.images.formats import BMP, FORMATS, JPEG, PNG, TIFF, WEBP, recognise
+from subpixel.images.formats import BMP, FORMATS, JPEG, PNG, TIFF, WEBP, recognize
 from subpixel.images.picture import Header, Picture
 
 _CODECS = {PNG: "png", JPEG: "jpeg", WEBP: "webp", TIFF: "tiff", BMP: "bmp"}
@@ -36,7 +36,7 @@ def read(path: Path, approve: Callable[[Header], None]) -> Picture:
             start = file.read(32)
     except OSError as error:
         raise UnreadableImage(f"{path}: cannot be read ({error.strerror or error})") from error
-    kind = recognise(start)
+    kind = recognize(start)
     if kind is None:
         what = "is not a picture, or is damaged" if start else "is empty"
         raise UnreadableImage(f"{path}: {what}; {_READ}")

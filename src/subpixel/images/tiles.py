@@ -1,7 +1,7 @@
 """Enlarging an image: its planes through the network or the resampler, tile by tile.
 
 Luma goes through the network, for there the eye sees detail; Cb and Cr through bicubic. Alpha, and each band
-of an image that is neither grey nor RGB, goes through the network as a grey plane.
+of an image that is neither gray nor RGB, goes through the network as a gray plane.
 """
 
 import math
@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from subpixel.engines.base import Engine, Tile, enlarged, from_float, tiles, to_float
-from subpixel.images.alpha import fill_hidden_colours, neighbourhood_range
-from subpixel.images.chroma import REACH_PX, split_rgb, write_rgb
+from subpixel.images.alpha import fill_hidden_colors, neighborhood_range
+from subpixel.images.chroma import RADIUS_PX, split_rgb, write_rgb
 from subpixel.images.picture import Strips
 from subpixel.images.workers import Workers
 
 TILE_SIDE_PX = 384
-"""Smaller than an engine's own tiles: several are in work at once, each with its colours at full size."""
+"""Smaller than an engine's own tiles: several are in work at once, each with its colors at full size."""
 
 TILES_AT_ONCE = 8
 """At most, so that memory stays bounded on a machine of many CPUs."""
@@ -51,7 +51,7 @@ def enlarge(
 
     Returns:
         ``(scale*H, scale*W)`` or ``(scale*H, scale*W, n)``, integers rounded half up, all clipped to their
-        range. Memory beyond input and output is bounded by the tile, unless hidden colours need filling.
+        range. Memory beyond input and output is bounded by the tile, unless hidden colors need filling.
     """
     scale = engine.model.scale
     height, width = (side * scale for side in image.shape[:2])
@@ -88,7 +88,7 @@ def workers_for(engine: Engine) -> int:
 def strip_rows(shape: tuple[int, ...], scale: int, dtype: np.dtype[Any]) -> int:
     """How many rows of an image of a shape are enlarged at a time: a multiple of 16.
 
-    Few, for the sake of memory, but not so few that the network reads more of their neighbours than of them.
+    Few, for the sake of memory, but not so few that the network reads more of their neighbors than of them.
     """
     bytes_per_row = math.prod(shape[1:]) * scale**2 * dtype.itemsize
     fitting = min(STRIP_BYTES // bytes_per_row, _MOST_STRIP_ROWS, shape[0])
@@ -106,10 +106,10 @@ def _made(
 ) -> Iterator[NDArray[Any]]:
     """Enlarge strip by strip, one strip ahead; the strips are views of ``into``, if that is given."""
     scale = engine.model.scale
-    halo_px = max(engine.model.description.halo_px, REACH_PX)
+    halo_px = max(engine.model.spec.halo_px, RADIUS_PX)
     bands = image if image.ndim == 3 else image[..., None]
     if alpha:
-        bands = fill_hidden_colours(bands)
+        bands = fill_hidden_colors(bands)
     height, width, count = bands.shape
 
     rows = strip_rows(image.shape, scale, dtype)
@@ -175,14 +175,14 @@ def _enlarge_tile(piece: NDArray[Any], engine: Engine, alpha: bool, halo_px: int
     """Fill ``out``, ``(scale*H, scale*W, n)``, from a piece ``(H + 2*halo_px, W + 2*halo_px, n)``."""
     scale = engine.model.scale
     kept = slice(halo_px * scale, -halo_px * scale)
-    colours = piece.shape[2] - alpha
-    if colours == 3:
+    colors = piece.shape[2] - alpha
+    if colors == 3:
         luma, *chroma = split_rgb(piece[..., :3])
-        near = slice(halo_px - REACH_PX, REACH_PX - halo_px or None)
+        near = slice(halo_px - RADIUS_PX, RADIUS_PX - halo_px or None)
         cb, cr = (plane[near, near] for plane in chroma)
         write_rgb(_through_network(luma, engine)[kept, kept], cb, cr, scale, out[..., :3])
     else:
-        for band in range(colours):
+        for band in range(colors):
             _store(_through_network(to_float(piece[..., band]), engine)[kept, kept], out[..., band])
     if alpha:
         _store(_enlarged_alpha(to_float(piece[..., -1]), engine)[kept, kept], out[..., -1])
@@ -196,7 +196,7 @@ def _enlarged_alpha(plane: NDArray[np.float32], engine: Engine) -> NDArray[np.fl
     scale = engine.model.scale
     if plane.min() == plane.max():
         return plane.repeat(scale, 0).repeat(scale, 1)
-    lowest, highest = neighbourhood_range(plane)
+    lowest, highest = neighborhood_range(plane)
     result = _through_network(plane, engine)
     cells = result.reshape(len(plane), scale, plane.shape[1], scale)
     np.clip(cells, lowest[:, None, :, None], highest[:, None, :, None], out=cells)

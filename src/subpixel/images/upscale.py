@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from subpixel.arguments import check_paths, check_wholes
+from subpixel.batch import Report
 from subpixel.content import content_of_picture
 from subpixel.errors import ImageTooLarge, OutputError
 from subpixel.files import refuse_input, write_atomically
@@ -21,11 +22,10 @@ from subpixel.images.formats import (
 )
 from subpixel.images.memory import refuse_too_much
 from subpixel.images.picture import Header, Picture, without_opaque_alpha
-from subpixel.images.tiles import enlarged_strips, workers_for
 from subpixel.images.read import read
+from subpixel.images.tiles import enlarged_strips, workers_for
 from subpixel.images.workers import Workers
 from subpixel.images.write import write
-from subpixel.batch import Report
 
 if TYPE_CHECKING:
     from subpixel.upscaler import Upscaler
@@ -50,8 +50,8 @@ def upscale_image(
 ) -> Report:
     """Enlarge a picture file into another, which appears under its name only when it is whole.
 
-    The picture keeps its colour profile, EXIF, XMP and resolution in dpi, its 8 or 16 bits per sample (16 in
-    PNG and TIFF only), and its transparency. Its EXIF orientation is baked in. 1-bit pictures become grey,
+    The picture keeps its color profile, EXIF, XMP and resolution in dpi, its 8 or 16 bits per sample (16 in
+    PNG and TIFF only), and its transparency. Its EXIF orientation is baked in. 1-bit pictures become gray,
     palettes and CMYK become RGB.
 
     Args:
@@ -121,7 +121,7 @@ def upscale_image(
     return Report(
         input=str(input),
         output=str(output),
-        **choice.facts(compiled),
+        **choice.metadata(compiled),
         width=width,
         height=height,
         seconds=round(time.perf_counter() - started, 3),

@@ -26,14 +26,14 @@ def write(
         metadata: what goes with them.
         kind: the format.
         workers: who compress.
-        quality: 1 to 100, for JPEG and WebP. JPEG keeps colour at full resolution (4:4:4). WebP is without
+        quality: 1 to 100, for JPEG and WebP. JPEG keeps color at full resolution (4:4:4). WebP is without
             loss at 100.
 
     Returns:
         What of the metadata the format cannot hold, in words for people.
     """
     # Each codec is imported when it is needed.
-    metadata, notices = _fitting(metadata, kind, grey=strips.bands < 3)
+    metadata, notices = _fitting(metadata, kind, gray=strips.bands < 3)
     with path.open("r+b") as file:
         if kind is PNG:
             from subpixel.images.codecs import png
@@ -58,16 +58,16 @@ def write(
     return notices
 
 
-def _fitting(metadata: Metadata, kind: Format, *, grey: bool) -> tuple[Metadata, list[str]]:
+def _fitting(metadata: Metadata, kind: Format, *, gray: bool) -> tuple[Metadata, list[str]]:
     """The metadata that the format can hold, and words for what it cannot."""
     left_out = []
     notices: list[str] = []
     kept = replace(metadata)
     if kind is not PNG:
-        notices += _without_chunks(kept, grey)
-    if kept.icc and (kind is BMP or (kind is WEBP and kept.icc[16:20] == b"GRAY")):  # WebP knows no grey
+        notices += _without_chunks(kept, gray)
+    if kept.icc and (kind is BMP or (kind is WEBP and kept.icc[16:20] == b"GRAY")):  # WebP knows no gray
         kept.icc = None
-        left_out.append("colour profile")
+        left_out.append("color profile")
     if kept.exif and (kind is BMP or (kind is JPEG and _too_long(b"Exif\0\0", kept.exif))):
         kept.exif = None
         left_out.append("EXIF data")
@@ -96,23 +96,23 @@ def _too_long(mark: bytes, body: bytes) -> bool:
     return len(mark) + len(body) > MAX_SEGMENT_BYTES
 
 
-def _without_chunks(metadata: Metadata, grey: bool) -> list[str]:
+def _without_chunks(metadata: Metadata, gray: bool) -> list[str]:
     """Turn what chunks of PNG say into what other formats know; words for what they do not."""
     if not metadata.png_chunks:
         return []
-    from subpixel.images.codecs import png, png_colours
+    from subpixel.images.codecs import png, png_colors
 
     notices = []
     if not metadata.icc or any(kind == b"cICP" for kind, _ in metadata.png_chunks):  # which comes first
-        profile, notice = png_colours.profile(dict(metadata.png_chunks), grey)
+        profile, notice = png_colors.profile(dict(metadata.png_chunks), gray)
         metadata.icc = profile or metadata.icc
         notices += [notice] if notice else []
-    lost = {b"sBIT": "significant bits", b"bKGD": "background colour", b"tIME": "time of change"}
+    lost = {b"sBIT": "significant bits", b"bKGD": "background color", b"tIME": "time of change"}
     lost |= dict.fromkeys(png.TEXT_CHUNKS, "texts")
     names = dict.fromkeys(
         lost.get(kind, f"{kind.decode('latin-1')!r} chunk")
         for kind, _ in metadata.png_chunks
-        if kind not in png.COLOUR_CHUNKS
+        if kind not in png.COLOR_CHUNKS
     )
     if names:
         notices.append(f"what it says in PNG's own chunks was left out ({', '.join(names)})")

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from subpixel.engines.numpy_engine import activated, bordered, convolve, integer_outputs, weights_of
 from subpixel.errors import EngineError
-from subpixel.models.model import Convolution, Model, QuantisedLayer
+from subpixel.models.model import Convolution, Model, QuantizedLayer
 from subpixel.models.quantization import MAX_BIAS, integer_layers
 from subpixel.ops.resize import imresize
 
@@ -88,25 +88,25 @@ def calibrate(
         progress: called with the fraction done.
 
     Returns:
-        The same model with ``quantised`` set.
+        The same model with ``quantized`` set.
 
     Raises:
         ValueError: no planes, a share of 0 or less, or fewer pixels than a layer has weights for each output.
         EngineError: the network has sums too large for 32 bits, or does not work in LR space.
     """
-    if model.description.enlargement == "bicubic":
+    if model.spec.upsampling == "bicubic":
         raise EngineError(f"model {model.name} works in HR space, and has no form in 8 bits")
     if contrast_share <= 0:
         raise ValueError(f"contrast_share must be above 0, not {contrast_share}")
     rng = np.random.default_rng(seed)
-    levels = _crops(planes, model.description.channels, rng)
+    levels = _crops(planes, model.spec.channels, rng)
     pictures = len(levels)
-    levels += _black_and_white(model.description.channels, model.scale, rng)
+    levels += _black_and_white(model.spec.channels, model.scale, rng)
     exact = [piece / 255 for piece in levels]
-    zeros = np.zeros(model.description.channels)
-    scales = np.full(model.description.channels, 1 / 255)
-    quantised: list[QuantisedLayer] = []
-    layers = model.description.layers
+    zeros = np.zeros(model.spec.channels)
+    scales = np.full(model.spec.channels, 1 / 255)
+    quantized: list[QuantizedLayer] = []
+    layers = model.spec.layers
     for index, described in enumerate(layers):
         weight, bias = weights_of(model, index)
         sums = [convolve(piece, weight, bias) for piece in exact]
@@ -129,8 +129,8 @@ def calibrate(
             if not last
             else (np.ones(len(weight)), np.zeros(len(weight)))
         )
-        quantised.append(
-            QuantisedLayer(
+        quantized.append(
+            QuantizedLayer(
                 weight=np.rint(rounded[:, :-1] / step[:, None]).astype(np.int8).reshape(weight.shape),
                 weight_scale=step.astype(np.float32),
                 bias=rounded[:, -1].astype(np.float32),
@@ -139,9 +139,9 @@ def calibrate(
             )
         )
         if not last:
-            levels = _through(model, quantised, levels)
+            levels = _through(model, quantized, levels)
         progress((index + 1) / len(layers))
-    return replace(model, facts=replace(model.facts, calibration=source), quantised=tuple(quantised))
+    return replace(model, metadata=replace(model.metadata, calibration=source), quantized=tuple(quantized))
 
 
 def _crops(
@@ -288,23 +288,23 @@ def _ranges(
 
 
 def _through(
-    model: Model, quantised: list[QuantisedLayer], levels: list[NDArray[Float]]
+    model: Model, quantized: list[QuantizedLayer], levels: list[NDArray[Float]]
 ) -> list[NDArray[Any]]:
     """The pieces after the newest of the layers done so far."""
-    index = len(quantised) - 1
+    index = len(quantized) - 1
     # integer_layers looks at a whole model: what comes after is filled in with anything that fits.
-    rest = [_placeholder(layer) for layer in model.description.layers[index + 1 :]]
-    layer = integer_layers(replace(model, quantised=(*quantised, *rest)))[index]
-    zeros = quantised[index - 1].output_zero if index else np.zeros(model.description.channels)
-    described = model.description.layers[index]
+    rest = [_placeholder(layer) for layer in model.spec.layers[index + 1 :]]
+    layer = integer_layers(replace(model, quantized=(*quantized, *rest)))[index]
+    zeros = quantized[index - 1].output_zero if index else np.zeros(model.spec.channels)
+    described = model.spec.layers[index]
     return [
         integer_outputs(piece, zeros.astype(np.float64), described, layer, last=False) for piece in levels
     ]
 
 
-def _placeholder(described: Convolution) -> QuantisedLayer:
+def _placeholder(described: Convolution) -> QuantizedLayer:
     ones = np.ones(described.outputs, np.float32)
     shape = (described.outputs, described.inputs, described.kernel, described.kernel)
-    return QuantisedLayer(
+    return QuantizedLayer(
         np.zeros(shape, np.int8), ones, np.zeros_like(ones), ones, np.zeros(described.outputs, np.uint8)
     )

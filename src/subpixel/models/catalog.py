@@ -9,8 +9,8 @@ import numpy as np
 
 from subpixel.errors import ModelError
 from subpixel.files import is_file
-from subpixel.models.model import Model, load_model
 from subpixel.models.file import open_tensors
+from subpixel.models.model import Model, load_model
 
 DEFAULT_NETWORKS = {"clean": "default", "compressed": "default-compressed"}
 """What enlarges when only a scale is asked for, by what became of the source before: nothing, or JPEG or a

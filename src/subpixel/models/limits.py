@@ -10,7 +10,7 @@ from subpixel.errors import ModelError
 from subpixel.models.file import short
 
 if TYPE_CHECKING:
-    from subpixel.models.model import Description
+    from subpixel.models.model import ModelSpec
 
 MAX_LAYERS = 128
 """`best` has 10."""
@@ -28,13 +28,13 @@ MAX_HALO_PX = 128
 """LR pixels that a result sees to each side; `best` has 10."""
 
 
-def check_sizes(description: "Description") -> None:
+def check_sizes(spec: "ModelSpec") -> None:
     """Raise `ModelError`, with the limit and the value, where layers are too many or too large."""
-    layers = description.layers
+    layers = spec.layers
     if len(layers) > MAX_LAYERS:
         raise ModelError(f"{len(layers)} layers are more than the limit of {MAX_LAYERS}")
-    if description.channels > MAX_CHANNELS:
-        raise ModelError(f"{short(description.channels)} channels are more than the limit of {MAX_CHANNELS}")
+    if spec.channels > MAX_CHANNELS:
+        raise ModelError(f"{short(spec.channels)} channels are more than the limit of {MAX_CHANNELS}")
     for index, layer in enumerate(layers):
         if layer.kernel > MAX_KERNEL_PX:
             px = short(layer.kernel)
@@ -47,14 +47,11 @@ def check_sizes(description: "Description") -> None:
             )
 
 
-def check_cost(description: "Description") -> None:
+def check_cost(spec: "ModelSpec") -> None:
     """Likewise for what a pixel costs, and for how far it sees, of layers that fit each other."""
-    if description.macs_per_lr_pixel > MAX_MACS:
+    if spec.macs_per_lr_pixel > MAX_MACS:
         raise ModelError(
-            f"{description.macs_per_lr_pixel:,} multiply-adds per LR pixel are more than the limit of "
-            f"{MAX_MACS:,}"
+            f"{spec.macs_per_lr_pixel:,} multiply-adds per LR pixel are more than the limit of {MAX_MACS:,}"
         )
-    if description.halo_px > MAX_HALO_PX:
-        raise ModelError(
-            f"a halo of {description.halo_px} LR pixels is larger than the limit of {MAX_HALO_PX}"
-        )
+    if spec.halo_px > MAX_HALO_PX:
+        raise ModelError(f"a halo of {spec.halo_px} LR pixels is larger than the limit of {MAX_HALO_PX}")

@@ -1,6 +1,6 @@
-"""A network as data: what it computes (`Description`), its weights and its facts, in one file.
+"""A network as data: what it computes (`ModelSpec`), its weights and its facts, in one file.
 
-Weights are float32; a model may also carry a `QuantisedLayer` for each of its layers, for engines that
+Weights are float32; a model may also carry a `QuantizedLayer` for each of its layers, for engines that
 compute in 8-bit integers (`subpixel.models.quantization` says how).
 
 A network here is a list of convolutions, each followed by an activation, then one pixel shuffle, and
@@ -28,12 +28,12 @@ from subpixel.models.limits import check_cost, check_sizes
 
 Activation = Literal["none", "relu", "prelu", "tanh"]
 Residual = Literal["none", "nearest"]
-Enlargement = Literal["shuffle", "bicubic"]
+Upsampling = Literal["shuffle", "bicubic"]
 
-BICUBIC_REACH_PX = 2
+BICUBIC_RADIUS_PX = 2
 """How many LR pixels bicubic sees to each side when it makes an image larger."""
 
-FLAT_REACH_PX = 2
+FLAT_RADIUS_PX = 2
 """How many LR pixels to each side must have one value for a network with a residual to add nothing: bicubic's
 reach, so flat areas end where they would by bicubic."""
 
@@ -56,14 +56,14 @@ class Convolution:
 
 
 @dataclass(frozen=True)
-class Description:
+class ModelSpec:
     """What a network computes, without its weights.
 
     A ``(channels, H, W)`` image in [0, 1] passes the layers in turn; the last one yields
-    ``channels * scale**2`` values a pixel, which the pixel shuffle (PyTorch's channel order: colour slowest)
+    ``channels * scale**2`` values a pixel, which the pixel shuffle (PyTorch's channel order: color slowest)
     arranges as ``(channels, scale*H, scale*W)``. With ``residual="nearest"`` the input, each pixel repeated
     ``scale`` x ``scale`` times, is added; and where the input is flat, which is where its pixels within
-    `FLAT_REACH_PX` all have one value, the result is that value alone (see `subpixel.engines.flat`).
+    `FLAT_RADIUS_PX` all have one value, the result is that value alone (see `subpixel.engines.flat`).
 
     With ``enlargement="bicubic"`` there is no shuffle: the image is first made larger by `resample.imresize`,
     as SRCNN has it, and the layers work in HR space; the last one yields ``channels`` values a pixel.
@@ -73,7 +73,7 @@ class Description:
     layers: tuple[Convolution, ...]
     channels: int = 1
     residual: Residual = "none"
-    enlargement: Enlargement = "shuffle"
+    upsampling: Upsampling = "shuffle"
 
     def __post_init__(self) -> None:
         """Refuse what no engine could run, whether it comes from code or from a file."""
@@ -95,10 +95,10 @@ class Description:
         if self.residual not in get_args(Residual):
             known = ", ".join(get_args(Residual))
             raise ModelError(f"unknown residual {short(self.residual)}; known: {known}")
-        if self.enlargement not in get_args(Enlargement):
-            known = ", ".join(get_args(Enlargement))
-            raise ModelError(f"unknown enlargement {short(self.enlargement)}; known: {known}")
-        if self.enlargement == "bicubic" and self.residual != "none":
+        if self.upsampling not in get_args(Upsampling):
+            known = ", ".join(get_args(Upsampling))
+            raise ModelError(f"unknown enlargement {short(self.upsampling)}; known: {known}")
+        if self.upsampling == "bicubic" and self.residual != "none":
             raise ModelError("a residual goes with the shuffle, not with bicubic before the layers")
         check_sizes(self)
         self._check_layers()
@@ -131,10 +131,10 @@ class Description:
     @property
     def shuffle(self) -> int:
         """The factor of the shuffle: the scale, or 1 where the layers work on what is large already."""
-        return self.scale if self.enlargement == "shuffle" else 1
+        return self.scale if self.upsampling == "shuffle" else 1
 
     @property
-    def reach_px(self) -> int:
+    def radius_px(self) -> int:
         """How many pixels of its own space a layer stack sees to each side: the sum of ``kernel // 2``."""
         return sum(layer.kernel // 2 for layer in self.layers)
 
@@ -142,10 +142,10 @@ class Description:
     def halo_px(self) -> int:
         """How many LR pixels a result sees to each side."""
         if self.residual == "nearest":
-            return max(self.reach_px, FLAT_REACH_PX)
-        if self.enlargement == "shuffle":
-            return self.reach_px
-        return math.ceil(self.reach_px / self.scale) + BICUBIC_REACH_PX
+            return max(self.radius_px, FLAT_RADIUS_PX)
+        if self.upsampling == "shuffle":
+            return self.radius_px
+        return math.ceil(self.radius_px / self.scale) + BICUBIC_RADIUS_PX
 
     @property
     def parameters(self) -> int:
@@ -178,12 +178,12 @@ class Description:
         What is usual is left out where earlier versions did not know that it could be otherwise.
         """
         data = asdict(self)
-        if self.enlargement == "shuffle":
+        if self.upsampling == "shuffle":
             del data["enlargement"]
         return data
 
     @classmethod
-    def from_json(cls, data: Any) -> "Description":
+    def from_json(cls, data: Any) -> "ModelSpec":
         """Build a description from what `to_json` gave.
 
         Raises `ModelError` for anything missing, unknown or of the wrong type: a field that this version
@@ -203,7 +203,7 @@ class Description:
             layers=layers,
             channels=fields["channels"],
             residual=cast(Residual, fields["residual"]),
-            enlargement=cast(Enlargement, fields["enlargement"]),
+            upsampling=cast(Upsampling, fields["enlargement"]),
         )
 
 
@@ -223,7 +223,7 @@ def _checked_fields(data: Any, types: Mapping[str, type], where: str = "the desc
 
 
 @dataclass(frozen=True)
-class Facts:
+class ModelMetadata:
     """Where a model comes from and how good it is; shown to people, never needed to run it."""
 
     version: str = "1"
@@ -237,11 +237,11 @@ class Facts:
     """Mean luma PSNR by test set, under the bicubic protocol, in fp32."""
     calibration: str = ""
     """What the 8-bit layers were calibrated on; empty where there are none."""
-    licence: str = ""
+    license: str = ""
     citation: str = ""
 
     @classmethod
-    def from_json(cls, data: Any) -> "Facts":
+    def from_json(cls, data: Any) -> "ModelMetadata":
         """Build facts from what a file says; `ModelError` for anything unknown or of the wrong type."""
         if not isinstance(data, dict):
             raise ModelError(f"its metadata is damaged: the facts are {type(data).__name__}, not an object")
@@ -272,7 +272,7 @@ def _is_text(value: str) -> bool:
 
 
 @dataclass(frozen=True)
-class QuantisedLayer:
+class QuantizedLayer:
     """One convolution in 8 bits: real = scale * (integer - zero), for each channel its own scale and zero.
 
     Every layer's input is the previous one's output; the network's own input is 0..255 for 0..1, zero 0.
@@ -290,41 +290,41 @@ class QuantisedLayer:
     """``(outputs,)``: which of the output's 256 levels means zero. Unused in the last layer."""
 
 
-QUANTISED_DTYPES = {
+QUANTIZED_DTYPES = {
     "weight": np.int8,
     "weight_scale": np.float32,
     "bias": np.float32,
     "output_scale": np.float32,
     "output_zero": np.uint8,
 }
-"""The arrays of a `QuantisedLayer`; in a file they are called ``quantised.N.NAME``."""
+"""The arrays of a `QuantizedLayer`; in a file they are called ``quantized.N.NAME``."""
 
 
 @dataclass(frozen=True)
 class Model:
     """A network ready to run: description, weights (float32, C-contiguous, read-only) and facts.
 
-    ``quantised`` has the same network in 8 bits, one entry a layer, or is empty.
+    ``quantized`` has the same network in 8 bits, one entry a layer, or is empty.
 
     Raises `ModelError` when an array is missing, unknown, misshapen, or holds NaN or infinity.
     """
 
     name: str
-    description: Description
+    spec: ModelSpec
     weights: Mapping[str, NDArray[np.float32]]
-    facts: Facts = field(default_factory=Facts)
-    quantised: tuple[QuantisedLayer, ...] = ()
+    metadata: ModelMetadata = field(default_factory=ModelMetadata)
+    quantized: tuple[QuantizedLayer, ...] = ()
 
     def __post_init__(self) -> None:
         """Check every array against the description, and freeze it."""
-        kinds = {"description": Description, "weights": Mapping, "facts": Facts, "quantised": tuple}
+        kinds = {"description": ModelSpec, "weights": Mapping, "facts": ModelMetadata, "quantized": tuple}
         for key, kind in kinds.items():
             if not isinstance(getattr(self, key), kind):
                 raise TypeError(f"{key} must be {kind.__name__}, not {type(getattr(self, key)).__name__}")
         name = self.name
         if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or not name.isprintable():
             raise ModelError(f"a model's name is 1 to {MAX_NAME} printable characters, not {short(name)}")
-        shapes = self.description.shapes()
+        shapes = self.spec.shapes()
         missing = sorted(shapes.keys() - self.weights.keys())
         unknown = sorted(self.weights.keys() - shapes.keys())
         if missing:
@@ -337,43 +337,43 @@ class Model:
             key: self._frozen(key, self.weights[key], shape, np.float32) for key, shape in shapes.items()
         }
         object.__setattr__(self, "weights", frozen)
-        layers = self.description.layers
-        if self.quantised and self.description.enlargement == "bicubic":
+        layers = self.spec.layers
+        if self.quantized and self.spec.upsampling == "bicubic":
             raise ModelError(f"model {self.name}: 8-bit layers are for networks that work in LR space")
-        if self.quantised and len(self.quantised) != len(layers):
+        if self.quantized and len(self.quantized) != len(layers):
             raise ModelError(
-                f"model {self.name}: {len(self.quantised)} quantised layers for a network of {len(layers)}"
+                f"model {self.name}: {len(self.quantized)} quantized layers for a network of {len(layers)}"
             )
         object.__setattr__(
-            self, "quantised", tuple(map(self._frozen_layer, range(len(self.quantised)), self.quantised))
+            self, "quantized", tuple(map(self._frozen_layer, range(len(self.quantized)), self.quantized))
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A pickle is checked and frozen as any model: arrays would come back writeable."""
-        return Model, (self.name, self.description, dict(self.weights), self.facts, self.quantised)
+        return Model, (self.name, self.spec, dict(self.weights), self.metadata, self.quantized)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Model":
         """The model itself, for nothing of it can change."""
         return self
 
-    def _frozen_layer(self, index: int, layer: QuantisedLayer) -> QuantisedLayer:
-        if not isinstance(layer, QuantisedLayer):
-            raise TypeError(f"quantised layer {index} must be QuantisedLayer, not {type(layer).__name__}")
-        weight_shape = self.description.shapes()[f"layers.{index}.weight"]
+    def _frozen_layer(self, index: int, layer: QuantizedLayer) -> QuantizedLayer:
+        if not isinstance(layer, QuantizedLayer):
+            raise TypeError(f"quantized layer {index} must be QuantizedLayer, not {type(layer).__name__}")
+        weight_shape = self.spec.shapes()[f"layers.{index}.weight"]
         arrays: dict[str, Any] = {
             key: self._frozen(
-                f"quantised.{index}.{key}",
+                f"quantized.{index}.{key}",
                 getattr(layer, key),
                 weight_shape if key == "weight" else weight_shape[:1],
                 dtype,
             )
-            for key, dtype in QUANTISED_DTYPES.items()
+            for key, dtype in QUANTIZED_DTYPES.items()
         }
         if (arrays["weight"] == -128).any():
-            raise ModelError(f"model {self.name}: quantised.{index}.weight goes below -127")
+            raise ModelError(f"model {self.name}: quantized.{index}.weight goes below -127")
         if not (arrays["weight_scale"] > 0).all() or not (arrays["output_scale"] > 0).all():
-            raise ModelError(f"model {self.name}: quantised.{index} has a scale that is not positive")
-        return QuantisedLayer(**arrays)
+            raise ModelError(f"model {self.name}: quantized.{index} has a scale that is not positive")
+        return QuantizedLayer(**arrays)
 
     def _frozen(self, key: str, given: Any, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
         array = np.asarray(given)
@@ -390,11 +390,11 @@ class Model:
     @property
     def scale(self) -> int:
         """How many times larger each side becomes."""
-        return self.description.scale
+        return self.spec.scale
 
     def digest(self) -> str:
         """A fingerprint of what the model computes: of its description and all its arrays, in hexadecimal."""
-        digest = hashlib.sha256(json.dumps(self.description.to_json(), sort_keys=True).encode())
+        digest = hashlib.sha256(json.dumps(self.spec.to_json(), sort_keys=True).encode())
         for key, array in sorted(self._arrays().items()):
             digest.update(key.encode() + array.tobytes())
         return digest.hexdigest()
@@ -402,8 +402,8 @@ class Model:
     def _arrays(self) -> dict[str, NDArray[Any]]:
         """Every array, by the name that it has in a file."""
         arrays: dict[str, NDArray[Any]] = dict(self.weights)
-        for index, layer in enumerate(self.quantised):
-            arrays |= {f"quantised.{index}.{key}": getattr(layer, key) for key in QUANTISED_DTYPES}
+        for index, layer in enumerate(self.quantized):
+            arrays |= {f"quantized.{index}.{key}": getattr(layer, key) for key in QUANTIZED_DTYPES}
         return arrays
 
     def in_half_precision(self) -> "Model":
@@ -429,8 +429,8 @@ class Model:
         metadata = {
             "format": FORMAT,
             "name": self.name,
-            "description": json.dumps(self.description.to_json()),
-            "facts": json.dumps(asdict(self.facts)),
+            "description": json.dumps(self.spec.to_json()),
+            "facts": json.dumps(asdict(self.metadata)),
         }
         halves = _halves(self.weights).items()
         exact = {key: half for key, half in halves if np.array_equal(half, self.weights[key])}
@@ -452,12 +452,12 @@ def load_model(path: str | Path) -> Model:
             raise ModelError(
                 f"not a Subpixel model: its format is {short(given)}, this version reads {FORMAT!r}"
             )
-        description = Description.from_json(_json_of(file.metadata, "description"))
-        shapes, dtypes = _file_arrays(description, file.keys)
+        spec = ModelSpec.from_json(_json_of(file.metadata, "description"))
+        shapes, dtypes = _file_arrays(spec, file.keys)
         arrays = {key: _widened(array) for key, array in file.arrays(shapes, dtypes).items()}
-        quantised = _take_quantised(arrays, len(description.layers))
-        facts = Facts.from_json(_json_of(file.metadata, "facts"))
-        return Model(file.metadata.get("name", ""), description, arrays, facts, quantised)
+        quantized = _take_quantized(arrays, len(spec.layers))
+        metadata = ModelMetadata.from_json(_json_of(file.metadata, "facts"))
+        return Model(file.metadata.get("name", ""), spec, arrays, metadata, quantized)
 
 
 def _json_of(metadata: Mapping[str, str], key: str) -> Any:
@@ -473,24 +473,24 @@ def _json_of(metadata: Mapping[str, str], key: str) -> Any:
 
 
 def _file_arrays(
-    description: Description, keys: frozenset[str]
+    spec: ModelSpec, keys: frozenset[str]
 ) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[str, ...]]]:
     """The shapes and the dtypes of the arrays that a file must have, where it has arrays of these names."""
-    shapes = description.shapes()
+    shapes = spec.shapes()
     dtypes: dict[str, tuple[str, ...]] = dict.fromkeys(shapes, ("float32", "float16"))
-    quantised = {
-        f"quantised.{index}.{key}": (
+    quantized = {
+        f"quantized.{index}.{key}": (
             shapes[f"layers.{index}.weight"][: None if key == "weight" else 1],
             dtype,
         )
-        for index in range(len(description.layers))
-        for key, dtype in QUANTISED_DTYPES.items()
+        for index in range(len(spec.layers))
+        for key, dtype in QUANTIZED_DTYPES.items()
     }
-    if found := quantised.keys() & keys:
-        if missing := quantised.keys() - found:
-            raise ModelError(f"quantised layers are incomplete: {listed(missing)} missing")
-        shapes |= {key: shape for key, (shape, _) in quantised.items()}
-        dtypes |= {key: (np.dtype(dtype).name,) for key, (_, dtype) in quantised.items()}
+    if found := quantized.keys() & keys:
+        if missing := quantized.keys() - found:
+            raise ModelError(f"quantized layers are incomplete: {listed(missing)} missing")
+        shapes |= {key: shape for key, (shape, _) in quantized.items()}
+        dtypes |= {key: (np.dtype(dtype).name,) for key, (_, dtype) in quantized.items()}
     return shapes, dtypes
 
 
@@ -504,11 +504,11 @@ def _widened(array: NDArray[Any]) -> NDArray[Any]:
     return array.astype(np.float32) if array.dtype == np.float16 else array
 
 
-def _take_quantised(arrays: dict[str, NDArray[Any]], count: int) -> tuple[QuantisedLayer, ...]:
-    """Take the quantised layers out of a file's arrays; all of them, or none."""
-    if "quantised.0.weight" not in arrays:
+def _take_quantized(arrays: dict[str, NDArray[Any]], count: int) -> tuple[QuantizedLayer, ...]:
+    """Take the quantized layers out of a file's arrays; all of them, or none."""
+    if "quantized.0.weight" not in arrays:
         return ()
     return tuple(
-        QuantisedLayer(**{key: arrays.pop(f"quantised.{index}.{key}") for key in QUANTISED_DTYPES})
+        QuantizedLayer(**{key: arrays.pop(f"quantized.{index}.{key}") for key in QUANTIZED_DTYPES})
         for index in range(count)
     )

@@ -79,14 +79,14 @@ def integer_layers(model: Model) -> tuple[IntegerLayer, ...]:
 
     Raises `EngineError` when it has none, or when a sum could exceed 32 bits.
     """
-    if not model.quantised:
+    if not model.quantized:
         raise EngineError(
             f"model {model.name} has no 8-bit layers: run `subpixel calibrate`, or choose precision fp32"
         )
-    zeros = np.zeros(model.description.channels, np.int64)
+    zeros = np.zeros(model.spec.channels, np.int64)
     result = []
-    last = len(model.quantised) - 1
-    for index, (described, layer) in enumerate(zip(model.description.layers, model.quantised, strict=True)):
+    last = len(model.quantized) - 1
+    for index, (described, layer) in enumerate(zip(model.spec.layers, model.quantized, strict=True)):
         if described.inputs * described.kernel**2 > MAX_TAPS:
             raise EngineError(
                 f"model {model.name}: layer {index} sums more than {MAX_TAPS} products, too many for 32 bits"

@@ -1,8 +1,8 @@
 """RGB <-> Y'CbCr and luma, with the matrix and the range always explicit.
 
 Both matrices follow from two numbers, the shares of red and blue in luma (ITU-R BT.601-7 section 2.5.1,
-BT.709-6 section 3.2). The limited range puts Y in 16..235 and Cb, Cr in 16..240 of 255, centred on 128;
-MATLAB's ``rgb2ycbcr`` is BT.601 in that range. The full range uses 0..255 with the same centre, as JPEG does.
+BT.709-6 section 3.2). The limited range puts Y in 16..235 and Cb, Cr in 16..240 of 255, centered on 128;
+MATLAB's ``rgb2ycbcr`` is BT.601 in that range. The full range uses 0..255 with the same center, as JPEG does.
 """
 
 from functools import cache
@@ -38,13 +38,13 @@ def rgb_to_ycbcr(rgb: NDArray[F], *, matrix: Matrix = "bt601", limited: bool = T
     Args:
         rgb: ``(..., 3)``, float32 or float64, gamma-encoded, black at 0 and white at 1; values beyond pass.
         matrix: whose luma.
-        limited: Y in [16/255, 235/255] and Cb, Cr in [16/255, 240/255]; otherwise all in [0, 1]. Grey has
+        limited: Y in [16/255, 235/255] and Cb, Cr in [16/255, 240/255]; otherwise all in [0, 1]. Gray has
             Cb = Cr = 128/255 in both.
 
     Returns:
         ``(..., 3)`` with the input's dtype, in the order Y, Cb, Cr; not clipped.
     """
-    _check_colour(rgb)
+    _check_color(rgb)
     forward, offset = _forward(matrix, limited)
     result = rgb @ forward.astype(rgb.dtype)
     result += offset.astype(rgb.dtype)
@@ -53,7 +53,7 @@ def rgb_to_ycbcr(rgb: NDArray[F], *, matrix: Matrix = "bt601", limited: bool = T
 
 def ycbcr_to_rgb(ycbcr: NDArray[F], *, matrix: Matrix = "bt601", limited: bool = True) -> NDArray[F]:
     """Turn Y'CbCr into RGB: the inverse of `rgb_to_ycbcr`, not clipped (Y'CbCr holds more than RGB can)."""
-    _check_colour(ycbcr)
+    _check_color(ycbcr)
     planes = ycbcr_planes_to_rgb(*np.moveaxis(ycbcr, -1, 0), matrix=matrix, limited=limited)
     return np.stack(planes, axis=-1)
 
@@ -61,18 +61,18 @@ def ycbcr_to_rgb(ycbcr: NDArray[F], *, matrix: Matrix = "bt601", limited: bool =
 def ycbcr_planes_to_rgb(
     y: NDArray[F], cb: NDArray[F], cr: NDArray[F], *, matrix: Matrix = "bt601", limited: bool = True
 ) -> tuple[NDArray[F], ...]:
-    """`ycbcr_to_rgb` of planes of any one shape, which is faster than colours side by side; planes again."""
+    """`ycbcr_to_rgb` of planes of any one shape, which is faster than colors side by side; planes again."""
     forward, offset = _forward(matrix, limited)
     backward = np.linalg.inv(forward)
     constants = -offset @ backward
     kind = y.dtype.type
     result = []
-    for colour in range(3):
-        plane = y * kind(backward[0, colour])
-        for chroma, share in zip((cb, cr), backward[1:, colour], strict=True):
+    for color in range(3):
+        plane = y * kind(backward[0, color])
+        for chroma, share in zip((cb, cr), backward[1:, color], strict=True):
             if abs(share) > 1e-9:  # red has no share of Cb, nor blue of Cr
                 plane += chroma * kind(share)
-        plane += kind(constants[colour])
+        plane += kind(constants[color])
         result.append(plane)
     return tuple(result)
 
@@ -81,13 +81,13 @@ def luma(image: NDArray[Any], *, matrix: Matrix = "bt601", limited: bool = True)
     """The luma of an image, unrounded.
 
     Args:
-        image: ``(H, W)`` grey or ``(H, W, 3)`` RGB; uint8 and uint16 span their whole range, floats are in
+        image: ``(H, W)`` gray or ``(H, W, 3)`` RGB; uint8 and uint16 span their whole range, floats are in
             [0, 1].
         matrix: whose luma.
         limited: RGB white is 235/255 and black 16/255; otherwise 1 and 0.
 
     Returns:
-        ``(H, W)``, float64. A grey image is its own luma, whatever the range: its samples are divided by
+        ``(H, W)``, float64. A gray image is its own luma, whatever the range: its samples are divided by
         their dtype's largest value and nothing else.
     """
     _check_image(image)
@@ -105,7 +105,7 @@ def luma_8bit(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The luma of an 8-bit image as MATLAB's ``rgb2ycbcr`` gives it: BT.601, 16..235, rounded half up.
 
     Args:
-        image: ``(H, W)`` grey, returned as it is, or ``(H, W, 3)`` RGB; uint8.
+        image: ``(H, W)`` gray, returned as it is, or ``(H, W, 3)`` RGB; uint8.
 
     Returns:
         ``(H, W)``, uint8. The sum is taken in integers, so that ties fall the same way on every machine.
@@ -120,7 +120,7 @@ def luma_8bit(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return ((total + (16 * 255_000 + 127_500)) // 255_000).astype(np.uint8)
 
 
-def _check_colour(pixels: NDArray[Any]) -> None:
+def _check_color(pixels: NDArray[Any]) -> None:
     if pixels.ndim < 1 or pixels.shape[-1] != 3:
         raise ValueError(f"expected pixels of shape (..., 3), not {pixels.shape}")
     if pixels.dtype not in (np.float32, np.float64):

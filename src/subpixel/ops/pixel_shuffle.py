@@ -14,7 +14,7 @@ and nine LR filters of 3 x 3 taps are one transposed convolution's kernel of 9 x
 (1, 32, 9, 9)
 
 In all of this module r is the scale, ``(h, w)`` an LR pixel, ``(i, j)`` the row and the column of an HR
-pixel within its r x r block (its *phase*), and c a colour: HR pixel ``(r*h + i, r*w + j)`` of colour c
+pixel within its r x r block (its *phase*), and c a color: HR pixel ``(r*h + i, r*w + j)`` of color c
 comes from LR pixel ``(h, w)``. Which of the ``C*r*r`` channels it comes from is a matter of order:
 
 ========= =================== ========================================================================
@@ -28,7 +28,7 @@ order     channel             used by
 The paper indexes its ``H x W x C`` arrays ``[x, y, c]``, so its x counts rows, and since equation (4) gives
 ``mod(y, r)`` the slower digit, the channels fill each block **column by column**. Who reads x as the
 horizontal coordinate gets ``dcr`` from the same equation. The two differ by a transposition of the r x r
-block, even for a single colour; they hold the same networks, with the last layer's filters in another order.
+block, even for a single color; they hold the same networks, with the last layer's filters in another order.
 """
 
 from typing import Any, Literal, TypeVar, get_args
@@ -55,7 +55,7 @@ def periodic_shuffle(tensor: NDArray[_Scalar], scale: int, order: Order = "paper
     >>> periodic_shuffle(pixel, 2, order="dcr")[:, :, 0]
     array([['a', 'b'],
            ['c', 'd']], dtype='<U1')
-    >>> periodic_shuffle(np.zeros((17, 20, 27)), 3).shape  # three colours
+    >>> periodic_shuffle(np.zeros((17, 20, 27)), 3).shape  # three colors
     (51, 60, 3)
 
     Args:
@@ -72,7 +72,7 @@ def periodic_shuffle(tensor: NDArray[_Scalar], scale: int, order: Order = "paper
     """
     _check_axes(tensor, 3)
     *batch, height, width, channels = tensor.shape
-    sizes = _digit_sizes(_colours(channels, scale), scale, order)
+    sizes = _digit_sizes(_colors(channels, scale), scale, order)
     blocks = tensor.reshape(*batch, height, width, *sizes)
     pixels = _rearrange(blocks, f"hw{_DIGITS[order]}", "hiwjc")
     return pixels.reshape(*batch, height * scale, width * scale, channels // scale**2)
@@ -96,12 +96,12 @@ def periodic_unshuffle(image: NDArray[_Scalar], scale: int, order: Order = "pape
         ValueError: the sides are not multiples of the scale, or the order is unknown.
     """
     _check_axes(image, 3)
-    *batch, height, width, colours = image.shape
+    *batch, height, width, colors = image.shape
     height, width = _lr_side(height, scale), _lr_side(width, scale)
-    _digit_sizes(colours, scale, order)
-    pixels = image.reshape(*batch, height, scale, width, scale, colours)
+    _digit_sizes(colors, scale, order)
+    pixels = image.reshape(*batch, height, scale, width, scale, colors)
     blocks = _rearrange(pixels, "hiwjc", f"hw{_DIGITS[order]}")
-    return blocks.reshape(*batch, height, width, colours * scale**2)
+    return blocks.reshape(*batch, height, width, colors * scale**2)
 
 
 def pixel_shuffle(tensor: NDArray[_Scalar], scale: int) -> NDArray[_Scalar]:
@@ -123,10 +123,10 @@ def pixel_shuffle(tensor: NDArray[_Scalar], scale: int) -> NDArray[_Scalar]:
     """
     _check_axes(tensor, 3)
     *batch, channels, height, width = tensor.shape
-    colours = _colours(channels, scale)
-    blocks = tensor.reshape(*batch, colours, scale, scale, height, width)
+    colors = _colors(channels, scale)
+    blocks = tensor.reshape(*batch, colors, scale, scale, height, width)
     pixels = _rearrange(blocks, "cijhw", "chiwj")
-    return pixels.reshape(*batch, colours, height * scale, width * scale)
+    return pixels.reshape(*batch, colors, height * scale, width * scale)
 
 
 def pixel_unshuffle(image: NDArray[_Scalar], scale: int) -> NDArray[_Scalar]:
@@ -146,19 +146,19 @@ def pixel_unshuffle(image: NDArray[_Scalar], scale: int) -> NDArray[_Scalar]:
         ValueError: the sides are not multiples of the scale.
     """
     _check_axes(image, 3)
-    *batch, colours, height, width = image.shape
+    *batch, colors, height, width = image.shape
     height, width = _lr_side(height, scale), _lr_side(width, scale)
-    pixels = image.reshape(*batch, colours, height, scale, width, scale)
+    pixels = image.reshape(*batch, colors, height, scale, width, scale)
     blocks = _rearrange(pixels, "chiwj", "cijhw")
-    return blocks.reshape(*batch, colours * scale**2, height, width)
+    return blocks.reshape(*batch, colors * scale**2, height, width)
 
 
-def channel_permutation(scale: int, colours: int, source: Order, target: Order) -> NDArray[np.intp]:
+def channel_permutation(scale: int, colors: int, source: Order, target: Order) -> NDArray[np.intp]:
     """Where to find each channel of order ``target`` among channels in order ``source``.
 
     >>> channel_permutation(2, 1, "paper", "crd")     # rows and columns change places
     array([0, 2, 1, 3])
-    >>> channel_permutation(2, 3, "dcr", "crd")       # the colour goes from the fastest digit to the slowest
+    >>> channel_permutation(2, 3, "dcr", "crd")       # the color goes from the fastest digit to the slowest
     array([ 0,  3,  6,  9,  1,  4,  7, 10,  2,  5,  8, 11])
 
     Index the last layer's filters and biases, or the channels of a tensor, with it:
@@ -169,7 +169,7 @@ def channel_permutation(scale: int, colours: int, source: Order, target: Order) 
 
     Args:
         scale: r, at least 1.
-        colours: C, at least 1.
+        colors: C, at least 1.
         source: the order at hand.
         target: the order wanted.
 
@@ -180,10 +180,10 @@ def channel_permutation(scale: int, colours: int, source: Order, target: Order) 
     Raises:
         ValueError: a number below 1, or an unknown order.
     """
-    if colours < 1:
-        raise ValueError(f"colours must be at least 1, not {colours}")
-    _digit_sizes(colours, scale, target)
-    channels = np.arange(colours * scale**2, dtype=np.intp).reshape(_digit_sizes(colours, scale, source))
+    if colors < 1:
+        raise ValueError(f"colors must be at least 1, not {colors}")
+    _digit_sizes(colors, scale, target)
+    channels = np.arange(colors * scale**2, dtype=np.intp).reshape(_digit_sizes(colors, scale, source))
     return _rearrange(channels, _DIGITS[source], _DIGITS[target]).ravel()
 
 
@@ -225,7 +225,7 @@ def transposed_kernel(weights: NDArray[_Scalar], scale: int, size: int | None = 
     """
     _check_kernel(weights)
     channels, inputs, k, _ = weights.shape
-    outputs = _colours(channels, scale)
+    outputs = _colors(channels, scale)
     size = k * scale if size is None else size
     if not (k - 1) * scale < size <= k * scale:
         raise ValueError(
@@ -350,7 +350,7 @@ def _check_kernel(kernel: NDArray[Any]) -> None:
         raise ValueError(f"expected square kernels, (outputs, inputs, size, size), not {kernel.shape}")
 
 
-def _colours(channels: int, scale: int) -> int:
+def _colors(channels: int, scale: int) -> int:
     _check_scale(scale)
     if channels == 0 or channels % scale**2:
         raise ValueError(f"{channels} channels are no multiple of scale**2 = {scale**2}")
@@ -364,9 +364,9 @@ def _lr_side(side: int, scale: int) -> int:
     return side // scale
 
 
-def _digit_sizes(colours: int, scale: int, order: Order) -> list[int]:
+def _digit_sizes(colors: int, scale: int, order: Order) -> list[int]:
     if order not in _DIGITS:
         raise ValueError(f"unknown channel order {order!r}; known: {', '.join(get_args(Order))}")
     _check_scale(scale)
-    sizes = {"i": scale, "j": scale, "c": colours}
+    sizes = {"i": scale, "j": scale, "c": colors}
     return [sizes[digit] for digit in _DIGITS[order]]

@@ -5,7 +5,7 @@ images of nearly every published number: `docs/protocol.md` tells why it matters
 the degradation that the ESPCN paper describes.
 
 Both are the same operation with other weights: along one axis after the other, each output sample is a
-weighted sum of neighbouring input samples, and the weights recur with a short period (`_Taps`).
+weighted sum of neighboring input samples, and the weights recur with a short period (`_Taps`).
 """
 
 import math
@@ -49,18 +49,18 @@ def _cubic_taps(scale: float, target: int) -> _Taps:
     period, step = ratio.as_integer_ratio() if math.isclose(ratio, scale) else (target, 0)
     stretch = min(scale, 1.0)
     # Output sample k covers the input around (k + 1/2) / scale - 1/2, both counted from 0.
-    centre = (np.arange(period) + 0.5) / scale - 0.5
-    first = np.floor(centre - 2 / stretch).astype(np.intp)
-    weights = _keys_cubic(stretch * (centre - first - np.arange(math.ceil(4 / stretch) + 2)[:, None])).T
+    center = (np.arange(period) + 0.5) / scale - 0.5
+    first = np.floor(center - 2 / stretch).astype(np.intp)
+    weights = _keys_cubic(stretch * (center - first - np.arange(math.ceil(4 / stretch) + 2)[:, None])).T
     return _Taps(first, weights / weights.sum(axis=1, keepdims=True), step)
 
 
 def _gaussian_taps(sigma_px: float, scale: int) -> _Taps:
     """The taps of a Gaussian around the middle of every ``scale`` samples, cut off at 4 sigma."""
-    centre = (scale - 1) / 2
+    center = (scale - 1) / 2
     reach = 4 * sigma_px + 0.5
-    offsets = np.arange(math.ceil(centre - reach), math.floor(centre + reach) + 1)
-    weights = np.exp(-0.5 * ((offsets - centre) / sigma_px) ** 2)
+    offsets = np.arange(math.ceil(center - reach), math.floor(center + reach) + 1)
+    weights = np.exp(-0.5 * ((offsets - center) / sigma_px) ** 2)
     return _Taps(offsets[:1], weights[None] / weights.sum(), scale)
 
 

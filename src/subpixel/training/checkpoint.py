@@ -20,28 +20,28 @@ from subpixel.files import write_atomically
 def save_checkpoint(
     path: Path,
     tensors: dict[str, dict[str, Tensor]],
-    optimiser: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer,
     numbers: dict[str, Any],
 ) -> None:
-    """Write groups of named tensors, an optimiser's state, and anything that JSON can hold."""
+    """Write groups of named tensors, an optimizer's state, and anything that JSON can hold."""
     flat = {f"{group}/{key}": tensor for group, named in tensors.items() for key, tensor in named.items()}
     scalars: dict[str, dict[str, float]] = {}
-    for index, state in optimiser.state_dict()["state"].items():
+    for index, state in optimizer.state_dict()["state"].items():
         for key, value in state.items():
             if isinstance(value, Tensor):
-                flat[f"optimiser/{index}.{key}"] = value
+                flat[f"optimizer/{index}.{key}"] = value
             else:
                 scalars.setdefault(str(index), {})[key] = value
-    metadata = {"numbers": json.dumps(numbers), "optimiser": json.dumps(scalars)}
+    metadata = {"numbers": json.dumps(numbers), "optimizer": json.dumps(scalars)}
     data = save({key: value.detach().cpu().clone().contiguous() for key, value in flat.items()}, metadata)
     with write_atomically(path, overwrite=True) as temporary:
         temporary.write_bytes(data)
 
 
 def load_checkpoint(
-    path: Path, optimiser: torch.optim.Optimizer, device: torch.device
+    path: Path, optimizer: torch.optim.Optimizer, device: torch.device
 ) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-    """Read what `save_checkpoint` wrote: put the optimiser's state back, return the tensors and numbers.
+    """Read what `save_checkpoint` wrote: put the optimizer's state back, return the tensors and numbers.
 
     Raises:
         ConfigError: the file is damaged; it says to remove it.
@@ -51,17 +51,17 @@ def load_checkpoint(
             metadata = file.metadata()
             flat = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
         numbers: dict[str, Any] = json.loads(metadata["numbers"])
-        scalars = json.loads(metadata["optimiser"])
+        scalars = json.loads(metadata["optimizer"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: damaged checkpoint ({error}); remove it to start anew") from error
     state: dict[int, dict[str, Any]] = {int(index): dict(values) for index, values in scalars.items()}
     groups: dict[str, dict[str, Tensor]] = {}
     for name, tensor in flat.items():
         group, _, key = name.partition("/")
-        if group == "optimiser":
+        if group == "optimizer":
             index, _, entry = key.partition(".")
             state.setdefault(int(index), {})[entry] = tensor
         else:
             groups.setdefault(group, {})[key] = tensor
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return groups, numbers

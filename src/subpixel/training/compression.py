@@ -58,7 +58,7 @@ def through_h264(planes: list[Plane], crf: int) -> list[Plane]:
         stream.width, stream.height = width + width % 2, rows
         stream.pix_fmt = "yuv420p"
         for plane in planes:
-            # Behind the luma lie two planes of a quarter of its size, grey.
+            # Behind the luma lie two planes of a quarter of its size, gray.
             samples = np.pad(np.pad(plane, even, mode="edge"), [(0, rows // 2), (0, 0)], constant_values=128)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(samples, format="yuv420p")))
         container.mux(stream.encode(None))

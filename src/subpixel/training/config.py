@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin
 from subpixel.errors import ConfigError
 from subpixel.models.model import Activation, Residual
 
-Initialisation: TypeAlias = Literal["lecun", "fitted", "centred", "gaussian-0.001"]
+Initialization: TypeAlias = Literal["lecun", "fitted", "centered", "gaussian-0.001"]
 
 
 @dataclass(frozen=True)
@@ -39,22 +39,22 @@ class NetworkConfig:
     """So many times as wide as its input a layer is on its way to the output while it is trained, without an
     activation in between, beside its own weights; both are merged into the one convolution that it equals.
     0 trains that convolution itself."""
-    initialisation: Initialisation = "fitted"
+    initialization: Initialization = "fitted"
     """Open in the paper. "lecun": normal, variance 1/fan-in (2/fan-in before a relu), no bias.
     "fitted": the same, then the last layer solved by least squares on training patches, so that training
-    starts from a network that already interpolates. "centred": the same, but before that hidden layers are
+    starts from a network that already interpolates. "centered": the same, but before that hidden layers are
     scaled and shifted, so that on training patches each unit's sums have mean 0 and deviation 0.5.
     "gaussian-0.001": SRCNN's (arXiv 1501.00092)."""
     start: str = ""
     """A model to start from instead, by the path of its file or by the name of a packaged one: of the same
     network, for a second stage, or of the same network at another scale, whose last layer is then solved by
     least squares."""
-    mixed_with: str = ""
+    interpolated_with: str = ""
     """A model, named likewise, of the same network that this one descends from. What comes out is, weight by
     weight, so much of it and for the rest what was trained: it keeps more of what the other is good at
     (Wortsman et al., arXiv 2109.01903)."""
-    mixed_share: float = 0.0
-    """Of the model in ``mixed_with``."""
+    interpolation_share: float = 0.0
+    """Of the model in ``interpolated_with``."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class DataConfig:
     folders: tuple[str, ...]
     """Below the folder given by --datasets."""
     halved: tuple[str, ...] = ()
-    """Those of ``folders`` whose pictures are first made half as large: JPEGs, to shed their artefacts."""
+    """Those of ``folders`` whose pictures are first made half as large: JPEGs, to shed their artifacts."""
     halved_below_quality: float = 101.0
     """Of ``halved``, only JPEGs of a lower quality are: see
     `subpixel.images.compression.jpeg_quality`."""
@@ -95,13 +95,13 @@ class PatchConfig:
     """For "random": by "area" every pixel is seen as often as any other; by "picture" every picture is, at
     each of its sizes, so that small ones, which show more detail a pixel, have as much say as large ones."""
     border: Literal["pad", "exclude"] = "pad"
-    """Pixels within the network's reach of a patch's border see padding instead of their neighbours.
+    """Pixels within the network's reach of a patch's border see padding instead of their neighbors.
     "pad" trains on them all the same (the paper's way, as far as it says); "exclude" leaves them out of the
     loss, except at the picture's own border, where the network meets padding in use too."""
 
 
 @dataclass(frozen=True)
-class OptimiserConfig:
+class OptimizerConfig:
     """How weights move; open in the paper, except for the rates."""
 
     name: Literal["sgd", "adam", "soap"]
@@ -116,7 +116,7 @@ class OptimiserConfig:
     of the say. "psnr" is minus the mean of patches' PSNR, in dB: test sets are judged by the mean over
     pictures, in which an easy one has as much say as a hard one."""
     l1_epochs: int = 0
-    """So many epochs at the start minimise the mean absolute error instead of ``loss``."""
+    """So many epochs at the start minimize the mean absolute error instead of ``loss``."""
     loss_scale: float = 1.0
     """The loss is this times the mean squared error of samples in [0, 1]. Matters to "sgd" alone."""
     ema: float = 0.0
@@ -152,7 +152,7 @@ class PrecisionConfig:
 
 
 @dataclass(frozen=True)
-class QuantisationConfig:
+class QuantizationConfig:
     """Rounding between layers while training, so that the network learns not to lean on fine differences.
 
     A network trained without can lose more than 0.05 dB when its layers pass on 8 bits; see
@@ -190,15 +190,15 @@ class TrainingConfig:
     network: NetworkConfig
     data: DataConfig
     patches: PatchConfig
-    optimiser: OptimiserConfig
+    optimizer: OptimizerConfig
     schedule: ScheduleConfig
     precision: PrecisionConfig = field(default_factory=PrecisionConfig)
-    quantisation: QuantisationConfig = field(default_factory=QuantisationConfig)
+    quantization: QuantizationConfig = field(default_factory=QuantizationConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     seed: int = 0
     training_data: str = ""
     """For people: what the model was trained on."""
-    licence: str = ""
+    license: str = ""
     citation: str = ""
     test_sets: tuple[str, ...] = ()
     """Folders below --datasets on which the finished model is measured, for its facts."""
@@ -209,7 +209,7 @@ class TrainingConfig:
             "network.scale": self.network.scale,
             "patches.side_px": self.patches.side_px,
             "patches.batch": self.patches.batch,
-            "optimiser.basis_every": self.optimiser.basis_every,
+            "optimizer.basis_every": self.optimizer.basis_every,
             "schedule.rate": self.schedule.rate,
             "schedule.final_rate": self.schedule.final_rate,
             "schedule.max_epochs": self.schedule.max_epochs,
@@ -235,31 +235,31 @@ class TrainingConfig:
             raise ConfigError('patches.sampling = "random" needs patches.batches_per_epoch')
         if self.schedule.final_rate > self.schedule.rate:
             raise ConfigError("schedule.final_rate is above schedule.rate")
-        if self.schedule.kind == "plateau" and self.optimiser.loss == "psnr":
+        if self.schedule.kind == "plateau" and self.optimizer.loss == "psnr":
             raise ConfigError(
                 'schedule.kind = "plateau" compares costs by their ratio: not with loss = "psnr"'
             )
         if not 0 < self.schedule.factor < 1:
             raise ConfigError(f"schedule.factor must lie between 0 and 1, not {self.schedule.factor}")
-        if self.quantisation.levels < 0 or self.quantisation.levels == 1:
-            raise ConfigError(f"quantisation.levels must be 0 or at least 2, not {self.quantisation.levels}")
+        if self.quantization.levels < 0 or self.quantization.levels == 1:
+            raise ConfigError(f"quantization.levels must be 0 or at least 2, not {self.quantization.levels}")
         if (self.network.kind == "stack") != bool(self.network.widths):
             raise ConfigError('network.widths goes with network.kind = "stack", which needs it')
         if self.network.kernels and len(self.network.kernels) != len(self.network.widths) + 1:
             raise ConfigError("network.kernels needs one side more than network.widths: the last layer's")
-        if not 0 <= self.network.mixed_share < 1:
+        if not 0 <= self.network.interpolation_share < 1:
             raise ConfigError(
-                f"network.mixed_share must be at least 0 and below 1, not {self.network.mixed_share}"
+                f"network.mixed_share must be at least 0 and below 1, not {self.network.interpolation_share}"
             )
-        if bool(self.network.mixed_with) != (self.network.mixed_share > 0):
+        if bool(self.network.interpolated_with) != (self.network.interpolation_share > 0):
             raise ConfigError("network.mixed_with and network.mixed_share go together")
-        if self.network.mixed_with and self.network.kind in ("tnrd", "espcn-deconvolution"):
+        if self.network.interpolated_with and self.network.kind in ("tnrd", "espcn-deconvolution"):
             raise ConfigError(f'network.kind = "{self.network.kind}" can\'t be mixed with another model')
         random_and_padded = self.patches.sampling == "random" and self.patches.border == "pad"
         if self.network.kind == "tnrd" and not (random_and_padded and not self.network.start):
             raise ConfigError('network.kind = "tnrd" goes with random, padded patches, and starts anew')
-        if not 0 <= self.optimiser.ema < 1:
-            raise ConfigError(f"optimiser.ema must be at least 0 and below 1, not {self.optimiser.ema}")
+        if not 0 <= self.optimizer.ema < 1:
+            raise ConfigError(f"optimizer.ema must be at least 0 and below 1, not {self.optimizer.ema}")
 
 
 def load_config(path: Path) -> TrainingConfig:

@@ -16,7 +16,7 @@ WARM_UP = 3
 """Steps that are run as they are before one is recorded: libraries choose their kernels in them."""
 
 
-class Replay:
+class CudaGraph:
     """Runs steps: on a CPU as they are, on a GPU recorded at first and replayed from then on.
 
     A recorded step is exactly the kernels that were launched: it must wait for nothing, and nothing but the

@@ -15,13 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from subpixel.ops.color import luma_8bit
 from subpixel.engines.base import from_float
 from subpixel.errors import DatasetError
 from subpixel.evaluation.protocol import Degradation, crop_to_multiple, read_picture
 from subpixel.images.compression import jpeg_quality
-from subpixel.ops.resize import imresize
+from subpixel.ops.color import luma_8bit
 from subpixel.ops.pixel_shuffle import pixel_unshuffle
+from subpixel.ops.resize import imresize
 from subpixel.training.compression import MARGIN_PX, compressed
 from subpixel.training.config import PatchConfig
 
@@ -43,7 +43,7 @@ def make_pair(
     degradation: Degradation,
     compression: np.random.Generator | None = None,
 ) -> Pair:
-    """Crop one picture, ``(H, W)`` grey or ``(H, W, 3)`` RGB, to a multiple of ``scale``, and degrade it.
+    """Crop one picture, ``(H, W)`` gray or ``(H, W, 3)`` RGB, to a multiple of ``scale``, and degrade it.
 
     With ``compression`` the small picture is also `compressed`, by what that generator draws.
     """
@@ -159,7 +159,7 @@ class Patches:
     def _grid(self, side: int, stride: int) -> NDArray[np.intp]:
         """Origins ``(picture, row, column)`` of the paper's patches: the stride of section 3.2.
 
-        It is ``side - sum(kernel mod 2)``, so neighbours overlap by as many pixels as the network has layers
+        It is ``side - sum(kernel mod 2)``, so neighbors overlap by as many pixels as the network has layers
         of odd kernels.
         """
         return np.array(

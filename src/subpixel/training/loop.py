@@ -14,25 +14,25 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from subpixel.models.calibration import CONTRASTS, random_blocks
 from subpixel.errors import ConfigError
 from subpixel.evaluation.protocol import Degradation, pictures
 from subpixel.files import is_file
-from subpixel.models.model import Description, Facts, Model
 from subpixel.models import catalog as packaged
+from subpixel.models.calibration import CONTRASTS, random_blocks
+from subpixel.models.model import Model, ModelMetadata, ModelSpec
 from subpixel.models.networks import espcn, srcnn, stack
 from subpixel.training.checkpoint import load_checkpoint, save_checkpoint
 from subpixel.training.config import NetworkConfig, TrainingConfig
+from subpixel.training.cuda_graph import CudaGraph
 from subpixel.training.data import Pair, Patches, load_pairs
 from subpixel.training.network import (
     DeconvolutionNetwork,
     Network,
     Trainable,
-    centre,
+    center,
     fit_last_layer,
-    initialise,
+    initialize,
 )
-from subpixel.training.cuda_graph import Replay
 from subpixel.training.schedule import make_schedule
 from subpixel.training.soap import SOAP
 from subpixel.training.tnrd import TNRD, TnrdModel
@@ -52,7 +52,7 @@ class Progress:
     epoch: int
     epochs: int
     cost: float
-    """Mean loss over the epoch, the one that was minimised, of samples in [0, 1]."""
+    """Mean loss over the epoch, the one that was minimized, of samples in [0, 1]."""
     rate: float
     validation_psnr_db: float | None
     seconds: float
@@ -60,7 +60,7 @@ class Progress:
     eta_seconds: float
 
 
-def describe(config: NetworkConfig) -> Description:
+def describe(config: NetworkConfig) -> ModelSpec:
     """The stack of layers that a configuration asks for; SRCNN's activation is its own, relu."""
     scale, activation = config.scale, config.activation
     match config.kind:
@@ -69,7 +69,7 @@ def describe(config: NetworkConfig) -> Description:
         case "srcnn-955":
             return srcnn(scale, middle=5)
         case "espcn-enlarged-first":
-            return espcn(scale, activation=activation, enlargement="bicubic")
+            return espcn(scale, activation=activation, upsampling="bicubic")
         case "stack":
             return stack(
                 scale,
@@ -97,7 +97,7 @@ class Run:
         *,
         compiled: bool = False,
     ) -> None:
-        """Read the pictures below ``datasets``, and build network, optimiser and schedule.
+        """Read the pictures below ``datasets``, and build network, optimizer and schedule.
 
         ``compiled`` fuses kernels by `torch.compile`: the network's for the passes in bf16 (those in fp32 are
         too few for a second compilation to pay), SOAP's and the average's.
@@ -118,8 +118,8 @@ class Run:
         if compiled and config.precision.passes != "bf16":
             raise ConfigError('--compile fuses passes in bf16: it needs precision.passes = "bf16"')
         self.compiled = compiled
-        self.optimiser = self._make_optimiser()
-        self._replay = Replay(device)
+        self.optimizer = self._make_optimizer()
+        self._replay = CudaGraph(device)
         self._fused: Callable[[Tensor], Tensor] = torch.compile(self.network) if compiled else self.network
         self._averaged = torch.compile(follow) if compiled else follow
         self._decay, self._cost = torch.zeros(2, device=device)
@@ -127,18 +127,18 @@ class Run:
         self.next_epoch = 0
         self.finished = False
 
-    def _make_network(self, description: Description, generator: torch.Generator) -> Network:
+    def _make_network(self, spec: ModelSpec, generator: torch.Generator) -> Network:
         """A stack of convolutions with its starting weights; the last layer's may be fitted to patches."""
         config = self.config.network
-        network = Network(description, config.expansion)
-        initialise(network, config.initialisation, generator)
+        network = Network(spec, config.expansion)
+        initialize(network, config.initialization, generator)
         whole = bool(config.start) and self._start_from(packaged.find(config.start), network)
         network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.patches = self._make_patches([layer.kernel for layer in description.layers], description.halo_px)
-        if config.initialisation in ("fitted", "centred") and not whole:
+        self.patches = self._make_patches([layer.kernel for layer in spec.layers], spec.halo_px)
+        if config.initialization in ("fitted", "centered") and not whole:
             batches = [batch for batch, _ in zip(self.patches.epoch(0), range(12), strict=False)]
-            if config.initialisation == "centred" and not config.start:
-                centre(network, torch.cat([batch.lr for batch in batches]))
+            if config.initialization == "centered" and not config.start:
+                center(network, torch.cat([batch.lr for batch in batches]))
             fit_last_layer(network, [(batch.lr, batch.target) for batch in batches])
         return DeconvolutionNetwork.like(network) if config.kind == "espcn-deconvolution" else network
 
@@ -156,8 +156,8 @@ class Run:
 
     def _start_from(self, model: Model, network: Network) -> bool:
         """Take over a model's weights; whether the last layer's are among them."""
-        wanted = network.description
-        given = model.description
+        wanted = network.spec
+        given = model.spec
         if given == wanted:
             network.load_model(model)
             return True
@@ -208,8 +208,8 @@ class Run:
         data = self.config.data
         return Degradation(data.degradation, data.sigma_px if data.degradation == "gaussian" else None)
 
-    def _make_optimiser(self) -> torch.optim.Optimizer:
-        config = self.config.optimiser
+    def _make_optimizer(self) -> torch.optim.Optimizer:
+        config = self.config.optimizer
         rate = self.config.schedule.rate
         groups = self.network.parameter_groups(config.last_layer_rate)
         for group in groups:  # each its own, on the device: a recorded step reads what it is by then
@@ -226,7 +226,7 @@ class Run:
         path = self.folder / CHECKPOINT
         if not is_file(path):
             return False
-        groups, numbers = load_checkpoint(path, self.optimiser, self.device)
+        groups, numbers = load_checkpoint(path, self.optimizer, self.device)
         if numbers["config"] != self._fingerprint():
             raise ConfigError(
                 f"{path}: belongs to another configuration; remove it, or train elsewhere with --output"
@@ -253,7 +253,7 @@ class Run:
             "finished": self.finished,
         }
         tensors = {"network": self.network.state_dict(), "average": self.average.state_dict()}
-        save_checkpoint(self.folder / CHECKPOINT, tensors, self.optimiser, numbers)
+        save_checkpoint(self.folder / CHECKPOINT, tensors, self.optimizer, numbers)
 
     def train(self, report: Callable[[Progress], None] = lambda progress: None) -> None:
         """Train to the end; each epoch is followed by a checkpoint, then by a call of ``report``."""
@@ -287,9 +287,9 @@ class Run:
         config = self.config
         bf16 = config.precision.passes == "bf16"
         bf16 = bf16 and epoch < config.schedule.max_epochs - config.precision.fp32_epochs
-        quantisation = config.quantisation
-        self.network.levels = quantisation.levels if epoch >= quantisation.from_epoch else 0
-        loss: Loss = "l1" if epoch < config.optimiser.l1_epochs else config.optimiser.loss
+        quantization = config.quantization
+        self.network.levels = quantization.levels if epoch >= quantization.from_epoch else 0
+        loss: Loss = "l1" if epoch < config.optimizer.l1_epochs else config.optimizer.loss
         kind = bf16, loss, self.network.levels
         rng = np.random.default_rng([config.seed, epoch, 1])
         count = self.patches.batches_per_epoch
@@ -300,16 +300,16 @@ class Run:
 
         for index, batch in enumerate(self.patches.epoch(epoch)):
             done = epoch * count + index
-            for group in self.optimiser.param_groups:
+            for group in self.optimizer.param_groups:
                 group["lr"].fill_(group["rate"] * self.schedule.rate(epoch + index / count))
             # The average forgets faster early on, so that the start fades.
-            self._decay.fill_(min(config.optimiser.ema, done / (done + 1)))
+            self._decay.fill_(min(config.optimizer.ema, done / (done + 1)))
             lr = batch.lr
-            if quantisation.contrast:  # widens the channels' ranges, and is not part of the cost
+            if quantization.contrast:  # widens the channels' ranges, and is not part of the cost
                 lr = torch.cat([lr, self._black_and_white(rng)])
             self._replay(kind, step, lr, batch.target, batch.weight)
-            if isinstance(self.optimiser, SOAP) and (done + 1) % config.optimiser.basis_every == 0:
-                self.optimiser.turn()
+            if isinstance(self.optimizer, SOAP) and (done + 1) % config.optimizer.basis_every == 0:
+                self.optimizer.turn()
         return float(self._cost) / count
 
     def _step(self, lr: Tensor, target: Tensor, weight: Tensor | None, *, bf16: bool, loss: Loss) -> None:
@@ -319,9 +319,9 @@ class Run:
             network = self._fused if bf16 else self.network
             phases = network(lr.contiguous(memory_format=torch.channels_last))[: len(target)]
         cost = mean_loss(phases.float(), target, weight, loss)
-        self.optimiser.zero_grad(set_to_none=True)
-        (cost * self.config.optimiser.loss_scale).backward()  # type: ignore[no-untyped-call]
-        self.optimiser.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        (cost * self.config.optimizer.loss_scale).backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
         self._follow()
         self._cost += cost.detach()
 
@@ -351,27 +351,27 @@ class Run:
             values.append(-10 * math.log10(float(error[:, 1:-1, 1:-1].square().mean())))
         return sum(values) / len(values)
 
-    def model(self, facts: Facts) -> Model | TnrdModel:
+    def model(self, metadata: ModelMetadata) -> Model | TnrdModel:
         """The model as it stands: the averaged weights, mixed with another model's if it should be."""
         if self._mixed_with is None:
-            return self.average.to_model(self.config.name, facts)
+            return self.average.to_model(self.config.name, metadata)
         mixed = self.average.without_expansion()
-        own_share = torch.tensor(1 - self.config.network.mixed_share, device=self.device)
+        own_share = torch.tensor(1 - self.config.network.interpolation_share, device=self.device)
         with torch.no_grad():
             follow(self._mixed_with, mixed, own_share)
-        return mixed.to_model(self.config.name, facts)
+        return mixed.to_model(self.config.name, metadata)
 
     def _other_network(self) -> Network | None:
         """The network that the result is to be mixed with."""
-        if not self.config.network.mixed_with:
+        if not self.config.network.interpolated_with:
             return None
-        model = packaged.find(self.config.network.mixed_with)
-        if model.description != describe(self.config.network):
+        model = packaged.find(self.config.network.interpolated_with)
+        if model.spec != describe(self.config.network):
             raise ConfigError(
-                f"network.mixed_with: {self.config.network.mixed_with} is another network than the "
+                f"network.mixed_with: {self.config.network.interpolated_with} is another network than the "
                 "configuration describes"
             )
-        other = Network(model.description).to(self.device)
+        other = Network(model.spec).to(self.device)
         other.load_model(model)
         return other
 

@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from subpixel.models.model import Convolution, Description, Facts, Model
-from subpixel.ops.resize import bicubic_kernels
+from subpixel.models.model import Convolution, Model, ModelMetadata, ModelSpec
 from subpixel.ops.pixel_shuffle import subpixel_weights, transposed_kernel
-from subpixel.training.config import Initialisation
-from subpixel.training.prelu import PReLU
+from subpixel.ops.resize import bicubic_kernels
+from subpixel.training.config import Initialization
 from subpixel.training.fake_quantization import rounded
+from subpixel.training.prelu import PReLU
 
 ACTIVATIONS = {"none": nn.Identity, "relu": nn.ReLU, "tanh": nn.Tanh}
 
@@ -29,7 +29,7 @@ class ExpandedConvolution(nn.Conv2d):
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, width: int) -> None:
-        """Make one that is itself alone until the two are given weights, see `initialise`."""
+        """Make one that is itself alone until the two are given weights, see `initialize`."""
         super().__init__(inputs, outputs, kernel, padding="same")
         self.expand = nn.Parameter(torch.zeros(width, inputs, kernel, kernel))
         self.project = nn.Parameter(torch.zeros(outputs, width))
@@ -54,7 +54,7 @@ class Trainable(nn.Module, ABC):
 
     @abstractmethod
     def parameter_groups(self, last_layer_rate: float) -> list[dict[str, object]]:
-        """Parameters for an optimiser, the last layer's with their own multiple of the learning rate."""
+        """Parameters for an optimizer, the last layer's with their own multiple of the learning rate."""
 
     @abstractmethod
     def merged(self) -> dict[str, Tensor]:
@@ -65,7 +65,7 @@ class Trainable(nn.Module, ABC):
         """The same network as it is used, in which averages are kept."""
 
     @abstractmethod
-    def to_model(self, name: str, facts: Facts) -> Any:
+    def to_model(self, name: str, facts: ModelMetadata) -> Any:
         """What is saved and measured: a `Model`, or what has its name, scale, facts and save."""
 
 
@@ -74,29 +74,29 @@ class Network(Trainable):
 
     ``forward`` maps ``(N, channels, H, W)`` to ``(N, channels * scale**2, H, W)``: the shuffle only moves
     values, so training compares with targets that were unshuffled once, beforehand (section 2.2.1 of the
-    paper). Channels are in PyTorch's order (colour slowest). What comes out of layers in HR space is
+    paper). Channels are in PyTorch's order (color slowest). What comes out of layers in HR space is
     unshuffled, so that all networks meet the same targets.
     """
 
-    def __init__(self, description: Description, expansion: int = 0) -> None:
-        """Build the layers with PyTorch's default weights; call `initialise` for better ones.
+    def __init__(self, spec: ModelSpec, expansion: int = 0) -> None:
+        """Build the layers with PyTorch's default weights; call `initialize` for better ones.
 
         With an ``expansion`` all but the first are an `ExpandedConvolution`, so many times as wide as their
         input.
         """
         super().__init__()
-        self.description = description
-        bicubic = description.enlargement == "bicubic"
-        self.enlarge = Bicubic(description.scale) if bicubic else nn.Identity()
+        self.spec = spec
+        bicubic = spec.upsampling == "bicubic"
+        self.enlarge = Bicubic(spec.scale) if bicubic else nn.Identity()
         self.layers = nn.ModuleList(
             ExpandedConvolution(layer.inputs, layer.outputs, layer.kernel, expansion * layer.inputs)
-            if expansion and layer.inputs > description.channels
+            if expansion and layer.inputs > spec.channels
             else nn.Conv2d(layer.inputs, layer.outputs, layer.kernel, padding="same")
-            for layer in description.layers
+            for layer in spec.layers
         )
         self.activations = nn.ModuleList(
             PReLU(layer.outputs) if layer.activation == "prelu" else ACTIVATIONS[layer.activation]()
-            for layer in description.layers
+            for layer in spec.layers
         )
 
     @property
@@ -116,14 +116,14 @@ class Network(Trainable):
     def forward(self, lr: Tensor) -> Tensor:
         """Enlarge; the result is still unshuffled."""
         phases: Tensor = self.activations[-1](self.layers[-1](self.features(lr)))
-        if self.description.residual == "nearest":
-            phases = phases + lr.repeat_interleave(self.description.scale**2, dim=1)
-        if self.description.enlargement == "bicubic":
-            phases = nn.functional.pixel_unshuffle(phases, self.description.scale)
+        if self.spec.residual == "nearest":
+            phases = phases + lr.repeat_interleave(self.spec.scale**2, dim=1)
+        if self.spec.upsampling == "bicubic":
+            phases = nn.functional.pixel_unshuffle(phases, self.spec.scale)
         return phases
 
     def parameter_groups(self, last_layer_rate: float) -> list[dict[str, object]]:
-        """Parameters for an optimiser, the last layer's with their own multiple of the learning rate."""
+        """Parameters for an optimizer, the last layer's with their own multiple of the learning rate."""
         last = list(self.layers[-1].parameters())
         own = {id(parameter) for parameter in last}
         rest = [parameter for parameter in self.parameters() if id(parameter) not in own]
@@ -143,7 +143,7 @@ class Network(Trainable):
 
     def without_expansion(self) -> "Network":
         """The same network, its expansions merged."""
-        result = Network(self.description).to(next(self.parameters()).device)
+        result = Network(self.spec).to(next(self.parameters()).device)
         result.load_state_dict({name: tensor.detach() for name, tensor in self.merged().items()})
         return result
 
@@ -162,13 +162,13 @@ class Network(Trainable):
 
     @torch.no_grad()
     def balance(self) -> None:
-        """Give all layers but the last weights of the spread that `initialise` gives: so they move as far.
+        """Give all layers but the last weights of the spread that `initialize` gives: so they move as far.
 
         Behind relu, PReLU or nothing, a layer may be made smaller and the next one larger without changing
         the result; training lets them grow. What the last layer is given is then smaller by some factor: it
         must be solved anew. A network with tanh is left as it is.
         """
-        hidden = self.description.layers[:-1]
+        hidden = self.spec.layers[:-1]
         if any(described.activation == "tanh" for described in hidden):
             return
         scale = 1.0  # of what the layer is given
@@ -180,7 +180,7 @@ class Network(Trainable):
             layer.weight.mul_(factor)
             layer.bias.mul_(scale)
 
-    def to_model(self, name: str, facts: Facts) -> Model:
+    def to_model(self, name: str, facts: ModelMetadata) -> Model:
         """Copy the weights into a `Model`, with no hidden slope above 1: see `without_steep_slopes`."""
         merged = self.merged()
         weights: dict[str, NDArray[np.float32]] = {}
@@ -191,7 +191,7 @@ class Network(Trainable):
                 tensors["slope"] = activation.weight
             for key, tensor in tensors.items():
                 weights[f"layers.{index}.{key}"] = tensor.detach().float().cpu().contiguous().numpy()
-        return Model(name, self.description, without_steep_slopes(weights), facts)
+        return Model(name, self.spec, without_steep_slopes(weights), facts)
 
 
 def without_steep_slopes(weights: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
@@ -218,19 +218,19 @@ def without_steep_slopes(weights: dict[str, NDArray[np.float32]]) -> dict[str, N
 class DeconvolutionNetwork(Network):
     """A sub-pixel network with the equal transposed convolution for its last layer (arXiv 1609.07009).
 
-    Of kernel ``k * scale`` and stride ``scale``, with one bias for each colour where the sub-pixel layer has
+    Of kernel ``k * scale`` and stride ``scale``, with one bias for each color where the sub-pixel layer has
     one for each phase.
     """
 
     @classmethod
     def like(cls, network: Network) -> "DeconvolutionNetwork":
-        """One with the weights of ``network``, whose biases of a colour's phases become their mean."""
-        result = cls(network.description)
-        last, scale = network.convolutions[-1], network.description.scale
+        """One with the weights of ``network``, whose biases of a color's phases become their mean."""
+        result = cls(network.spec)
+        last, scale = network.convolutions[-1], network.spec.scale
         side = last.kernel_size[0]
         merged = nn.ConvTranspose2d(
             last.in_channels,
-            network.description.channels,
+            network.spec.channels,
             side * scale,
             stride=scale,
             padding=scale * (side // 2),
@@ -246,7 +246,7 @@ class DeconvolutionNetwork(Network):
     def forward(self, lr: Tensor) -> Tensor:
         """Enlarge; the result is unshuffled, to meet the same targets."""
         hr = self.activations[-1](self.layers[-1](self.features(lr)))
-        return nn.functional.pixel_unshuffle(hr, self.description.scale)
+        return nn.functional.pixel_unshuffle(hr, self.spec.scale)
 
     def without_expansion(self) -> Network:
         """A copy: it has none."""
@@ -256,16 +256,16 @@ class DeconvolutionNetwork(Network):
         """Not for this form: start a `Network` from a model, and take `like` of it."""
         raise NotImplementedError
 
-    def to_model(self, name: str, facts: Facts) -> Model:
+    def to_model(self, name: str, facts: ModelMetadata) -> Model:
         """The equal sub-pixel network as a `Model`."""
-        equal = Network(self.description)
+        equal = Network(self.spec)
         merged, last = self.layers[-1], equal.convolutions[-1]
         assert isinstance(merged, nn.ConvTranspose2d)
         with torch.no_grad():
             kernel = merged.weight.detach().float().cpu().numpy().swapaxes(0, 1)
-            last.weight.copy_(torch.tensor(subpixel_weights(kernel, self.description.scale).copy()))
+            last.weight.copy_(torch.tensor(subpixel_weights(kernel, self.spec.scale).copy()))
             assert last.bias is not None and merged.bias is not None
-            last.bias.copy_(merged.bias.detach().cpu().repeat_interleave(self.description.scale**2))
+            last.bias.copy_(merged.bias.detach().cpu().repeat_interleave(self.spec.scale**2))
         equal.layers = nn.ModuleList([*self.layers[:-1], last])
         return equal.to_model(name, facts)
 
@@ -289,14 +289,14 @@ class Bicubic(nn.Module):
         return hr.reshape(count, channels, height * self.scale, width * self.scale)
 
 
-def initialise(network: Network, method: Initialisation, generator: torch.Generator) -> None:
-    """Set the starting weights; "fitted" and "centred" need `fit_last_layer` afterwards, which needs data.
+def initialize(network: Network, method: Initialization, generator: torch.Generator) -> None:
+    """Set the starting weights; "fitted" and "centered" need `fit_last_layer` afterwards, which needs data.
 
     "lecun" is LeCun et al. 1998 (variance 1/fan-in, which keeps the variance of tanh's input), with He's
     factor 2 where a relu follows; "gaussian-0.001" is SRCNN's (standard deviation 0.001).
     """
     with torch.no_grad():
-        for layer, described in zip(network.convolutions, network.description.layers, strict=True):
+        for layer, described in zip(network.convolutions, network.spec.layers, strict=True):
             fan_in = described.inputs * described.kernel**2
             std = 0.001 if method == "gaussian-0.001" else math.sqrt(_gain(described) / fan_in)
             layer.weight.normal_(0.0, std, generator=generator)
@@ -312,7 +312,7 @@ def _gain(described: Convolution) -> float:
     return 2.0 if described.activation in ("relu", "prelu") else 1.0
 
 
-def centre(network: Network, lr: Tensor, deviation: float = 0.5) -> None:
+def center(network: Network, lr: Tensor, deviation: float = 0.5) -> None:
     """Scale and shift hidden layers so that each unit's sums have mean 0 and this deviation on ``lr``.
 
     Luma is mostly a constant, and so are the sums of random weights over it: a relu behind them is nearly
@@ -338,17 +338,17 @@ def fit_last_layer(network: Network, batches: list[tuple[Tensor, Tensor]], ridge
     ``ridge`` is the weight of the penalty on large weights, as a fraction of the mean squared feature.
     """
     last = network.convolutions[-1]
-    described = network.description.layers[-1]
+    described = network.spec.layers[-1]
     size = described.inputs * described.kernel**2 + 1
     device = last.weight.device
     moments = torch.zeros(size, size, dtype=torch.float64, device=device)
     products = torch.zeros(size, described.outputs, dtype=torch.float64, device=device)
     with torch.no_grad():
         for lr, target in batches:
-            if network.description.enlargement == "bicubic":
-                target = nn.functional.pixel_shuffle(target, network.description.scale)
-            if network.description.residual == "nearest":
-                target = target - lr.repeat_interleave(network.description.scale**2, dim=1)
+            if network.spec.upsampling == "bicubic":
+                target = nn.functional.pixel_shuffle(target, network.spec.scale)
+            if network.spec.residual == "nearest":
+                target = target - lr.repeat_interleave(network.spec.scale**2, dim=1)
             windows = nn.functional.unfold(
                 network.features(lr), described.kernel, padding=described.kernel // 2
             )

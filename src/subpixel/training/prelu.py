@@ -1,7 +1,7 @@
 """PReLU several times as fast as PyTorch's on a CPU, where it takes most of the time of a narrow network.
 
 PyTorch's walks over the channels of one pixel at a time, 16 values; here a whole row of pixels is one run of
-values, with the slopes repeated along it, and nothing is chosen by a comparison, which it does not vectorise.
+values, with the slopes repeated along it, and nothing is chosen by a comparison, which it does not vectorize.
 """
 
 from typing import Any

@@ -8,7 +8,7 @@ from subpixel.engines.select import choose
 from subpixel.evaluation.protocol import UpscaleLuma, evaluate_image, mean, pictures, read_picture
 from subpixel.evaluation.published import known_name
 from subpixel.files import is_folder
-from subpixel.models.model import Facts, Model
+from subpixel.models.model import Model, ModelMetadata
 from subpixel.training.config import TrainingConfig
 from subpixel.training.loop import Run
 from subpixel.training.tnrd import TnrdModel
@@ -17,17 +17,17 @@ from subpixel.training.tnrd import TnrdModel
 def finished_model(run: Run, config_path: Path) -> Model | TnrdModel:
     """The trained model with its facts; PSNR is measured on those ``test_sets`` that are at hand."""
     config = run.config
-    facts = Facts(
+    metadata = ModelMetadata(
         version=config.version,
         training_data=config.training_data or ", ".join(config.data.folders),
         recipe=config_path.name,
         config_commit=repository_commit(config_path),
-        licence=config.licence,
+        license=config.license,
         citation=config.citation,
     )
-    model = run.model(facts)
+    model = run.model(metadata)
     return dataclasses.replace(
-        model, facts=dataclasses.replace(facts, psnr_db=measure(model, config, run.datasets))
+        model, metadata=dataclasses.replace(metadata, psnr_db=measure(model, config, run.datasets))
     )
 
 

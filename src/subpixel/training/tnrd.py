@@ -1,6 +1,6 @@
 """TNRD, which ESPCN was compared with (Chen & Pock, arXiv 1508.02848): learned diffusion, run by PyTorch.
 
-It is no stack of convolutions, so it has no `Description` and none of the engines runs it.
+It is no stack of convolutions, so it has no `ModelSpec` and none of the engines runs it.
 """
 
 import dataclasses
@@ -18,23 +18,23 @@ from torch import Tensor, nn
 from subpixel.engines.base import from_float
 from subpixel.errors import ModelError
 from subpixel.files import write_atomically
-from subpixel.models.model import Facts
-from subpixel.models.file import open_tensors, short
 from subpixel.models.catalog import TNRD_FORMAT
+from subpixel.models.file import open_tensors, short
+from subpixel.models.model import ModelMetadata
 from subpixel.ops.resize import imresize
 from subpixel.training.network import Bicubic, Trainable
 
 SIDE, STAGES = 7, 5
 FILTERS = SIDE**2 - 1
-CENTRES, RANGE = 63, 310.0
+CENTERS, RANGE = 63, 310.0
 """Radial basis functions of each influence function, spread over filter responses from -RANGE to RANGE, for
 luma in levels of 255."""
-WIDTH = 2 * RANGE / (CENTRES - 1)
+WIDTH = 2 * RANGE / (CENTERS - 1)
 """Standard deviation of each, and the distance between two."""
 MAX_STAGES = 100
 """Of a TNRD in a file."""
 FINE = 8
-"""An influence function is read off a table of so many entries for each centre, linearly in between."""
+"""An influence function is read off a table of so many entries for each center, linearly in between."""
 
 
 class TNRD(Trainable):
@@ -56,17 +56,17 @@ class TNRD(Trainable):
             turn.clone(memory_format=torch.contiguous_format) for turn in turns
         )
         """Of each stage ``(filters, atoms)``: only the direction of each filter's coefficients counts."""
-        self.influence = nn.ParameterList(torch.zeros(FILTERS, CENTRES) for _ in turns)
-        """Of each stage ``(filters, centres)``: the heights of the Gaussians."""
+        self.influence = nn.ParameterList(torch.zeros(FILTERS, CENTERS) for _ in turns)
+        """Of each stage ``(filters, centers)``: the heights of the Gaussians."""
         self.reaction = nn.Parameter(torch.full((stages,), 0.1))
         """``(stages,)``: lambda, times the square of the scale."""
         self.atoms: Tensor
         self.gaussians: Tensor
         self.reduction: Tensor
         self.register_buffer("atoms", torch.tensor(dct_atoms(), dtype=torch.float32), persistent=False)
-        places = torch.linspace(-RANGE, RANGE, (CENTRES - 1) * FINE + 1)
-        centres = torch.linspace(-RANGE, RANGE, CENTRES)[:, None]
-        gaussians = torch.exp(-((places - centres) ** 2) / (2 * WIDTH**2))
+        places = torch.linspace(-RANGE, RANGE, (CENTERS - 1) * FINE + 1)
+        centers = torch.linspace(-RANGE, RANGE, CENTERS)[:, None]
+        gaussians = torch.exp(-((places - centers) ** 2) / (2 * WIDTH**2))
         self.register_buffer("gaussians", gaussians, persistent=False)
         self.register_buffer("reduction", torch.tensor(reduction_kernel(scale)), persistent=False)
 
@@ -116,9 +116,9 @@ class TNRD(Trainable):
         result.load_state_dict(self.state_dict())
         return result
 
-    def to_model(self, name: str, facts: Facts) -> "TnrdModel":
+    def to_model(self, name: str, metadata: ModelMetadata) -> "TnrdModel":
         """A copy of it as it stands."""
-        return TnrdModel(name, self.without_expansion().cpu(), facts)
+        return TnrdModel(name, self.without_expansion().cpu(), metadata)
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class TnrdModel:
 
     name: str
     network: TNRD
-    facts: Facts
+    metadata: ModelMetadata
 
     @property
     def scale(self) -> int:
@@ -144,8 +144,8 @@ class TnrdModel:
         """Write it as one ``.safetensors`` file, whole or not at all; `OutputError` where that fails."""
         from safetensors.torch import save
 
-        facts = json.dumps(dataclasses.asdict(self.facts))
-        metadata = {"format": TNRD_FORMAT, "name": self.name, "scale": str(self.scale), "facts": facts}
+        metadata = json.dumps(dataclasses.asdict(self.metadata))
+        metadata = {"format": TNRD_FORMAT, "name": self.name, "scale": str(self.scale), "facts": metadata}
         with write_atomically(path, overwrite=True) as temporary:
             temporary.write_bytes(save(self.network.state_dict(), metadata))
 
@@ -169,7 +169,7 @@ def load_tnrd(path: Path) -> TnrdModel:
             raise ModelError(f"{path}: a TNRD has 1 to {MAX_STAGES} stages, not {stages}")
         network = TNRD(int(scale), stages)
         network.load_state_dict(tensors)
-        return TnrdModel(metadata["name"], network, Facts.from_json(json.loads(metadata["facts"])))
+        return TnrdModel(metadata["name"], network, ModelMetadata.from_json(json.loads(metadata["facts"])))
     except FileNotFoundError:
         raise ModelError(f"{path}: no such model file") from None
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:

@@ -11,7 +11,7 @@ _RGB_THEN_ALPHA = ("rgba", "bgra")
 
 
 def _may(format: "VideoFormat") -> bool:
-    """Whether a format has alpha; a palette's colours have, and count as one component."""
+    """Whether a format has alpha; a palette's colors have, and count as one component."""
     return len(format.components) in (2, 4) or format.has_palette
 
 

@@ -8,22 +8,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from subpixel import arguments
+from subpixel.batch import PIPE, Report
 from subpixel.content import content_of_film
 from subpixel.engines.select import available_cpus
 from subpixel.errors import InputError, naming
 from subpixel.files import make_folder_of, refuse_existing, refuse_input, without_empty_folders
-from subpixel.batch import PIPE, Report
 from subpixel.video.media.codecs import Encoding
 from subpixel.video.media.containers import OUTPUT_EXTENSIONS, Y4M, Container, container_named, container_of
-from subpixel.video.media.time_range import Cut
-from subpixel.video.media.decode_errors import Damage
-from subpixel.video.pipeline.segments import Journal
+from subpixel.video.media.decode_errors import DecodeErrors
 from subpixel.video.media.losses import losses_later
-from subpixel.video.pipeline.progress import Meter, Progress
-from subpixel.video.pipeline.plan import Plan, make_plan
 from subpixel.video.media.source import is_regular, open_source
-from subpixel.video.pipeline.stages import patiently
+from subpixel.video.media.time_range import TimeRange
 from subpixel.video.media.trial import check_output
+from subpixel.video.pipeline.plan import Plan, make_plan
+from subpixel.video.pipeline.progress import Progress, ProgressTracker
+from subpixel.video.pipeline.segments import Journal
+from subpixel.video.pipeline.stages import patiently
 from subpixel.video.pipeline.work import earlier_threads, folder_beside, run_in_segments, run_through
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def upscale_video(
     input, output = str(input), str(output)
     kind = _container(output, container)
     # By their digits: 0.2 is meant, not the binary number behind it, which is a little more.
-    cut = Cut(Fraction(str(start)), None if end is None else Fraction(str(end)))
+    time_range = TimeRange(Fraction(str(start)), None if end is None else Fraction(str(end)))
     check_paths(input, output, overwrite)
     others = ("stdout:",) if output == PIPE else (f"{output}:", str(folder_beside(Path(output))))
     with naming("stdin" if input == PIPE else input, *others):
@@ -130,7 +130,7 @@ def upscale_video(
             input,
             output,
             kind,
-            cut,
+            time_range,
             encoding,
             lambda: chosen(
                 upscaler,
@@ -152,7 +152,7 @@ def _upscale(
     input: str,
     output: str,
     kind: Container,
-    cut: Cut,
+    time_range: TimeRange,
     encoding: Encoding,
     load: "Callable[[], Chosen]",
     *,
@@ -163,9 +163,11 @@ def _upscale(
     """What `upscale_video` does once it is known what is asked for."""
     regular = is_regular(input)
     piped = not is_resumable(input, output)
-    meter = Meter(progress)
+    tracker = ProgressTracker(progress)
     with _failing():
-        opened = open_source(input, cut) if regular else patiently(lambda: open_source(input, cut))
+        opened = (
+            open_source(input, time_range) if regular else patiently(lambda: open_source(input, time_range))
+        )
     with contextlib.closing(opened) as source:
         choice = load()
         encoder_threads = (None if piped else earlier_threads(Path(output))) or available_cpus()
@@ -179,17 +181,17 @@ def _upscale(
             to_pipe=output == PIPE,
         )
         plan.notices += check_output(kind, source, plan.track, to_pipe=output == PIPE)
-        meter.rate, meter.total = float(source.rate), source.expected_frames
+        tracker.rate, tracker.total = float(source.rate), source.expected_frames
         try:
             with _failing():
                 if piped:
-                    damage = run_through(plan, output, overwrite, meter)
+                    decode_errors = run_through(plan, output, overwrite, tracker)
                 else:
-                    damage = run_in_segments(plan, Path(output), overwrite, meter)
+                    decode_errors = run_in_segments(plan, Path(output), overwrite, tracker)
         finally:
-            source.is_waited_for = not meter.line.close(None if regular else _PATIENCE_SECONDS)
-        meter.tell(last=True)
-        return _report(plan, choice, input, output, meter, damage)
+            source.is_waited_for = not tracker.line.close(None if regular else _PATIENCE_SECONDS)
+        tracker.tell(last=True)
+        return _report(plan, choice, input, output, tracker, decode_errors)
 
 
 @contextlib.contextmanager
@@ -238,25 +240,30 @@ def _container(output: str, name: str | None) -> Container:
 
 
 def _report(
-    plan: Plan, choice: "Chosen", input: str, output: str, meter: Meter, damage: Damage
+    plan: Plan,
+    choice: "Chosen",
+    input: str,
+    output: str,
+    tracker: ProgressTracker,
+    decode_errors: DecodeErrors,
 ) -> VideoReport:
     codec = plan.encoder.codec.name
     return VideoReport(
         input=input,
         output=output,
-        **choice.facts(plan.engine),
+        **choice.metadata(plan.engine),
         codec=codec,
         width=plan.encoder.width,
         height=plan.encoder.height,
-        frames=damage.frames,
-        resumed_frames=meter.resumed,
-        seconds=round(meter.seconds, 3),
-        frames_per_second=round(meter.frames_per_second, 2),
-        stages=meter.stages(),
-        bottleneck=meter.bottleneck,
-        damaged_frames=damage.damaged,
-        missing_frames=damage.missing,
-        lost_frames=damage.lost,
-        damaged_share=round(damage.share, 4),
-        notices=(*plan.notices, *damage.notices, *losses_later(damage.carried_later, codec)),
+        frames=decode_errors.frames,
+        resumed_frames=tracker.resumed,
+        seconds=round(tracker.seconds, 3),
+        frames_per_second=round(tracker.frames_per_second, 2),
+        stages=tracker.stages(),
+        bottleneck=tracker.bottleneck,
+        damaged_frames=decode_errors.damaged,
+        missing_frames=decode_errors.missing,
+        lost_frames=decode_errors.lost,
+        damaged_share=round(decode_errors.share, 4),
+        notices=(*plan.notices, *decode_errors.notices, *losses_later(decode_errors.carried_later, codec)),
     )

@@ -136,7 +136,7 @@ class _Builder:
 
     def sample(self, column: Any, this: Any, row: Any) -> Any:
         """A sample of the picture as the first layer takes it: real in [0, 1], or 0 to 255."""
-        last_channel = self.plan.description.channels - 1
+        last_channel = self.plan.spec.channels - 1
         given = self.lr[column, hl.clamp(row, 0, self.height - 1), hl.clamp(this, 0, last_channel)]
         if self.real:
             return given if self.white == 1 else hl.f32(given) * hl.f32(1 / self.white)
@@ -147,7 +147,7 @@ class _Builder:
 
     def convolution(self, index: int, before: Rows) -> Sums:
         """The sums of a layer over the rows before it."""
-        layer, described = self.plan.layers[index], self.plan.description.layers[index]
+        layer, described = self.plan.layers[index], self.plan.spec.layers[index]
         size, at_once = self.plan.group, layer.outputs_at_once
         source, gathered = before.func, None
         if layer.gathered:
@@ -210,9 +210,9 @@ class _Builder:
         """What the last layer gives, as a sample."""
         total = sums.func[column, this, row]
         value = _activated(hl.f32(total) * self.factor(sums, described, total, this), described)
-        description = self.plan.description
-        if description.residual == "nearest":
-            original = hl.min(this // description.scale**2, description.channels - 1)
+        spec = self.plan.spec
+        if spec.residual == "nearest":
+            original = hl.min(this // spec.scale**2, spec.channels - 1)
             given = picture.func[original % picture.size, column, original // picture.size, row]
             value += given if self.real else hl.f32(given) * hl.f32(1 / 255)
         if self.white == 1:
@@ -231,9 +231,9 @@ def define(plan: Plan, samples: str) -> Pipeline:
         samples: one of `plan.SAMPLES`: "uint8", "uint16" (over their whole ranges) or "float32" (in [0, 1],
             neither rounded nor clipped on the way out).
     """
-    build, description = _Builder(plan, samples), plan.description
-    halo, lanes = description.halo_px, plan.machine.lanes
-    reaches = [layer.kernel // 2 for layer in description.layers]
+    build, spec = _Builder(plan, samples), plan.spec
+    halo, lanes = spec.halo_px, plan.machine.lanes
+    reaches = [layer.kernel // 2 for layer in spec.layers]
     picture = build.rows(
         "picture",
         build.value_type,
@@ -245,7 +245,7 @@ def define(plan: Plan, samples: str) -> Pipeline:
         zero=lambda this: 0,
     )
     layers: list[Rows] = []
-    for index, described in enumerate(description.layers):
+    for index, described in enumerate(spec.layers):
         halo -= reaches[index]
         sums = build.convolution(index, layers[-1] if layers else picture)
         tile = sums.layer.vectors * lanes
@@ -279,7 +279,7 @@ def define(plan: Plan, samples: str) -> Pipeline:
         rows.sums = sums
         layers.append(rows)
 
-    scale = description.scale
+    scale = spec.scale
     output = hl.Func("hr")
     phase = (channel * scale + y % scale) * scale + x % scale
     output[x, y, channel] = layers[-1].func[0, x // scale, phase, y // scale]

@@ -29,7 +29,7 @@ _SOURCES = (
     "plan.py",
     "kernel.py",
     "../machine_code.py",
-    "../../quantisation.py",
+    "../../quantization.py",
 )
 _MATRIX_SOURCES = ("layout.py", "program.py", "products.py", "values.py", "assembler.py", "kernel.py")
 _DIGEST_BYTES = 32
@@ -93,7 +93,7 @@ def _read(place: Path) -> bytes | None:
 
 def _key(plan: Plan, samples: str) -> str:
     decisive = [
-        plan.description.to_json(),
+        plan.spec.to_json(),
         plan.products,
         plan.machine.kind,
         plan.machine.target,

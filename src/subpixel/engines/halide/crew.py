@@ -49,7 +49,7 @@ def code() -> Code:
     module = binding.parse_assembly(_assembly())
     module.verify()
     # Quickly compiled, for it does next to nothing itself.
-    loader = binding.create_mcjit_compiler(module, target_machine(optimised=False))
+    loader = binding.create_mcjit_compiler(module, target_machine(optimized=False))
     loader.finalize_object()
     pointer, number = ctypes.c_void_p, ctypes.c_int64
 

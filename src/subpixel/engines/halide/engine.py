@@ -42,7 +42,7 @@ BY_MATRICES = {False: "uint8 by matrices", True: "uint8 by matrices, levels of 1
 """Beside `plan.SAMPLES`, for the cache: by whether the layout is `short`."""
 
 LEAST_ROWS, LEAST_COLUMNS = 24, 64
-"""Lower bands, and narrower strips, spend too much time on what they share with their neighbours."""
+"""Lower bands, and narrower strips, spend too much time on what they share with their neighbors."""
 
 LEAST_S = 1e-4
 """For bands that take less it does not pay to wake a helper."""
@@ -77,16 +77,16 @@ class HalideEngine(Engine):
         """See `Engine`; ``target`` is one of `machine.KINDS`, by default the best that the processor is."""
         require()
         super().__init__(model, precision=precision, threads=threads, tile_side_px=tile_side_px)
-        description = model.description
-        if len(description.layers) > MAX_LAYERS:
+        spec = model.spec
+        if len(spec.layers) > MAX_LAYERS:
             raise EngineError(
                 f"engine halide compiles at most {MAX_LAYERS} layers, and model {model.name} has "
-                f"{len(description.layers)}"
+                f"{len(spec.layers)}"
             )
-        if description.enlargement == "bicubic":
+        if spec.upsampling == "bicubic":
             # Pipelines begin where the layers do: in HR space, with what bicubic has made.
-            description = replace(description, scale=1, enlargement="shuffle")
-        self._plan = make_plan(description, host_machine(target), precision)
+            spec = replace(spec, scale=1, upsampling="shuffle")
+        self._plan = make_plan(spec, host_machine(target), precision)
         self.target = self._plan.machine.kind
         self._asked_target = target
         self._matrices = _by_matrices(model, self._plan)
@@ -105,9 +105,9 @@ class HalideEngine(Engine):
 
     def run(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `Engine.run`. On the calling thread alone: who works tile by tile has threads of their own."""
-        tensor = enlarged_first(tensor, self.model.description)
+        tensor = enlarged_first(tensor, self.model.spec)
         channels, height, width = tensor.shape
-        scale = self.model.description.shuffle
+        scale = self.model.spec.shuffle
         result = np.empty((channels, height * scale, width * scale), np.float32)
         kernel = self._kernel("float32")
         for rows, columns in self._rectangles(height, width, 1, "float32"):
@@ -115,40 +115,40 @@ class HalideEngine(Engine):
         self._keep_flat(tensor, result)
         return result
 
-    def _enlarge(self, tensor: NDArray[Any], result: NDArray[Any], margin_px: int) -> None:
+    def _enlarge(self, tensor: NDArray[Any], result: NDArray[Any], context_px: int) -> None:
         """See `Engine._enlarge`: here the samples go in and out as they are, the whole picture at once.
 
         Only float64, which no kernel takes, and pictures beyond 32-bit indices go tile by tile.
         """
         if tensor.dtype == np.float64 or max(tensor.size, result.size) > MOST_SAMPLES:
-            super()._enlarge(tensor, result, margin_px)
+            super()._enlarge(tensor, result, context_px)
             return
-        if self.model.description.enlargement == "bicubic" and tensor.dtype != np.float32:
+        if self.model.spec.upsampling == "bicubic" and tensor.dtype != np.float32:
             floats = np.empty(result.shape, np.float32)
-            self._enlarge(to_float(tensor), floats, margin_px)
+            self._enlarge(to_float(tensor), floats, context_px)
             result[...] = from_float(floats, result.dtype)
             return
-        margin_px *= self.model.scale // self.model.description.shuffle
-        tensor = enlarged_first(tensor, self.model.description)
+        context_px *= self.model.scale // self.model.spec.shuffle
+        tensor = enlarged_first(tensor, self.model.spec)
         if not _addressable(tensor):
             tensor = tensor.copy(order="C")
         place = result if _addressable(result) else np.empty_like(result, order="C")
         samples = _NAMES[tensor.dtype]
         kernel = self._kernel(samples)
-        height, width = (side - 2 * margin_px for side in tensor.shape[1:])
+        height, width = (side - 2 * context_px for side in tensor.shape[1:])
         pieces = self._rectangles(height, width, self.threads, samples)
         for start in range(0, len(pieces), self.threads):
             # So few at once, for each has working memory, and Ctrl-C is heard only when all are done.
             some = pieces[start : start + self.threads]
-            self._learn(some, self._helpers.make(kernel.calls(tensor, place, some, margin_px)))
-        self._keep_flat(tensor, place, margin_px)
+            self._learn(some, self._helpers.make(kernel.calls(tensor, place, some, context_px)))
+        self._keep_flat(tensor, place, context_px)
         if place is not result:
             result[...] = place
 
-    def _keep_flat(self, tensor: NDArray[Any], result: NDArray[Any], margin_px: int = 0) -> None:
+    def _keep_flat(self, tensor: NDArray[Any], result: NDArray[Any], context_px: int = 0) -> None:
         """What kernels leave out of the network: see `subpixel.engines.flat`."""
-        if self.model.description.residual != "none":
-            keep_flat(tensor, result, margin_px)
+        if self.model.spec.residual != "none":
+            keep_flat(tensor, result, context_px)
 
     def _learn(self, pieces: list[tuple[slice, slice]], spans: list[Span]) -> None:
         """Change the head start by some of what helpers were late."""
@@ -224,9 +224,9 @@ class HalideEngine(Engine):
 
 def _by_matrices(model: Model, plan: Plan) -> tuple[Layout, NDArray[np.uint8]] | None:
     """A network and its parameters for AMX; None where the processor or the network does not suit."""
-    if plan.products != "quads" or not plan.machine.matrices or not suits(plan.description):
+    if plan.products != "quads" or not plan.machine.matrices or not suits(plan.spec):
         return None
-    layout = make_layout(plan.description, short=levels_fit_16_bits(model))
+    layout = make_layout(plan.spec, short=levels_fit_16_bits(model))
     parameters = pack_matrices(model, layout)
     return None if parameters is None else (layout, parameters)
 

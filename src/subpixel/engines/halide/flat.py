@@ -15,28 +15,28 @@ from numpy.typing import NDArray
 
 from subpixel.engines.flat import is_flat, keep_where
 from subpixel.engines.machine_code import target_machine
-from subpixel.models.model import FLAT_REACH_PX
+from subpixel.models.model import FLAT_RADIUS_PX
 
 _VECTOR_BYTES = 64
 
 
-def keep_flat(tensor: NDArray[Any], result: NDArray[Any], margin_px: int = 0) -> None:
+def keep_flat(tensor: NDArray[Any], result: NDArray[Any], context_px: int = 0) -> None:
     """Give the large picture, in place, the small one's samples where that is flat.
 
     Args:
         tensor: ``(channels, H, W)``, uint8, uint16 or float32; a row's samples side by side.
         result: the large picture without the margin, of the same dtype, likewise.
-        margin_px: how many of the outermost pixels of ``tensor`` are only looked at.
+        context_px: how many of the outermost pixels of ``tensor`` are only looked at.
     """
-    beyond = FLAT_REACH_PX - margin_px
+    beyond = FLAT_RADIUS_PX - context_px
     if beyond > 0:  # a border that repeats the edge makes no pixel flat that was not
         tensor = np.pad(tensor, [(0, 0), (beyond, beyond), (beyond, beyond)], mode="edge")
-        margin_px = FLAT_REACH_PX
-    inside = tensor[:, margin_px : tensor.shape[1] - margin_px, margin_px : tensor.shape[2] - margin_px]
+        context_px = FLAT_RADIUS_PX
+    inside = tensor[:, context_px : tensor.shape[1] - context_px, context_px : tensor.shape[2] - context_px]
     channels, height, width = inside.shape
     lanes = _VECTOR_BYTES // tensor.itemsize
     if channels > 1 or width < lanes:
-        flat = is_flat(tensor)[margin_px : margin_px + height, margin_px : margin_px + width]
+        flat = is_flat(tensor)[context_px : context_px + height, context_px : context_px + width]
         keep_where(flat, inside, result)
         return
     keep = _compiled(tensor.itemsize, result.shape[1] // height)
@@ -66,7 +66,7 @@ def _assembly(sample_bytes: int, scale: int) -> str:
     """The function in LLVM's language; floats are compared by their bits."""
     bits, lanes = 8 * sample_bytes, _VECTOR_BYTES // sample_bytes
     vector, mask = f"<{lanes} x i{bits}>", f"i{lanes}"
-    around = range(-FLAT_REACH_PX, FLAT_REACH_PX + 1)
+    around = range(-FLAT_RADIUS_PX, FLAT_RADIUS_PX + 1)
 
     def compared(name: str, before: str, places: list[tuple[int, int]]) -> str:
         """In what bits any pixel of a vector differs from those at ``places``, in rows and columns."""

@@ -75,7 +75,7 @@ class Kernel:
         hr: NDArray[Any],
         columns: slice,
         rows: slice,
-        margin_px: int = 0,
+        context_px: int = 0,
     ) -> None:
         """Enlarge a rectangle of a picture.
 
@@ -84,27 +84,27 @@ class Kernel:
                 side.
             hr: the enlarged picture without its margin, likewise; the rectangle in it is filled.
             columns, rows: the rectangle, in LR pixels inside the margin.
-            margin_px: how many of the outermost pixels of ``lr`` are only looked at.
+            context_px: how many of the outermost pixels of ``lr`` are only looked at.
 
         Raises:
             EngineError: the kernel reports a failure; out of memory is the only one to be expected.
         """
-        for call in self.calls(lr, hr, [(rows, columns)], margin_px):
+        for call in self.calls(lr, hr, [(rows, columns)], context_px):
             call()
 
     def calls(
-        self, lr: NDArray[Any], hr: NDArray[Any], pieces: Sequence[tuple[slice, slice]], margin_px: int = 0
+        self, lr: NDArray[Any], hr: NDArray[Any], pieces: Sequence[tuple[slice, slice]], context_px: int = 0
     ) -> list[Call]:
         """The same for rectangles, ``(rows, columns)``, to be made by any threads."""
         result = []
-        scale = hr.shape[2] // (lr.shape[2] - 2 * margin_px)
+        scale = hr.shape[2] // (lr.shape[2] - 2 * context_px)
         inputs = [_buffer(array) for array in (lr, *self._parameters)]
         for rows, columns in pieces:
             output = _buffer(
                 hr[:, rows.start * scale : rows.stop * scale, columns.start * scale : columns.stop * scale]
             )
-            left, right = columns.start + margin_px, columns.stop + margin_px
-            output.dim[0].min, output.dim[1].min = left * scale, (rows.start + margin_px) * scale
+            left, right = columns.start + context_px, columns.stop + context_px
+            output.dim[0].min, output.dim[1].min = left * scale, (rows.start + context_px) * scale
             places = [ctypes.addressof(buffer) for buffer in inputs]
             words = (*places, left, right, ctypes.addressof(output))
             result.append(Call(self._code.address, words, (lr, hr, inputs, output, self)))

@@ -45,7 +45,7 @@ def pack(model: Model, plan: Plan) -> Parameters:
     weight: NDArray[Any]
     integers = () if real else integer_layers(model)
     for index, layer in enumerate(plan.layers):
-        described = model.description.layers[index]
+        described = model.spec.layers[index]
         channels = slice(layer.channels_at, layer.channels_at + described.outputs)
         if real:
             weight = model.weights[f"layers.{index}.weight"]

@@ -1,6 +1,6 @@
 """The plan of a pipeline: which tiles each layer is computed in, and where its parameters lie.
 
-A plan follows from a `Description` and a `Machine` by the rules below, without knowing any network by name.
+A plan follows from a `ModelSpec` and a `Machine` by the rules below, without knowing any network by name.
 Both sides use it: the pipeline, to index its parameters, and the packing of a model's weights for it.
 `docs/research/2026-11-27-engine.md` tells the whole story.
 """
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from subpixel.models.model import Convolution, Description
+from subpixel.models.model import Convolution, ModelSpec
 
 SAMPLES = ("uint8", "uint16", "float32")
 """Kinds of samples that kernels take and give."""
@@ -25,7 +25,7 @@ BIAS, ZERO, STEPS = range(3)
 
 FACTOR, NEGATIVE_FACTOR, MAGIC_ZERO = range(3)
 """Rows of the parameter ``factors``; the last is ``ZERO`` with
-`quantisation.MAGIC` added. In fp32 only the second is
+`quantization.MAGIC` added. In fp32 only the second is
 read, as PReLU's slope."""
 
 
@@ -63,7 +63,7 @@ GROUP: dict[Products, int] = {"float": 1, "pairs": 2, "quads": 4}
 class Layer:
     """How one convolution is computed.
 
-    A tile is ``vectors`` registers of neighbouring pixels times ``outputs_at_once`` output channels; its sums
+    A tile is ``vectors`` registers of neighboring pixels times ``outputs_at_once`` output channels; its sums
     stay in registers over the whole reduction. Each step of it loads ``vectors`` registers of activations and
     broadcasts ``outputs_at_once`` weights, and multiplies each with each.
     """
@@ -89,7 +89,7 @@ class Layer:
 class Plan:
     """How a network is computed with one kind of products on one machine."""
 
-    description: Description
+    spec: ModelSpec
     machine: Machine
     products: Products
     layers: tuple[Layer, ...]
@@ -116,13 +116,13 @@ class Plan:
 
     def rows_kept(self, index: int) -> int:
         """How many rows of a layer's input are kept: what all layers from it on see of one column."""
-        return 1 + 2 * sum(layer.kernel // 2 for layer in self.description.layers[index:])
+        return 1 + 2 * sum(layer.kernel // 2 for layer in self.spec.layers[index:])
 
     def work(self, width: int, strips: Iterable[slice]) -> int:
         """Multiply-adds for a row of LR pixels in strips, counting what strips share and whole tiles."""
-        total, halo = 0, self.description.halo_px
+        total, halo = 0, self.spec.halo_px
         strips = list(strips)
-        for layer, described in zip(self.layers, self.description.layers, strict=True):
+        for layer, described in zip(self.layers, self.spec.layers, strict=True):
             halo -= described.kernel // 2
             columns = layer.vectors * self.machine.lanes
             for strip in strips:
@@ -134,19 +134,19 @@ class Plan:
     def bytes_per_column(self) -> int:
         """Of all row buffers together: the working set is this times the width."""
         size = 4 if self.products == "float" else 1
-        channels = [self.description.channels, *(layer.outputs for layer in self.layers)]
+        channels = [self.spec.channels, *(layer.outputs for layer in self.layers)]
         rows = [*(self.rows_kept(index) for index in range(len(self.layers))), 1]
         return sum(size * count * kept for count, kept in zip(channels, rows, strict=True))
 
 
-def make_plan(description: Description, machine: Machine, precision: str) -> Plan:
+def make_plan(spec: ModelSpec, machine: Machine, precision: str) -> Plan:
     """Plan every layer of a network for a machine; ``precision`` is "fp32" or "int8"."""
     products = machine.products(precision)
     group = GROUP[products]
     layers: list[Layer] = []
     weights_at = channels_at = 0
-    last = description.layers[-1]
-    for convolution in description.layers:
+    last = spec.layers[-1]
+    for convolution in spec.layers:
         gathered = group > 1 and convolution.inputs < group and convolution.kernel > 1
         inputs = convolution.inputs * convolution.kernel**2 if gathered else convolution.inputs
         kernel = 1 if gathered else convolution.kernel
@@ -158,7 +158,7 @@ def make_plan(description: Description, machine: Machine, precision: str) -> Pla
         )
         weights_at += outputs * groups * group * kernel**2
         channels_at += outputs
-    return Plan(description, machine, products, tuple(layers))
+    return Plan(spec, machine, products, tuple(layers))
 
 
 NOMINAL_WIDTH_PX = 640

@@ -29,7 +29,7 @@ def schedule(pipeline: Pipeline) -> None:
         rows.func.compute_at(pipeline.output, row)
         if index < len(pipeline.layers):
             rows.func.store_root().fold_storage(y, plan.rows_kept(index))
-        channels = rows.sums.layer.outputs if rows.sums else plan.description.channels
+        channels = rows.sums.layer.outputs if rows.sums else plan.spec.channels
         rows.func.bound_extent(of_group, rows.size).bound_extent(group, -(-channels // rows.size))
         for number in range(1, rows.func.num_update_definitions()):
             rows.func.update(number).unscheduled()  # a few pixels beyond the picture
@@ -41,14 +41,14 @@ def schedule(pipeline: Pipeline) -> None:
 
 def _schedule_output(pipeline: Pipeline) -> hl.Var:
     """Rows of the small picture outermost; each gives ``scale`` rows of the large one, interleaved."""
-    scale = pipeline.plan.description.scale
+    scale = pipeline.plan.spec.scale
     left, right = pipeline.parameters[-2:]
     output = pipeline.output
     buffer = output.output_buffer()
     buffer.dim(0).set_min(left * scale).set_extent((right - left) * scale)
     buffer.dim(1).set_min(buffer.dim(1).min() // scale * scale)
     buffer.dim(1).set_extent(buffer.dim(1).extent() // scale * scale)
-    buffer.dim(2).set_bounds(0, pipeline.plan.description.channels)
+    buffer.dim(2).set_bounds(0, pipeline.plan.spec.channels)
     row, down, across = hl.Var("row"), hl.Var("down"), hl.Var("across")
     output.split(y, row, down, scale, hl.TailStrategy.RoundUp).split(
         x, x, across, scale, hl.TailStrategy.RoundUp

@@ -38,21 +38,21 @@ class MatrixKernel:
         self._sizes = cache(lambda result_px: (layout.working_bytes(result_px), layout.columns(result_px)))
 
     def __call__(
-        self, lr: NDArray[Any], hr: NDArray[Any], columns: slice, rows: slice, margin_px: int = 0
+        self, lr: NDArray[Any], hr: NDArray[Any], columns: slice, rows: slice, context_px: int = 0
     ) -> None:
         """Enlarge a rectangle of a picture; see `subpixel.engines.halide.kernel.Kernel`.
 
         Raises:
             EngineError: out of memory.
         """
-        for call in self.calls(lr, hr, [(rows, columns)], margin_px):
+        for call in self.calls(lr, hr, [(rows, columns)], context_px):
             call()
 
     def calls(
-        self, lr: NDArray[Any], hr: NDArray[Any], pieces: Sequence[tuple[slice, slice]], margin_px: int = 0
+        self, lr: NDArray[Any], hr: NDArray[Any], pieces: Sequence[tuple[slice, slice]], context_px: int = 0
     ) -> list[Call]:
         """The same for rectangles, ``(rows, columns)``, each with working memory of its own."""
-        scale = self._layout.description.scale
+        scale = self._layout.spec.scale
         sizes = [self._sizes(columns.stop - columns.start) for _, columns in pieces]
         try:
             # In one piece: freed one by one, they would be given back to the system, and asked for again.
@@ -74,10 +74,10 @@ class MatrixKernel:
                 working_columns,
                 hr_at + rows.start * scale * hr_step + columns.start * scale,
                 hr_step,
-                columns.start + margin_px,
-                columns.stop + margin_px,
-                rows.start + margin_px,
-                rows.stop + margin_px,
+                columns.start + context_px,
+                columns.stop + context_px,
+                rows.start + context_px,
+                rows.stop + context_px,
             )
             result.append(Call(self._code.address, words, (lr, hr, working, self)))
             working_at += working_bytes

@@ -2,7 +2,7 @@
 
 AMX has eight registers, each a matrix of 16 rows of 64 bytes. Its one product takes 16 rows of unsigned bytes
 and a matrix of signed ones, and adds 16x16 sums of 32 bits. Here a row holds pixels as they lie in memory,
-each with its channels side by side, so that the neighbours which a kernel covers in one row of the picture
+each with its channels side by side, so that the neighbors which a kernel covers in one row of the picture
 are read as one piece: a matrix is 16 such pieces. Nothing is copied or turned for that, and sums of a pixel's
 channels come out side by side, as the next layer takes them.
 """
@@ -15,7 +15,7 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from subpixel.models.model import Activation, Convolution, Description
+from subpixel.models.model import Activation, Convolution, ModelSpec
 
 SIDE = 16
 """Rows of a matrix, and sums in a row of results."""
@@ -50,17 +50,17 @@ def aligned(size: int) -> NDArray[np.uint8]:
     return memory[start : start + size]
 
 
-def suits(description: Description) -> bool:
+def suits(spec: ModelSpec) -> bool:
     """Whether this way of computing is made for a network: one over luma, with hidden layers."""
-    first, *rest = description.layers
+    first, *rest = spec.layers
     return (
-        description.channels == 1
-        and description.scale in (2, 3, 4)
-        and description.enlargement == "shuffle"
+        spec.channels == 1
+        and spec.scale in (2, 3, 4)
+        and spec.upsampling == "shuffle"
         and rest != []
         and first.kernel in STACK
         and all(layer.kernel // 2 <= LARGEST_REACH for layer in rest)
-        and all(layer.outputs <= MOST_CHANNELS for layer in description.layers[:-1])
+        and all(layer.outputs <= MOST_CHANNELS for layer in spec.layers[:-1])
         and rest[-1].activation == "none"
     )
 
@@ -70,7 +70,7 @@ class Layer:
     """How one convolution is computed.
 
     A block of the result is ``tiles`` matrices for each of two rows; a row of such a matrix yields ``pixels``
-    neighbouring pixels, with 16 channels (or, in the last layer, large pixels) for each of ``blocks``.
+    neighboring pixels, with 16 channels (or, in the last layer, large pixels) for each of ``blocks``.
     """
 
     kernel: int
@@ -180,7 +180,7 @@ class Layer:
 class Layout:
     """Of a whole network."""
 
-    description: Description
+    spec: ModelSpec
     layers: tuple[Layer, ...]
 
     @property
@@ -217,11 +217,11 @@ class Layout:
         Blocks may begin before the result and end after it. What they give is then not the result's memory
         to take in: it goes here first.
         """
-        return PAIR * 2 * self.layers[-1].block_px * self.description.scale**2
+        return PAIR * 2 * self.layers[-1].block_px * self.spec.scale**2
 
     def work(self, width: int, strips: Iterable[slice]) -> int:
         """Products of matrices for a pair of rows in strips, counting what strips share and whole blocks."""
-        total, halo = 0, self.description.halo_px
+        total, halo = 0, self.spec.halo_px
         strips = list(strips)
         for layer in self.layers:
             halo -= layer.reach
@@ -237,14 +237,14 @@ class Layout:
         So many that a 3x3 layer's first block, which begins a column to the left of the picture, begins at a
         multiple of 4, and need not be moved for the sake of `Layer.aligned_px`.
         """
-        return MARGIN + (1 - self.description.halo_px - MARGIN) % 4
+        return MARGIN + (1 - self.spec.halo_px - MARGIN) % 4
 
     def columns(self, width: int) -> int:
         """Of working memory, for a result of ``width`` LR pixels.
 
         An odd multiple of 16: then rows, one after the other, do not meet at the same places of the cache.
         """
-        needed = width + 2 * self.description.halo_px + self.margin + SLACK
+        needed = width + 2 * self.spec.halo_px + self.margin + SLACK
         return (needed + 31) // 32 * 32 + 16
 
     def working_bytes(self, width: int) -> int:
@@ -254,24 +254,24 @@ class Layout:
         return -(-size // LINE) * LINE
 
 
-def make_layout(description: Description, *, short: bool = False) -> Layout:
+def make_layout(spec: ModelSpec, *, short: bool = False) -> Layout:
     """Lay out a network that `suits`; ``short`` if all levels fit 16 bits: see `pack.levels_fit_16_bits`."""
     layers: list[Layer] = []
-    pixel_bytes, start = STACK[description.layers[0].kernel], 0
-    for index, convolution in enumerate(description.layers):
-        last = index == len(description.layers) - 1
+    pixel_bytes, start = STACK[spec.layers[0].kernel], 0
+    for index, convolution in enumerate(spec.layers):
+        last = index == len(spec.layers) - 1
         layer = _layer(
             convolution,
             pixel_bytes,
             start,
             stacked=index == 0,
             last=last,
-            scale=description.scale,
+            scale=spec.scale,
             short=short,
         )
         layers.append(layer)
         pixel_bytes, start = layer.result_bytes, start + layer.parameter_bytes
-    return Layout(description, tuple(layers))
+    return Layout(spec, tuple(layers))
 
 
 def _layer(

@@ -39,10 +39,8 @@ def pack(model: Model, layout: Layout) -> NDArray[np.uint8] | None:
         constants = _constants(layer, integers, bias, mirrored)
         if not (_exact(layer, weight, bias, constants) and abs(weight).max() < 128):
             return None
-        parts = {
-            "weights": _matrices(layer, weight.astype(np.int8), _places(layer, layout.description.scale))
-        }
-        parts |= _for_each_channel(layer, constants, layout.description.scale)
+        parts = {"weights": _matrices(layer, weight.astype(np.int8), _places(layer, layout.spec.scale))}
+        parts |= _for_each_channel(layer, constants, layout.spec.scale)
         for name, values in parts.items():
             content = np.ascontiguousarray(values).view(np.uint8).ravel()
             memory[layer.start + layer.at(name) :][: content.size] = content
@@ -54,7 +52,7 @@ def levels_fit_16_bits(model: Model) -> bool:
 
     Then only the lower half of what holds it need be looked at. After tanh, levels are made otherwise.
     """
-    for described, integers in zip(model.description.layers[:-1], integer_layers(model), strict=False):
+    for described, integers in zip(model.spec.layers[:-1], integer_layers(model), strict=False):
         if described.activation == "tanh":
             continue
         steep = integers.negative_factor > integers.factor

@@ -97,8 +97,8 @@ class Program:
 
     def __init__(self, layout: Layout, name: str) -> None:
         """Emit everything; ``name`` is the function's."""
-        self.layout, self.scale = layout, layout.description.scale
-        self.halo = layout.description.halo_px
+        self.layout, self.scale = layout, layout.spec.scale
+        self.halo = layout.spec.halo_px
         self.code = code = Assembler(name, PARAMETERS)
         self.given = code.given
         self._place_working_memory()
@@ -227,7 +227,7 @@ class Program:
         None where they are not added to the result.
         """
         code = self.code
-        if self.layout.description.residual != "nearest":
+        if self.layout.spec.residual != "nearest":
             return [None] * PAIR
         places: list[Value | None] = []
         left, width = self.given["left"], code.minus(self.given["right"], self.given["left"])

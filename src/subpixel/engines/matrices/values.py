@@ -125,7 +125,7 @@ class Values:
         return code.all(code.load(code.at(given, place * 4), FLOAT, 4), SIDE)
 
     def _tanh_levels(self, pair: int, arguments: Value) -> Value:
-        """`quantisation.tanh_steps`, and what makes levels of them."""
+        """`quantization.tanh_steps`, and what makes levels of them."""
         code, build, pair = self.code, self.code.build, pair % len(self._tanh_steps)
         clipped = code.most(arguments, code.lanes(SHORT, [-MOST_TANH_ARGUMENT] * 32))
         distance = code.most(clipped, build.sub(code.lanes(SHORT, [0] * 32), clipped))

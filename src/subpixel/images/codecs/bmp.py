@@ -41,16 +41,16 @@ def read(path: Path, approve: Callable[[Header], None]) -> Picture:
     """Read a BMP file; ``approve`` is given the header before the pixels are decoded."""
     data = path.read_bytes()
     layout, metadata = _header(path, data)
-    grey = bool(len(layout.palette)) and (layout.palette == layout.palette[:, :1]).all()
-    bands = 1 if grey else 3 + (len(layout.masks) == 4)
+    gray = bool(len(layout.palette)) and (layout.palette == layout.palette[:, :1]).all()
+    bands = 1 if gray else 3 + (len(layout.masks) == 4)
     approve(Header(layout.width, layout.height, bands, False, 3))
     rows = _runs(path, data, layout) if layout.runs else _rows(path, data, layout)
     if layout.upside_down:
         rows = rows[::-1]
     if len(layout.palette):
         if rows.max(initial=0) >= len(layout.palette):
-            raise _damaged(path, "it names colours that its palette lacks")
-        return Picture((layout.palette[:, 0] if grey else layout.palette)[rows], metadata)
+            raise _damaged(path, "it names colors that its palette lacks")
+        return Picture((layout.palette[:, 0] if gray else layout.palette)[rows], metadata)
     if rows.ndim == 3:
         return Picture(rows, metadata)
     samples = np.stack([_channel(rows, mask) for mask in layout.masks], axis=-1)
@@ -58,16 +58,16 @@ def read(path: Path, approve: Callable[[Header], None]) -> Picture:
 
 
 def write(file: IO[bytes], strips: Strips, metadata: Metadata) -> None:
-    """Write 8-bit samples, grey or RGB, as a BMP file."""
+    """Write 8-bit samples, gray or RGB, as a BMP file."""
     height, width = strips.shape[:2]
     row_bytes = -(-width * strips.bands // 4) * 4
-    palette = b"".join(bytes([grey, grey, grey, 0]) for grey in range(256)) if strips.bands == 1 else b""
+    palette = b"".join(bytes([gray, gray, gray, 0]) for gray in range(256)) if strips.bands == 1 else b""
     start = _FILE_HEADER_BYTES + _INFO_HEADER_BYTES + len(palette)
     across, down = (round(value / _INCH_M) for value in metadata.dpi or (0, 0))
     file.write(struct.pack("<2sIHHI", b"BM", start + row_bytes * height, 0, 0, start))
-    size, colours = row_bytes * height, len(palette) // 4
+    size, colors = row_bytes * height, len(palette) // 4
     depth = 8 * strips.bands
-    fields = (_INFO_HEADER_BYTES, width, height, 1, depth, _RGB, size, across, down, colours, 0)
+    fields = (_INFO_HEADER_BYTES, width, height, 1, depth, _RGB, size, across, down, colors, 0)
     file.write(struct.pack("<IiiHHIIiiII", *fields) + palette)
     place = start + row_bytes * height
     for strip in strips.each:  # the last row comes first in the file
@@ -147,7 +147,7 @@ def _masks(
         if size == _INFO_HEADER_BYTES:
             behind += 4 * len(masks)
         if depth not in (16, 24, 32) or not all(masks[:3]):
-            raise _damaged(path, "its colour masks make no sense")
+            raise _damaged(path, "its color masks make no sense")
         if not masks[-1]:
             masks = masks[:3]
     return masks, behind
@@ -192,7 +192,7 @@ def _channel(words: NDArray[Any], mask: int) -> NDArray[np.uint8]:
 def _runs(path: Path, data: bytes, layout: _Layout) -> NDArray[Any]:
     """Run-length encoded pixels, RLE8, RLE4 or OS/2's RLE24: palette indices, or RGB.
 
-    What runs leave out is of the palette's first colour, or black.
+    What runs leave out is of the palette's first color, or black.
     """
     width, height, depth = layout.width, layout.height, layout.depth
     unit = 3 if depth == 24 else 1
@@ -206,8 +206,8 @@ def _runs(path: Path, data: bytes, layout: _Layout) -> NDArray[Any]:
         place += 2
         if count:
             place += unit - 1
-            colours = np.frombuffer(data[place - unit : place], np.uint8)
-            pixels = _nibbles(colours, count) if depth == 4 else np.broadcast_to(colours, (count, unit))
+            colors = np.frombuffer(data[place - unit : place], np.uint8)
+            pixels = _nibbles(colors, count) if depth == 4 else np.broadcast_to(colors, (count, unit))
         elif value == 0:
             x, y = 0, y + 1
             continue
@@ -222,10 +222,10 @@ def _runs(path: Path, data: bytes, layout: _Layout) -> NDArray[Any]:
         else:
             count = value
             length = -(-count // 2) if depth == 4 else count * unit
-            colours = np.frombuffer(data[place : place + length], np.uint8)
-            if len(colours) < length:
+            colors = np.frombuffer(data[place : place + length], np.uint8)
+            if len(colors) < length:
                 raise _damaged(path, "pixels are missing")
-            pixels = _nibbles(colours, count) if depth == 4 else colours.reshape(count, unit)
+            pixels = _nibbles(colors, count) if depth == 4 else colors.reshape(count, unit)
             place += length + length % 2
         if y < height and x < width:
             result[y, x : x + count] = pixels[: width - x]
@@ -233,7 +233,7 @@ def _runs(path: Path, data: bytes, layout: _Layout) -> NDArray[Any]:
     return result[..., ::-1] if unit == 3 else result[..., 0]
 
 
-def _nibbles(colours: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
+def _nibbles(colors: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
     """So many palette indices of 4 bits, the high ones first, ``(count, 1)``; few are repeated."""
-    both = np.stack([colours >> 4, colours & 15], axis=-1).ravel()
+    both = np.stack([colors >> 4, colors & 15], axis=-1).ravel()
     return np.resize(both, (count, 1))

@@ -1,7 +1,7 @@
 """JPEG: its segments by hand, its pixels by libjpeg-turbo: read through libvips, written through imagecodecs.
 
 Only the segments that the pixels depend on reach libjpeg, which then has nothing else to stumble over, and
-libvips tells of every part of the picture that libjpeg would fill with grey. Pictures are written in strips,
+libvips tells of every part of the picture that libjpeg would fill with gray. Pictures are written in strips,
 each compressed on its own and put behind the others as a restart interval (ITU-T T.81, section E.1.4), so
 that several threads can work, and memory stays bounded.
 """
@@ -116,7 +116,7 @@ def read(path: Path, approve: Callable[[Header], None]) -> Picture:
 
 
 def write(file: IO[bytes], strips: Strips, metadata: Metadata, quality: int, workers: Workers) -> None:
-    """Write 8-bit samples, grey or RGB, as a JPEG file: baseline, colour at full resolution (4:4:4)."""
+    """Write 8-bit samples, gray or RGB, as a JPEG file: baseline, color at full resolution (4:4:4)."""
     height, width = strips.shape[:2]
     blocks = -(-width // 8)
     rows = next(
@@ -216,7 +216,7 @@ def _spans(data: bytes, file: _File, frame: _Frame, *, trimmed: bool = False) ->
     spans: list[Span] = [(0, 2)]
     for part in file.segments:
         if part.marker == _APP + 14 and part.body.startswith(b"Adobe") and part.body[11:12] > b"\2":
-            continue  # says that it is of a colour space that does not exist
+            continue  # says that it is of a color space that does not exist
         if _of_pixels(part):
             spans.append((part.place, part.length))
     sequential = frame.marker not in _PROGRESSIVE
@@ -292,7 +292,7 @@ def _metadata(file: _File, notices: list[str]) -> Metadata:
         if [part[0] for part in parts] == [*range(1, len(parts) + 1)] and parts[0][1] == len(parts):
             metadata.icc = b"".join(part[2:] for part in parts)
         else:
-            notices.append("its colour profile is damaged and was left out (parts are missing)")
+            notices.append("its color profile is damaged and was left out (parts are missing)")
     metadata.exif = next(iter(file.bodies(_APP + 1, EXIF_MARK)), None)
     metadata.xmp = next(iter(file.bodies(_APP + 1, XMP_MARK)), None)
     metadata.comment = b"\n".join(part.body for part in file.segments if part.marker == _COM) or None

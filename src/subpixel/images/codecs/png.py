@@ -20,7 +20,7 @@ from subpixel.images.workers import Workers
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
-COLOUR_CHUNKS = (b"cHRM", b"gAMA", b"sRGB", b"cICP", b"mDCV", b"cLLI")
+COLOR_CHUNKS = (b"cHRM", b"gAMA", b"sRGB", b"cICP", b"mDCV", b"cLLI")
 TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
 _OF_STORED_PIXELS = (b"hIST", b"iDOT", b"acTL", b"fcTL", b"fdAT")
 """Unsafe to copy, and of no use to who looks at the picture: an animation of one frame among them."""
@@ -29,7 +29,7 @@ _INCH_M = 0.0254
 _MAX_METADATA_BYTES = 1 << 24
 _BAND_BYTES = 1 << 21
 _FILTER_UP = 2
-_COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
+_COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 """The number of bands, and what PNG calls it."""
 _BANDS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
 _PALETTE = 3
@@ -73,7 +73,7 @@ def write(file: IO[bytes], strips: Strips, metadata: Metadata, workers: Workers)
     height, width = strips.shape[:2]
     depth = 8 * strips.dtype.itemsize
     file.write(_SIGNATURE)
-    header = struct.pack(">IIBBBBB", width, height, depth, _COLOUR_TYPES[strips.bands], 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, depth, _COLOR_TYPES[strips.bands], 0, 0, 0)
     file.write(_chunk(b"IHDR", header))
     for kind, body in _ancillary(metadata):
         file.write(_chunk(kind, body))
@@ -139,7 +139,7 @@ class _Layout(NamedTuple):
     width: int
     height: int
     stored_depth: int
-    colour_type: int
+    color_type: int
     interlaced: bool
     transparent: bool
     """By tRNS."""
@@ -151,19 +151,19 @@ class _Layout(NamedTuple):
 
     @property
     def bands(self) -> int:
-        return _BANDS[self.colour_type] + self.transparent
+        return _BANDS[self.color_type] + self.transparent
 
 
 def _layout(path: Path, pixels: list[_Chunk]) -> _Layout:
     first = pixels[0] if pixels else None
     if first is None or first.kind != b"IHDR" or len(first.body) != 13:
         raise UnreadableImage(f"{path}: the PNG file is damaged (it has no header); get it anew")
-    width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", first.body)
-    if colour not in _BANDS or depth not in _DEPTHS or not width or not height:
+    width, height, depth, color, _, _, interlaced = struct.unpack(">IIBBBBB", first.body)
+    if color not in _BANDS or depth not in _DEPTHS or not width or not height:
         raise UnreadableImage(f"{path}: the PNG file is damaged (its header makes no sense); get it anew")
     bodies = {chunk.kind: chunk.body for chunk in pixels}
-    transparent = b"tRNS" in bodies and colour in (0, 2, _PALETTE)
-    return _Layout(width, height, depth, colour, bool(interlaced), transparent, bodies.get(b"PLTE", b""))
+    transparent = b"tRNS" in bodies and color in (0, 2, _PALETTE)
+    return _Layout(width, height, depth, color, bool(interlaced), transparent, bodies.get(b"PLTE", b""))
 
 
 def _read_ancillary(path: Path, chunks: list[_Chunk], layout: _Layout) -> Picture:
@@ -189,7 +189,7 @@ def _read_ancillary(path: Path, chunks: list[_Chunk], layout: _Layout) -> Pictur
         elif kind == b"eXIf":
             metadata.exif = body.removeprefix(b"Exif\0\0")
         elif kind == b"iCCP":
-            metadata.icc = _unpacked(_profile, body, "colour profile", notices)
+            metadata.icc = _unpacked(_profile, body, "color profile", notices)
         elif kind == b"iTXt" and body.startswith(_XMP):
             metadata.xmp = _unpacked(_xmp, body, "XMP data", notices)
         elif kind == b"pHYs":
@@ -197,7 +197,7 @@ def _read_ancillary(path: Path, chunks: list[_Chunk], layout: _Layout) -> Pictur
         elif kind in (b"sBIT", b"bKGD"):
             body = _significant_bits(body, layout) if kind == b"sBIT" else _background(body, layout)
             carried += [(kind, body)] if body else []
-        elif kind in COLOUR_CHUNKS or kind == b"tIME" or kind[3] & 0x20:  # safe to copy, whatever it is
+        elif kind in COLOR_CHUNKS or kind == b"tIME" or kind[3] & 0x20:  # safe to copy, whatever it is
             carried.append((kind, body))
         elif kind not in _OF_STORED_PIXELS:
             unsafe.add(name)
@@ -220,17 +220,17 @@ def _set_resolution(metadata: Metadata, body: bytes) -> None:
 
 def _significant_bits(body: bytes, layout: _Layout) -> bytes:
     """SBIT for the bands that the samples will have; empty where it is damaged."""
-    if len(body) != _BANDS[layout.colour_type]:
+    if len(body) != _BANDS[layout.color_type]:
         return b""
     return body + bytes([layout.depth]) * layout.transparent
 
 
 def _background(body: bytes, layout: _Layout) -> bytes:
     """BKGD for samples of 8 or 16 bits without a palette; empty where it is damaged."""
-    if layout.colour_type == _PALETTE:
-        colour = layout.palette[3 * body[0] : 3 * body[0] + 3] if body else b""
-        return b"".join(bytes([0, value]) for value in colour)
-    if len(body) != (2 if layout.colour_type in (0, 4) else 6):
+    if layout.color_type == _PALETTE:
+        color = layout.palette[3 * body[0] : 3 * body[0] + 3] if body else b""
+        return b"".join(bytes([0, value]) for value in color)
+    if len(body) != (2 if layout.color_type in (0, 4) else 6):
         return b""
     if layout.stored_depth >= 8:
         return body

@@ -1,4 +1,4 @@
-"""The colour space that PNG states in chunks of its own, as an ICC profile for formats that know no other."""
+"""The color space that PNG states in chunks of its own, as an ICC profile for formats that know no other."""
 
 import struct
 from collections.abc import Mapping
@@ -31,19 +31,19 @@ _SRGB_GAMMA = 0.45455
 _CURVE_POINTS = 4096
 
 
-def profile(chunks: Mapping[bytes, bytes], grey: bool) -> tuple[bytes | None, str | None]:
+def profile(chunks: Mapping[bytes, bytes], gray: bool) -> tuple[bytes | None, str | None]:
     """An ICC profile for cICP, or else gAMA and cHRM.
 
     Args:
         chunks: bodies by their type.
-        grey: whether the picture is.
+        gray: whether the picture is.
 
     Returns:
         The profile; None for sRGB, which is what a picture without one is taken for. And in words for people
         what cannot be said in one.
     """
     if cicp := chunks.get(b"cICP"):
-        return _by_numbers(cicp, grey)
+        return _by_numbers(cicp, gray)
     if b"sRGB" in chunks:
         return None, None
     gamma = int.from_bytes(chunks.get(b"gAMA", b"")) / 100_000
@@ -56,13 +56,13 @@ def profile(chunks: Mapping[bytes, bytes], grey: bool) -> tuple[bytes | None, st
     nearly_srgb = abs((gamma or _SRGB_GAMMA) - _SRGB_GAMMA) < 0.003
     if nearly_srgb and np.allclose(points, _BT709, atol=0.002):
         return None, None
-    made = _made(points, _srgb_curve() if nearly_srgb else None, 1 / (gamma or _SRGB_GAMMA), grey)
-    return made, None if made else "its colour space (gAMA, cHRM) makes no sense and was left out"
+    made = _made(points, _srgb_curve() if nearly_srgb else None, 1 / (gamma or _SRGB_GAMMA), gray)
+    return made, None if made else "its color space (gAMA, cHRM) makes no sense and was left out"
 
 
-def _by_numbers(cicp: bytes, grey: bool) -> tuple[bytes | None, str | None]:
+def _by_numbers(cicp: bytes, gray: bool) -> tuple[bytes | None, str | None]:
     if len(cicp) != 4:
-        return None, "its colour space (cICP) is damaged and was left out"
+        return None, "its color space (cICP) is damaged and was left out"
     primaries, transfer, matrix, full_range = cicp
     if primaries == 1 and transfer == _SRGB_TRANSFER and full_range:
         return None, None
@@ -70,18 +70,18 @@ def _by_numbers(cicp: bytes, grey: bool) -> tuple[bytes | None, str | None]:
     known = primaries in _PRIMARIES and (curve is not None or transfer in _GAMMAS)
     made = None
     if known and matrix == 0 and full_range == 1:
-        made = _made(_PRIMARIES[primaries], curve, _GAMMAS.get(transfer, 1.0), grey)
+        made = _made(_PRIMARIES[primaries], curve, _GAMMAS.get(transfer, 1.0), gray)
     if made:
         return made, None
     what = f"H.273 primaries {primaries}, transfer {_HDR.get(transfer, transfer)}"
     return (
         None,
-        f"its colour space (cICP: {what}) has no place outside PNG; colours will look different; write PNG",
+        f"its color space (cICP: {what}) has no place outside PNG; colors will look different; write PNG",
     )
 
 
 def _made(
-    points: tuple[Point, ...], curve: NDArray[np.float64] | None, gamma: float, grey: bool
+    points: tuple[Point, ...], curve: NDArray[np.float64] | None, gamma: float, gray: bool
 ) -> bytes | None:
     from imagecodecs import cms_profile
 
@@ -89,11 +89,11 @@ def _made(
     options: dict[str, Any] = {"gamma": gamma}
     if curve is not None:
         options = {"transferfunction": np.round(curve * 65535).astype(np.uint16)}
-    if not grey:
+    if not gray:
         options["primaries"] = tuple(value for primary in primaries for value in primary)
     try:
-        made = bytearray(cms_profile("gray" if grey else "rgb", whitepoint=white, **options))
-    except Exception:  # points that no colours can have
+        made = bytearray(cms_profile("gray" if gray else "rgb", whitepoint=white, **options))
+    except Exception:  # points that no colors can have
         return None
     # When it was made, which would make the same picture another file each time.
     made[24:36] = struct.pack(">6H", 2000, 1, 1, 0, 0, 0)

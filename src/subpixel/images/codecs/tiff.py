@@ -1,6 +1,6 @@
 """TIFF: its tags and most pixels by tifffile; what that leaves to its caller, by libtiff through libvips.
 
-tifffile knows the newer compressions and every depth. Fax, JPEG and subsampled colour are libtiff's. Both
+tifffile knows the newer compressions and every depth. Fax, JPEG and subsampled color are libtiff's. Both
 refuse a strip that is shorter than it should be. Written by tifffile, in strips that are compressed here.
 """
 
@@ -19,7 +19,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2 as _Directory
 
 from subpixel.errors import UnreadableImage, UnsupportedImage
 from subpixel.images import photoshop
-from subpixel.images.codecs import deflate, tiff_colours
+from subpixel.images.codecs import deflate, tiff_colors
 from subpixel.images.picture import Header, Metadata, Picture, Strips, swaps_axes, upright
 from subpixel.images.workers import Workers
 
@@ -31,7 +31,7 @@ _BY_LIBTIFF = {
     tifffile.COMPRESSION.OJPEG,
     tifffile.COMPRESSION.JPEG,
 }
-_KEPT_COLOURS = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE, tifffile.PHOTOMETRIC.RGB)
+_KEPT_COLORS = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE, tifffile.PHOTOMETRIC.RGB)
 _TEXTS = ("ImageDescription", "Make", "Model", "Software", "DateTime", "Artist", "HostComputer", "Copyright")
 _TEXT_TAGS = tuple(int(ExifTags.Base[name]) for name in _TEXTS)
 _DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
@@ -55,12 +55,12 @@ def read(path: Path, approve: Callable[[Header], None]) -> Picture:
         turn = _value(page, "Orientation", 1)
         size = (page.imagewidth, page.imagelength)
         deep = page.bitspersample > 8
-        copies = 3 if page.photometric in _KEPT_COLOURS else 5
+        copies = 3 if page.photometric in _KEPT_COLORS else 5
         upright_size = size[::-1] if swaps_axes(turn) else size
         approve(Header(*upright_size, page.samplesperpixel, deep, copies))
         metadata = _metadata(file, tiff, page, notices)
         metadata.turn(turn)
-        samples = tiff_colours.interpreted(*_decoded(file, page), notices)
+        samples = tiff_colors.interpreted(*_decoded(file, page), notices)
         if any(notice.startswith("converted") for notice in notices):
             metadata.icc = None
     return Picture(upright(samples, turn), metadata, notices)
@@ -177,7 +177,7 @@ def _check(path: Path, tiff: tifffile.TiffFile, page: Any) -> None:
         raise UnsupportedImage(f"{path}: has {samples} samples; convert them to 8 or 16 bits, unsigned")
     if page.imagedepth > 1:
         raise UnsupportedImage(f"{path}: is a volume of {page.imagedepth} layers; give the layers one by one")
-    tiff_colours.refuse_unknown(path, page)
+    tiff_colors.refuse_unknown(path, page)
     stored = [*zip(page.dataoffsets, page.databytecounts, strict=False)]
     compressed = page.compression != tifffile.COMPRESSION.NONE  # else, what is missing shows when decoding
     end = tiff.filehandle.size

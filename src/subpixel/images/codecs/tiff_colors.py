@@ -1,4 +1,4 @@
-"""From the samples of a TIFF page, as they are stored, to grey or RGB over the whole range."""
+"""From the samples of a TIFF page, as they are stored, to gray or RGB over the whole range."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from subpixel.images.pillow import cmyk_to_srgb, lab_to_srgb
 
 _KIND = tifffile.PHOTOMETRIC
 _EXTRA = tifffile.EXTRASAMPLE
-_COLOURS = {
+_COLORS = {
     _KIND.MINISWHITE: 1,
     _KIND.MINISBLACK: 1,
     _KIND.RGB: 3,
@@ -27,13 +27,13 @@ _CMYK_INKS = 1
 
 
 def refuse_unknown(path: Path, page: Any) -> None:
-    """Raise `UnsupportedImage` for a page whose colours are none that are known here."""
+    """Raise `UnsupportedImage` for a page whose colors are none that are known here."""
     inks = page.tags.get("InkSet")
-    known = page.photometric in _COLOURS and page.samplesperpixel >= _COLOURS[page.photometric]
+    known = page.photometric in _COLORS and page.samplesperpixel >= _COLORS[page.photometric]
     if not known or (page.photometric == _KIND.SEPARATED and inks and inks.value != _CMYK_INKS):
         name = getattr(page.photometric, "name", page.photometric)
         raise UnsupportedImage(
-            f"{path}: is a {page.bitspersample}-bit TIFF of colour kind {name} with {page.samplesperpixel} "
+            f"{path}: is a {page.bitspersample}-bit TIFF of color kind {name} with {page.samplesperpixel} "
             "bands; convert it to RGB"
         )
 
@@ -44,7 +44,7 @@ def interpreted(samples: NDArray[Any], page: Any, by_libtiff: bool, notices: lis
     Args:
         samples: of the page.
         page: of tifffile's, which `refuse_unknown` let pass.
-        by_libtiff: whether they are libtiff's, which has made RGB of YCbCr and of palettes, turned the grey
+        by_libtiff: whether they are libtiff's, which has made RGB of YCbCr and of palettes, turned the gray
             that begins with white, and spread fewer bits than 8.
         notices: told what had to be changed.
     """
@@ -56,8 +56,8 @@ def interpreted(samples: NDArray[Any], page: Any, by_libtiff: bool, notices: lis
         )
     elif photometric != _KIND.PALETTE:
         samples = _over_whole_range(samples, page.bitspersample)
-    count = _COLOURS[photometric]
-    colours, alpha, left_out = samples[..., :count], None, False
+    count = _COLORS[photometric]
+    colors, alpha, left_out = samples[..., :count], None, False
     extras = [_EXTRA(extra) for extra in page.extrasamples] or [_EXTRA.UNSPECIFIED] * (
         samples.shape[2] - count
     )
@@ -65,17 +65,17 @@ def interpreted(samples: NDArray[Any], page: Any, by_libtiff: bool, notices: lis
         if extra != _EXTRA.UNSPECIFIED and alpha is None:
             alpha = samples[..., index : index + 1]
             if extra == _EXTRA.ASSOCALPHA and not by_libtiff:
-                colours = _straight(colours, alpha)
+                colors = _straight(colors, alpha)
         else:
             left_out = True
     if left_out:
-        notices.append("channels beyond its colours and its transparency were left out")
-    colours = _as_rgb(colours, photometric, page, notices)
+        notices.append("channels beyond its colors and its transparency were left out")
+    colors = _as_rgb(colors, photometric, page, notices)
     if alpha is None:
-        return colours[..., 0] if colours.shape[2] == 1 else colours
-    if alpha.dtype != colours.dtype:  # colours that come out at 8 bits only, or a palette of 16
-        alpha = alpha >> 8 if colours.dtype == np.uint8 else alpha.astype(np.uint16) * 257
-    return np.concatenate([colours, alpha.astype(colours.dtype)], axis=2)
+        return colors[..., 0] if colors.shape[2] == 1 else colors
+    if alpha.dtype != colors.dtype:  # colors that come out at 8 bits only, or a palette of 16
+        alpha = alpha >> 8 if colors.dtype == np.uint8 else alpha.astype(np.uint16) * 257
+    return np.concatenate([colors, alpha.astype(colors.dtype)], axis=2)
 
 
 def _over_whole_range(samples: NDArray[Any], depth: int) -> Any:
@@ -89,23 +89,23 @@ def _over_whole_range(samples: NDArray[Any], depth: int) -> Any:
     )
 
 
-def _straight(colours: NDArray[Any], alpha: NDArray[Any]) -> Any:
-    """Colours that were multiplied by their alpha, divided by it again."""
-    white = np.iinfo(colours.dtype).max
+def _straight(colors: NDArray[Any], alpha: NDArray[Any]) -> Any:
+    """Colors that were multiplied by their alpha, divided by it again."""
+    white = np.iinfo(colors.dtype).max
     wide = alpha.astype(np.uint32)
-    straight = (colours * np.uint32(white) + wide // 2) // np.maximum(wide, 1)
-    return np.minimum(straight, white).astype(colours.dtype)
+    straight = (colors * np.uint32(white) + wide // 2) // np.maximum(wide, 1)
+    return np.minimum(straight, white).astype(colors.dtype)
 
 
-def _as_rgb(colours: NDArray[Any], kind: int, page: Any, notices: list[str]) -> Any:
+def _as_rgb(colors: NDArray[Any], kind: int, page: Any, notices: list[str]) -> Any:
     if kind == _KIND.MINISWHITE:
-        return np.iinfo(colours.dtype).max - colours
+        return np.iinfo(colors.dtype).max - colors
     if kind == _KIND.PALETTE:
-        return _palette(page)[colours[..., 0]]
+        return _palette(page)[colors[..., 0]]
     if kind not in (_KIND.SEPARATED, _KIND.CIELAB, _KIND.ICCLAB, _KIND.YCBCR):
-        return colours
-    deep = colours.dtype.itemsize > 1
-    eight = np.ascontiguousarray(colours >> 8 if deep else colours, np.uint8)
+        return colors
+    deep = colors.dtype.itemsize > 1
+    eight = np.ascontiguousarray(colors >> 8 if deep else colors, np.uint8)
     if kind == _KIND.YCBCR:
         notices += ["reduced to 8 bits per sample"] * deep
         return np.asarray(Image.frombytes("YCbCr", eight.shape[1::-1], eight.tobytes()).convert("RGB"))

@@ -1,6 +1,6 @@
 """ESPCN, the efficient sub-pixel convolutional network (Shi et al., CVPR 2016, arXiv 1609.05158)."""
 
-from subpixel.models.model import Activation, Convolution, Description, Enlargement
+from subpixel.models.model import Activation, Convolution, ModelSpec, Upsampling
 
 
 def espcn(
@@ -8,8 +8,8 @@ def espcn(
     *,
     activation: Activation = "tanh",
     channels: int = 1,
-    enlargement: Enlargement = "shuffle",
-) -> Description:
+    upsampling: Upsampling = "shuffle",
+) -> ModelSpec:
     """Describe the paper's network (section 3.2): (f1, n1) = (5, 64), (f2, n2) = (3, 32), f3 = 3.
 
     The last layer has ``channels * scale**2`` outputs and no activation. The paper's final models use
@@ -19,11 +19,11 @@ def espcn(
     >>> espcn(3).halo_px
     4
     """
-    outputs = channels * scale**2 if enlargement == "shuffle" else channels
-    return Description(
+    outputs = channels * scale**2 if upsampling == "shuffle" else channels
+    return ModelSpec(
         scale=scale,
         channels=channels,
-        enlargement=enlargement,
+        upsampling=upsampling,
         layers=(
             Convolution(channels, 64, 5, activation),
             Convolution(64, 32, 3, activation),

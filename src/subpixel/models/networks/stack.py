@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
-from subpixel.models.model import Activation, Convolution, Description, Residual
+from subpixel.models.model import Activation, Convolution, ModelSpec, Residual
 
 
 def stack(
@@ -14,7 +14,7 @@ def stack(
     activation: Activation = "prelu",
     residual: Residual = "nearest",
     channels: int = 1,
-) -> Description:
+) -> ModelSpec:
     """Describe convolutions of ``widths`` outputs, each with the activation, and a last one without.
 
     So it covers, up to skips between layers, which a plain stack has not:
@@ -44,4 +44,4 @@ def stack(
         Convolution(inputs, outputs, side, behind)
         for (inputs, outputs), side, behind in zip(pairwise(ends), sides, activations, strict=True)
     )
-    return Description(scale=scale, channels=channels, residual=residual, layers=tuple(layers))
+    return ModelSpec(scale=scale, channels=channels, residual=residual, layers=tuple(layers))

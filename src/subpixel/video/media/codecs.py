@@ -177,7 +177,7 @@ class Encoder:
     """Frames a second, for rate control only: frames carry their own times."""
     aspect: Fraction
     """Of a sample, width over height; 0 where it is not known."""
-    colour: tuple[int, int, int, int]
+    color: tuple[int, int, int, int]
     """Primaries, transfer, matrix and range, in the numbers of ITU-T H.273; the range in FFmpeg's."""
     threads: int
     options: Mapping[str, str]
@@ -194,7 +194,7 @@ class Encoder:
         context.time_base, context.framerate = self.time_base, self.rate
         if self.aspect:
             context.sample_aspect_ratio = self.aspect
-        primaries, transfer, matrix, range = self.colour
+        primaries, transfer, matrix, range = self.color
         context.color_primaries, context.color_trc = primaries, transfer
         context.colorspace, context.color_range = matrix, range
         context.thread_count = self.threads

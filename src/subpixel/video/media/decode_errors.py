@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass
-class Damage:
+class DecodeErrors:
     """What was wrong with the input."""
 
     frames: int = 0

@@ -119,7 +119,7 @@ def encoder_options(hdr: Hdr, codec: str) -> dict[str, str]:
     }.get(codec)
     if parts is None or not hdr:
         return {}
-    option, display_name, light_name, colour_steps, light_steps = parts
+    option, display_name, light_name, color_steps, light_steps = parts
     words = []
     if (display := hdr.display) is not None:
 
@@ -128,10 +128,10 @@ def encoder_options(hdr: Hdr, codec: str) -> dict[str, str]:
                 return "({:.5f},{:.5f})".format(*map(float, values))
             return "({},{})".format(*(round(value * steps) for value in values))
 
-        colours = zip("GBR", (display.green, display.blue, display.red), strict=True)
-        primaries = "".join(name + pair(value, colour_steps) for name, value in colours)
+        colors = zip("GBR", (display.green, display.blue, display.red), strict=True)
+        primaries = "".join(name + pair(value, color_steps) for name, value in colors)
         luminance = pair(display.luminance[::-1], light_steps)
-        words.append(f"{display_name}={primaries}WP{pair(display.white, colour_steps)}L{luminance}")
+        words.append(f"{display_name}={primaries}WP{pair(display.white, color_steps)}L{luminance}")
     if hdr.light is not None:
         words.append(f"{light_name}={hdr.light[0]},{hdr.light[1]}")
     return {option: ":".join(words)}
@@ -160,18 +160,18 @@ def carrier(codec_id: str, hdr: Hdr, immersive: bytes = b"", siting: str | None 
     """
     import av
 
-    colour = b""
+    color = b""
     if siting in _SITINGS:
         across, down = _SITINGS[siting]
-        colour += element("55B7", uint(across)) + element("55B8", uint(down))
+        color += element("55B7", uint(across)) + element("55B8", uint(down))
     if hdr.light is not None:
-        colour += element("55BC", uint(hdr.light[0])) + element("55BD", uint(hdr.light[1]))
+        color += element("55BC", uint(hdr.light[0])) + element("55BD", uint(hdr.light[1]))
     if (display := hdr.display) is not None:
         numbers = [*display.red, *display.green, *display.blue, *display.white, *display.luminance[::-1]]
         ids = ["55D1", "55D2", "55D3", "55D4", "55D5", "55D6", "55D7", "55D8", "55D9", "55DA"]
-        colour += element("55D0", *map(element, ids, map(_double, numbers)))
+        color += element("55D0", *map(element, ids, map(_double, numbers)))
     side = uint(64)
-    said = (element("55B0", colour) if colour else b"") + immersive
+    said = (element("55B0", color) if color else b"") + immersive
     video = element("E0", element("B0", side), element("BA", side), said)
     one = uint(1)
     kind = element("86", codec_id.encode())

@@ -8,10 +8,19 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from subpixel.video.media.containers import Container
-from subpixel.video.pipeline.frames import colour
 from subpixel.video.media.hdr import attached, display_matrix, unknown
-from subpixel.video.media.mux import OF_THE_OLD, REWRITTEN, STATISTICS, Track, chapters, describe, printable, tags
+from subpixel.video.media.mux import (
+    OF_THE_OLD,
+    REWRITTEN,
+    STATISTICS,
+    Track,
+    chapters,
+    describe,
+    printable,
+    tags,
+)
 from subpixel.video.media.source import Source, is_attached
+from subpixel.video.pipeline.frames import color
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -54,7 +63,7 @@ _PICTURE = "the picture"
 _AS_IF_UNSAID = {("language", "und"), ("creation_time", "1970-01-01T00:00:00.000000Z")}
 
 _UNSAID_BY_ALL = (2, 2, 2)
-_COLOUR = ("primaries", "transfer", "matrix", "range")
+_COLOR = ("primaries", "transfer", "matrix", "range")
 _UNSAID = ({0, 2}, {0, 2}, {2}, {0, 1})
 """The numbers that say nothing, or what is taken for granted."""
 
@@ -97,7 +106,7 @@ def losses(
             frame = next(file.decode(video=0), None) if track.sample else None
     if frame is not None:
         lost += _of_frame(source.first, _carried(frame), frame.width // source.first.width)
-        lost += _of_colour(track, frame)
+        lost += _of_color(track, frame)
         if not _turn_alike(track.matrix, display_matrix(frame)):
             lost.append("all of the matrix by which players turn and scale it")
     return [f"{container.name} does not keep {what}" for what in lost]
@@ -108,7 +117,7 @@ def losses_of_all(container: Container, source: Source, track: Track) -> list[st
     lost = [*_of_file(source, {}, ())]
     if missing := _lost(tags(source.stream), {}, _told_otherwise(source)):
         lost.append(f"the {_listed(missing)} of {_PICTURE}")
-    lost += [*_of_frame(source.first, {}, 1), *_of_colour(track, None)]
+    lost += [*_of_frame(source.first, {}, 1), *_of_color(track, None)]
     return [f"{container.name} does not keep {what}" for what in lost]
 
 
@@ -190,13 +199,13 @@ def _of_frame(frame: "VideoFrame", after: Mapping[str, bytes], scale: int) -> It
     yield from sorted(lost)
 
 
-def _of_colour(track: Track, frame: "VideoFrame | None") -> Iterator[str]:
-    """What is lost of what the colours mean; where there is no frame all but the range."""
-    wanted = track.encoder.colour
-    found = (*_UNSAID_BY_ALL, wanted[3]) if frame is None else colour(frame)
-    numbers = zip(_COLOUR, _UNSAID, wanted, found, strict=True)
+def _of_color(track: Track, frame: "VideoFrame | None") -> Iterator[str]:
+    """What is lost of what the colors mean; where there is no frame all but the range."""
+    wanted = track.encoder.color
+    found = (*_UNSAID_BY_ALL, wanted[3]) if frame is None else color(frame)
+    numbers = zip(_COLOR, _UNSAID, wanted, found, strict=True)
     if lost := [name for name, unsaid, old, new in numbers if old not in unsaid and old != new]:
-        yield f"the {', '.join(lost)} of its colours"
+        yield f"the {', '.join(lost)} of its colors"
 
 
 def _says_something(name: str, data: bytes, frame: "VideoFrame") -> bool:

@@ -49,7 +49,7 @@ class Track:
     immersive: bytes
     """How it is spread on a sphere and seen by two eyes; see `immersive`."""
     sample: bytes
-    """A picture as the encoder writes it, grey, for trials."""
+    """A picture as the encoder writes it, gray, for trials."""
 
 
 class Muxer:
@@ -203,11 +203,11 @@ def y4m_header(encoder: Encoder) -> bytes:
     import av
 
     sink = io.BytesIO()
-    # FFmpeg writes deep samples and grey only to those who know that it is an extension.
+    # FFmpeg writes deep samples and gray only to those who know that it is an extension.
     with av.open(sink, "w", format=Y4M.muxer, container_options={"strict": "-1"}) as output:
         stream = output.add_stream("wrapped_avframe", encoder.rate)
         stream.width, stream.height, stream.pix_fmt = encoder.width, encoder.height, encoder.format
-        stream.codec_context.color_range = encoder.colour[3]
+        stream.codec_context.color_range = encoder.color[3]
         if encoder.aspect:
             stream.codec_context.sample_aspect_ratio = encoder.aspect
         stream.codec_context.options = dict(encoder.options)
@@ -310,7 +310,7 @@ def add_video(output: "OutputContainer", container: Container, source: Source, t
     context.framerate = encoder.rate
     if encoder.aspect:
         context.sample_aspect_ratio = encoder.aspect
-    context.color_primaries, context.color_trc, context.colorspace, context.color_range = encoder.colour
+    context.color_primaries, context.color_trc, context.colorspace, context.color_range = encoder.color
     context.extradata = track.extradata
     if encoder.codec.matroska_id == "V_MPEGH/ISO/HEVC" and container in (MP4, MOV):
         context.codec_tag = "hvc1"  # the one of two names that Apple's players know
@@ -408,13 +408,13 @@ def _aac_config(packet: bytes | None) -> bytes | None:
 def chapters(source: Source) -> Any:
     """The chapters of the output: the input's, as far as they lie in the part that is wanted."""
     found = source.container.chapters()
-    if not source.shift and not source.cut:
+    if not source.shift and not source.time_range:
         return found
     kept = []
     for chapter in found:
         base = Fraction(chapter["time_base"] or 1)
         start, end = (chapter[edge] * base - source.shift for edge in ("start", "end"))
-        last = None if source.cut.end is None else source.cut.end - source.cut.start
+        last = None if source.time_range.end is None else source.time_range.end - source.time_range.start
         if end <= 0 or (last is not None and start >= last):
             continue
         edges = {"start": max(start, Fraction(0)), "end": end if last is None else min(end, last)}

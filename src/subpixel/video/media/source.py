@@ -14,15 +14,15 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
+from subpixel.batch import PIPE
 from subpixel.errors import UnreadableVideo, UnsupportedVideo
 from subpixel.files import is_file
-from subpixel.batch import PIPE
 from subpixel.video.alpha import see_through
-from subpixel.video.media.timestamps import Clock
-from subpixel.video.media.time_range import LONGEST_SECONDS, WHOLE, Cut
-from subpixel.video.media.decode_errors import Damage
+from subpixel.video.media.decode_errors import DecodeErrors
 from subpixel.video.media.decoder import Decoded, Decoder
 from subpixel.video.media.hdr import attached
+from subpixel.video.media.time_range import LONGEST_SECONDS, WHOLE, TimeRange
+from subpixel.video.media.timestamps import Clock
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
@@ -77,9 +77,9 @@ class Source:
     container: "InputContainer"
     stream: "VideoStream"
     others: list["Stream"]
-    cut: Cut
+    time_range: TimeRange
     seekable: bool
-    damage: Damage = field(default_factory=Damage)
+    decode_errors: DecodeErrors = field(default_factory=DecodeErrors)
     pictures: dict[int, bytes] = field(default_factory=dict)
     _read: deque[Union["Packet", "VideoFrame"]] = field(default_factory=deque)
     _events: Iterator[Union["Packet", "VideoFrame"]] = field(init=False)
@@ -109,27 +109,29 @@ class Source:
                 if not is_packet(event):
                     break
             found = self._read and not is_packet(self._read[-1])
-            if found and (self._earliest is None or self._earliest <= self.cut.start or place is places[-1]):
+            if found and (
+                self._earliest is None or self._earliest <= self.time_range.start or place is places[-1]
+            ):
                 self.first: VideoFrame = self._read[-1]  # type: ignore[assignment]
                 return
-        if self._is_mp4 and not self.seekable and self.damage.broken:
+        if self._is_mp4 and not self.seekable and self.decode_errors.broken:
             raise UnreadableVideo(
                 f"{self.name}: the index of this MP4 (moov) lies at its end, and a pipe cannot be "
                 "read twice; name the file instead, or put its index first: "
                 "ffmpeg -i in.mp4 -c copy -movflags +faststart out.mp4"
             )
-        wanted = " in the part that is wanted" if self.cut else ""
-        raise UnreadableVideo(f"{self.name}: gives no frame{wanted}{_because(self.damage.broken)}")
+        wanted = " in the part that is wanted" if self.time_range else ""
+        raise UnreadableVideo(f"{self.name}: gives no frame{wanted}{_because(self.decode_errors.broken)}")
 
     def _places(self) -> list[Fraction | None]:
         """From where reading is tried, in seconds from the start; None is where the file is now."""
-        if not self.cut.start or not self.seekable or not self._has_times:
+        if not self.time_range.start or not self.seekable or not self._has_times:
             return [None]
-        if self.picture_from is not None and self.picture_from >= self.cut.start:
+        if self.picture_from is not None and self.picture_from >= self.time_range.start:
             return [None]  # FFmpeg finds places where the picture is, and sound may come long before
         subtitles = any(stream.type == "subtitle" for stream in self.others)
         # Where times are those of decoding, the first behind a key frame are a little uncertain.
-        start = self.cut.start - (_SUBTITLES_LAST if subtitles else self._by_decoding)
+        start = self.time_range.start - (_SUBTITLES_LAST if subtitles else self._by_decoding)
         backwards = [start - back for back in _STEPS_BACK if back < start]
         # Some containers know of no place before the first, and stand somewhere else when they are asked.
         return [*backwards, Fraction(0), Fraction(-LONGEST_SECONDS)]
@@ -141,7 +143,7 @@ class Source:
             # Where FFmpeg cannot find a place, nothing was read before, and reading begins at the beginning.
             with contextlib.suppress(av.FFmpegError):
                 self.container.seek(int((self.origin + place) * _MICROSECONDS))
-        self.damage = Damage()
+        self.decode_errors = DecodeErrors()
         self._decoder = Decoder(self.stream, by_decoding=self._by_decoding, lead=self.lead)
         self._carried = set()
         self._is_see_through = False
@@ -183,7 +185,7 @@ class Source:
     @property
     def shift(self) -> Fraction:
         """What is taken off all times, in seconds: a film starts at 0, and a part that is cut out too."""
-        return self.origin + self.cut.start
+        return self.origin + self.time_range.start
 
     def _begins_at(self, first: Fraction) -> Fraction:
         """What `origin` will be.
@@ -216,13 +218,13 @@ class Source:
         from_zero = self.container.format.name.startswith(("matroska", "nut"))
         begun = self.origin if from_zero else Fraction(0)
         ends = [] if whole is None else [Fraction(whole, _MICROSECONDS) - begun]
-        ends += [] if self.cut.end is None else [self.cut.end]
-        return max(Fraction(0), min(ends) - self.cut.start) if ends else None
+        ends += [] if self.time_range.end is None else [self.time_range.end]
+        return max(Fraction(0), min(ends) - self.time_range.start) if ends else None
 
     @property
     def expected_frames(self) -> int | None:
         """About how many frames there will be; None where nothing tells."""
-        if not self.cut and self.stream.frames:
+        if not self.time_range and self.stream.frames:
             return self.stream.frames
         return None if self.seconds is None else max(1, round(self.seconds * self.rate))
 
@@ -380,7 +382,7 @@ class Source:
                 seconds = self._seconds(at)
                 if self._earliest is None:
                     self._earliest = seconds
-                done = self.cut.end is not None and seconds >= self.cut.end
+                done = self.time_range.end is not None and seconds >= self.time_range.end
                 if shown is not None:
                     # A frame is shown until the next one: files tell how long it takes to decode, or nothing.
                     assert shown.frame.pts is not None
@@ -390,22 +392,26 @@ class Source:
                 if done:
                     break
                 # Not before whoever wanted no more than the frames so far has left.
-                self.damage.lost = len(self._decoder.unusable)
+                self.decode_errors.lost = len(self._decoder.unusable)
                 if decoded.number is not None:
                     numbers = [min([*numbers, decoded.number]), max([*numbers, decoded.number])]
                 frame.pts, frame.time_base = at, self.time_base
                 shown = decoded
-        if not self.cut and not self.damage.broken:
-            self.damage.missing = self._missing(shown.frame if shown else None)
+        if not self.time_range and not self.decode_errors.broken:
+            self.decode_errors.missing = self._missing(shown.frame if shown else None)
         if shown is not None and not done:
             shown.frame.duration = self._last_duration(shown.frame)
             yield from self._wanted(shown)
-        self.damage.settle(self._decoder.unusable, numbers, gaps if self._has_times else None)
+        self.decode_errors.settle(self._decoder.unusable, numbers, gaps if self._has_times else None)
 
     def _last_duration(self, frame: "VideoFrame") -> int:
         """How long the last frame of the file is shown."""
         assert frame.pts is not None
-        if self._is_mp4 and self.stream.duration and not (self.damage.missing or self.damage.broken):
+        if (
+            self._is_mp4
+            and self.stream.duration
+            and not (self.decode_errors.missing or self.decode_errors.broken)
+        ):
             # What it tells of single frames is from one decoding to the next.
             end = (self.stream.start_time or 0) + self.stream.duration
             if end > frame.pts:
@@ -419,9 +425,9 @@ class Source:
         """
         frame = decoded.frame
         assert frame.pts is not None
-        begins_there = not self.cut or self._seconds(frame.pts) >= self.cut.start
-        if begins_there or self._seconds(frame.pts + frame.duration) > self.cut.start + sliver:
-            self.damage.damaged += decoded.is_damaged
+        begins_there = not self.time_range or self._seconds(frame.pts) >= self.time_range.start
+        if begins_there or self._seconds(frame.pts + frame.duration) > self.time_range.start + sliver:
+            self.decode_errors.damaged += decoded.is_damaged
             yield self._placed(frame)
 
     @property
@@ -431,32 +437,32 @@ class Source:
 
     def _placed(self, frame: "VideoFrame") -> "VideoFrame":
         """Count a frame, and put it at its time in the output."""
-        self.damage.frames += 1
+        self.decode_errors.frames += 1
         self._note_carried(frame)
         self._note_transparency(frame)
         # Many containers tell the times of some frames alone, from which the others follow.
-        self.damage.retimed = max(0, self._clock.mended - self._untold) if self._has_times else 0
+        self.decode_errors.retimed = max(0, self._clock.mended - self._untold) if self._has_times else 0
         assert frame.pts is not None
         time = frame.pts - round(self.shift / self.time_base)
-        frame.pts = max(0, time) if self.cut else time
+        frame.pts = max(0, time) if self.time_range else time
         end = time + frame.duration
-        if self.cut.end is not None:
-            end = min(end, round((self.cut.end - self.cut.start) / self.time_base))
+        if self.time_range.end is not None:
+            end = min(end, round((self.time_range.end - self.time_range.start) / self.time_base))
         frame.duration = max(0, end - frame.pts)
         return frame
 
     def _note_carried(self, frame: "VideoFrame") -> None:
         """Keep in mind what frames carry that the first one does not."""
         kinds = {side.type.name for side in attached(frame)}
-        if self.damage.frames > 1:
-            self.damage.carried_later += sorted(kinds - self._carried)
+        if self.decode_errors.frames > 1:
+            self.decode_errors.carried_later += sorted(kinds - self._carried)
         self._carried |= kinds
 
     def _note_transparency(self, frame: "VideoFrame") -> None:
         """Keep in mind whether frames let something show through while the first one does not."""
         if not self._is_see_through and see_through(frame):
             self._is_see_through = True
-            self.damage.transparent_later = self.damage.frames > 1
+            self.decode_errors.transparent_later = self.decode_errors.frames > 1
 
     def _missing(self, last: "VideoFrame | None") -> int:
         """About how many frames the file lacks at its end, by its own word; ``last`` as it was decoded."""
@@ -493,12 +499,12 @@ class Source:
                 if tries < _TRIES:
                     time.sleep(_PAUSE_SECONDS)
                     continue
-                self.damage.broken = str(error.strerror)
+                self.decode_errors.broken = str(error.strerror)
             except av.FFmpegError as error:
-                self.damage.broken = str(getattr(error, "strerror", error))
+                self.decode_errors.broken = str(getattr(error, "strerror", error))
             except IndexError:
                 # PyAV fails so at the end where streams have appeared that it did not know of before.
-                self.damage.appeared = True
+                self.decode_errors.appeared = True
             break
         # What the decoder still holds is good.
         flush = av.Packet()
@@ -507,9 +513,9 @@ class Source:
 
     def _is_past(self, packet: "Packet") -> bool:
         """Whether a packet lies so far behind the end that nothing wanted can follow."""
-        if self.cut.end is None or packet.dts is None or packet.time_base is None:
+        if self.time_range.end is None or packet.dts is None or packet.time_base is None:
             return False
-        return packet.dts * packet.time_base - self.origin > self.cut.end + _TAIL
+        return packet.dts * packet.time_base - self.origin > self.time_range.end + _TAIL
 
     def _seconds(self, time: int) -> Fraction:
         """A time of the video stream from where the file starts, in seconds."""
@@ -522,19 +528,19 @@ class Source:
         """A packet of another stream with its times in the output, or None where it is cut away."""
         if self._is_picture(packet):
             return packet
-        if self.cut:
+        if self.time_range:
             base = packet.time_base
             if packet.pts is None or base is None:
                 return None
             time = packet.pts * base - self.origin
             lasts = (packet.duration or 0) * base
-            if self.cut.end is not None and time >= self.cut.end:
+            if self.time_range.end is not None and time >= self.time_range.end:
                 return None
-            if self.cut.start and time < self.cut.start:
+            if self.time_range.start and time < self.time_range.start:
                 # A subtitle that is on the screen where the part starts is shown from there on.
-                if packet.stream.type != "subtitle" or time + lasts <= self.cut.start:
+                if packet.stream.type != "subtitle" or time + lasts <= self.time_range.start:
                     return None
-                packet.duration = round((time + lasts - self.cut.start) / base)
+                packet.duration = round((time + lasts - self.time_range.start) / base)
                 packet.pts = packet.dts = round(self.shift / base)
         self._move(packet)
         return packet
@@ -569,7 +575,7 @@ def is_attached(stream: "Stream") -> bool:
     return stream.type == "attachment" or is_attached_picture(stream)
 
 
-def open_source(input: Path | str, cut: Cut = WHOLE) -> Source:
+def open_source(input: Path | str, time_range: TimeRange = WHOLE) -> Source:
     """Open a video file, or stdin where ``input`` is "-".
 
     Args:
@@ -585,7 +591,7 @@ def open_source(input: Path | str, cut: Cut = WHOLE) -> Source:
 
     name = "stdin" if str(input) == PIPE else str(input)
     whole: dict[str, Any] = {}
-    if cut.start and is_regular(input):
+    if time_range.start and is_regular(input):
         # A part is counted from where the whole begins, which its own first frame does not tell.
         with contextlib.closing(open_source(input)) as source:
             whole = {"beginning": source.beginning, "lead": source.lead, "picture_from": source._earliest}
@@ -605,7 +611,7 @@ def open_source(input: Path | str, cut: Cut = WHOLE) -> Source:
         stream.thread_type = ThreadType.AUTO
         stream.thread_count = 0  # FFmpeg's own choice
         others = [other for other in container.streams if other.index != stream.index]
-        return Source(name, container, stream, others, cut, seekable=is_regular(input), **whole)
+        return Source(name, container, stream, others, time_range, seekable=is_regular(input), **whole)
     except BaseException:
         container.close()
         raise

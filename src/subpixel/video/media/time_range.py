@@ -8,7 +8,7 @@ LONGEST_SECONDS = 10**9
 
 
 @dataclass(frozen=True)
-class Cut:
+class TimeRange:
     """The part of a video that is wanted, in seconds from where it starts; the end may be open."""
 
     start: Fraction = Fraction(0)
@@ -30,5 +30,5 @@ class Cut:
         return self.start > 0 or self.end is not None
 
 
-WHOLE = Cut()
+WHOLE = TimeRange()
 """All of a video."""

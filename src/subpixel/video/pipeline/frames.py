@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from subpixel.ops.color import Matrix
 from subpixel.engines.base import Engine
 from subpixel.errors import UnsupportedVideo
+from subpixel.ops.color import Matrix
 
 if TYPE_CHECKING:
     from av import VideoFormat, VideoFrame
@@ -33,7 +33,7 @@ def bits(format: "VideoFormat") -> int:
 
 
 def planar(format: "VideoFormat") -> str:
-    """The planar Y'CbCr or grey format that holds all of a format, by FFmpeg's name.
+    """The planar Y'CbCr or gray format that holds all of a format, by FFmpeg's name.
 
     It has the same depth (9, 10, 12, 14 or 16 bits where there are more than 8; floats get 16) and the same
     subsampling; RGB becomes 4:4:4. Alpha is left out.
@@ -54,12 +54,12 @@ def planar(format: "VideoFormat") -> str:
 def is_full_range(frame: "VideoFrame") -> bool:
     """Whether luma spans all levels, black at 0; RGB becomes the limited range.
 
-    Grey that does not say is taken for full, as FFmpeg takes it.
+    Gray that does not say is taken for full, as FFmpeg takes it.
     """
     if _is_rgb(frame.format):
         return False
-    grey = len(frame.format.components) < 3 and frame.color_range == _UNSAID
-    return frame.color_range == _FULL or frame.format.name.startswith("yuvj") or grey
+    gray = len(frame.format.components) < 3 and frame.color_range == _UNSAID
+    return frame.color_range == _FULL or frame.format.name.startswith("yuvj") or gray
 
 
 def _same_range(frame: "VideoFrame") -> dict[str, int]:
@@ -68,9 +68,9 @@ def _same_range(frame: "VideoFrame") -> dict[str, int]:
     return {"src_color_range": range, "dst_color_range": range}
 
 
-def colour(frame: "VideoFrame") -> tuple[int, int, int, int]:
+def color(frame: "VideoFrame") -> tuple[int, int, int, int]:
     """Primaries, transfer, matrix and range of a frame once it is in planes, in the numbers of
-    `Encoder.colour`.
+    `Encoder.color`.
     """
     range = _FULL if is_full_range(frame) else int(frame.color_range)
     matrix = int(frame.colorspace)
@@ -101,9 +101,9 @@ def chroma_location(frame: "VideoFrame") -> str | None:
     twice = VideoReformatter().reformat(ramp, 2 * side, 2 * side, interpolation=Interpolation.BILINEAR)
     middle = chroma_side
     across, down = (int(plane(twice, index)[middle, middle]) - middle // 2 * 1024 for index in (1, 2))
-    centred = [moved < -192 for moved in (across, down)]
+    centered = [moved < -192 for moved in (across, down)]
     return {(False, True): "left", (True, True): "center", (False, False): "topleft", (True, False): "top"}[
-        centred[0], centred[1]
+        centered[0], centered[1]
     ]
 
 
@@ -190,7 +190,7 @@ class FrameUpscaler:
 
         Args:
             upscaler: the model and its engines.
-            format: FFmpeg's name of the planar Y'CbCr or grey format to make; by default what holds all of
+            format: FFmpeg's name of the planar Y'CbCr or gray format to make; by default what holds all of
                 the frame's.
             even: whether the sides of the result must be even, as most codecs want them where chroma is
                 subsampled: an odd one is made longer by one pixel, which repeats the last.
@@ -220,7 +220,7 @@ class FrameUpscaler:
         return large
 
     def blank(self, frame: "VideoFrame") -> "VideoFrame":
-        """What a frame becomes, but for the picture, which is grey: encoders make short work of that."""
+        """What a frame becomes, but for the picture, which is gray: encoders make short work of that."""
         large = self._by_bicubic(frame)[1]
         for index in range(len(large.planes)):
             plane(large, index)[...] = 1 << bits(large.format) - 1
@@ -235,9 +235,9 @@ class FrameUpscaler:
         width, height = self.size(frame.width, frame.height)
         same_range = _same_range(frame)
         try:
-            enlarger, converter = self._reformatters()
+            method, converter = self._reformatters()
             frame = in_planes(frame, converter)
-            large = enlarger.reformat(
+            large = method.reformat(
                 frame,
                 width,
                 height,
@@ -264,18 +264,18 @@ class FrameUpscaler:
 
     def _put_luma(self, small: NDArray[Any], small_bits: int, large: NDArray[Any], large_bits: int) -> None:
         """Fill ``large`` with the network's enlargement of ``small``."""
-        halo_px, scale = self._upscaler.model.description.halo_px, self._upscaler.scale
+        halo_px, scale = self._upscaler.model.spec.halo_px, self._upscaler.scale
         rows, columns = (side * scale for side in small.shape)
         inside = large[:rows, :columns]
         # The network takes what lies beyond its input for black: the picture is continued by its edge.
         context = np.pad(small, halo_px, mode="edge")
         if small.dtype == np.uint8 and large.dtype == np.uint8:
-            self._engine(small)(context, margin_px=halo_px, out=inside)
+            self._engine(small)(context, context_px=halo_px, out=inside)
         else:
             # Deeper samples span all of uint16 while they are in the engine.
             engine = self._engine(small)
             up = (16 if small.dtype == np.uint16 else 8) - small_bits
-            result = engine(np.left_shift(context, up, out=context), margin_px=halo_px)
+            result = engine(np.left_shift(context, up, out=context), context_px=halo_px)
             inside[...] = rounded(result, large_bits)
         large[:rows, columns:] = large[:rows, columns - 1 : columns]
         large[rows:] = large[rows - 1 : rows]

@@ -12,15 +12,6 @@ from subpixel.errors import EncoderError, UnsupportedVideo
 from subpixel.video.alpha import see_through
 from subpixel.video.media.codecs import Codec, Encoder, Encoding, find_codec, options_for, pixel_format
 from subpixel.video.media.containers import MKV, WEBM, Y4M, Container
-from subpixel.video.pipeline.encode import sample
-from subpixel.video.pipeline.frames import (
-    FrameUpscaler,
-    bits,
-    chroma_location,
-    colour,
-    planar,
-    says_where_chroma_lies,
-)
 from subpixel.video.media.hdr import (
     Hdr,
     attached,
@@ -34,6 +25,15 @@ from subpixel.video.media.immersive import immersive
 from subpixel.video.media.mux import Track, chapters, describe
 from subpixel.video.media.source import Source
 from subpixel.video.media.trial import refusals
+from subpixel.video.pipeline.encode import sample
+from subpixel.video.pipeline.frames import (
+    FrameUpscaler,
+    bits,
+    chroma_location,
+    color,
+    planar,
+    says_where_chroma_lies,
+)
 
 if TYPE_CHECKING:
     from subpixel.upscaler import Upscaler
@@ -142,7 +142,7 @@ def make_plan(
         time_base=source.time_base,
         rate=source.rate,
         aspect=Fraction(source.stream.sample_aspect_ratio or 0),
-        colour=colour(first),
+        color=color(first),
         threads=threads,
         options=options,
     )
@@ -223,18 +223,22 @@ def _about_input(source: Source, container: Container) -> list[str]:
         notices.append("Dolby Vision's data is left out: it belongs to the small picture")
     if left_out := unknown(kind.name for kind in kinds):
         notices.append(f"left out, as it cannot be passed on: {', '.join(left_out)}")
-    if source.origin < 0 and not source.cut:
+    if source.origin < 0 and not source.time_range:
         notices.append(f"begins before 0: all is moved by {float(-source.origin):g} s, so that all is shown")
     if source.origin > _AT_ONCE_SECONDS:
         notices.append(
             f"begins at {round(float(source.origin), 3):.12g} s: all is moved to begin at 0, "
             "and a part is counted from there"
         )
-    if not source.cut and (early := len(source.container.chapters()) - len(chapters(source))):
+    if not source.time_range and (early := len(source.container.chapters()) - len(chapters(source))):
         notices.append(f"{early} chapters end before the film begins, and are left out")
     if "mpegts" in source.container.format.name and len(source.container.streams.video) > 1:
         notices.append("which stream belongs to which program of MPEG-TS is not kept")
-    if container in (MKV, WEBM) and not source.cut and (seconds := source.hidden_seconds) > _HEARD_SECONDS:
+    if (
+        container in (MKV, WEBM)
+        and not source.time_range
+        and (seconds := source.hidden_seconds) > _HEARD_SECONDS
+    ):
         notices.append(f"{container.name} plays {seconds:.2f} s of sound that the input's edit list hides")
     per_millisecond = source.time_base * 1000
     if container in (MKV, WEBM) and per_millisecond.denominator != 1:

@@ -28,7 +28,7 @@ class Progress:
     """The stage that sets the pace."""
 
 
-class Meter:
+class ProgressTracker:
     """Counts frames and seconds, and tells of them now and then."""
 
     def __init__(self, listener: Callable[[Progress], None]) -> None:

@@ -12,11 +12,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
+from subpixel.batch import PIPE
 from subpixel.errors import OutputError
 from subpixel.files import write_atomically
-from subpixel.batch import PIPE
 from subpixel.video.media.containers import Y4M
-from subpixel.video.media.decode_errors import Damage
+from subpixel.video.media.decode_errors import DecodeErrors
+from subpixel.video.media.mux import Muxer, Y4mWriter
+from subpixel.video.media.source import is_packet, open_source
 from subpixel.video.pipeline.encode import (
     SEGMENT_FRAMES,
     Begin,
@@ -25,11 +27,9 @@ from subpixel.video.pipeline.encode import (
     encode_segments,
     joined,
 )
-from subpixel.video.pipeline.segments import Journal
-from subpixel.video.pipeline.progress import Meter
-from subpixel.video.media.mux import Muxer, Y4mWriter
 from subpixel.video.pipeline.plan import Plan
-from subpixel.video.media.source import is_packet, open_source
+from subpixel.video.pipeline.progress import ProgressTracker
+from subpixel.video.pipeline.segments import Journal
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
@@ -45,7 +45,7 @@ _LONGEST_NAME = 100
 """Characters of the output's name in that of the folder beside it."""
 
 
-def run_through(plan: Plan, output: str, overwrite: bool, meter: Meter) -> Damage:
+def run_through(plan: Plan, output: str, overwrite: bool, tracker: ProgressTracker) -> DecodeErrors:
     """Write all as it comes: for pipes, whose input cannot be read twice.
 
     Raises:
@@ -55,17 +55,17 @@ def run_through(plan: Plan, output: str, overwrite: bool, meter: Meter) -> Damag
     codec = plan.encoder.open()
     with _telling(output), _place(output, overwrite) as place, contextlib.ExitStack() as stack:
         writer = stack.enter_context(_writer(plan, place))
-        packets = meter.line.add("demux", plan.source.packets)
-        read = meter.line.add("decode", plan.source.events, packets)
-        large = _enlarged(read, plan, meter)
-        for item in meter.line.add("encode", lambda items: encode(items, codec), large):
-            meter.writing(_put, writer, item)
-            meter.tell()
-        meter.writing(stack.close)
-    return plan.source.damage
+        packets = tracker.line.add("demux", plan.source.packets)
+        read = tracker.line.add("decode", plan.source.events, packets)
+        large = _enlarged(read, plan, tracker)
+        for item in tracker.line.add("encode", lambda items: encode(items, codec), large):
+            tracker.writing(_put, writer, item)
+            tracker.tell()
+        tracker.writing(stack.close)
+    return plan.source.decode_errors
 
 
-def run_in_segments(plan: Plan, output: Path, overwrite: bool, meter: Meter) -> Damage:
+def run_in_segments(plan: Plan, output: Path, overwrite: bool, tracker: ProgressTracker) -> DecodeErrors:
     """Encode in segments that are kept on disk, those of an earlier run included; join them at the end.
 
     Raises `OutputError` where the output or the segments cannot be written; what is done is kept.
@@ -76,28 +76,28 @@ def run_in_segments(plan: Plan, output: Path, overwrite: bool, meter: Meter) -> 
     if done is not None:
         # Killed when the output had its name already, before all was tidied up.
         shutil.rmtree(folder, ignore_errors=True)
-        meter.resumed = done["frames"]
-        return Damage(**done)
+        tracker.resumed = done["frames"]
+        return DecodeErrors(**done)
     journal = Journal(folder, facts)
     try:
         if journal.discarded:
             plan.notices.append(f"{journal.discarded}; that part is made again")
-        meter.resumed = sum(segment.frames for segment in journal.segments.values())
+        tracker.resumed = sum(segment.frames for segment in journal.segments.values())
         if journal.outcome is None:
-            _make_segments(plan, journal, meter)
-            journal.finish(dataclasses.asdict(plan.source.damage))
+            _make_segments(plan, journal, tracker)
+            journal.finish(dataclasses.asdict(plan.source.decode_errors))
         assert journal.outcome is not None
-        damage = Damage(**journal.outcome)
-        meter.writing(_join, plan, journal, output, overwrite)
+        decode_errors = DecodeErrors(**journal.outcome)
+        tracker.writing(_join, plan, journal, output, overwrite)
     except BaseException:
-        meter.line.close()
+        tracker.line.close()
         if journal.segments:
             journal.close()
         else:
             journal.remove()
         raise
     journal.remove()
-    return damage
+    return decode_errors
 
 
 def folder_beside(output: Path) -> Path:
@@ -114,14 +114,14 @@ def earlier_threads(output: Path) -> int | None:
     return threads if isinstance(threads, int) and threads > 0 else None
 
 
-def _make_segments(plan: Plan, journal: Journal, meter: Meter) -> None:
+def _make_segments(plan: Plan, journal: Journal, tracker: ProgressTracker) -> None:
     source = plan.source
     source.only_video()
     done = frozenset(journal.segments)
-    packets = meter.line.add("demux", source.packets)
-    read = meter.line.add("decode", lambda packets: filter(_is_frame, source.events(packets)), packets)
-    large = _enlarged(read, plan, meter, done)
-    pieces = meter.line.add("encode", lambda frames: encode_segments(frames, plan.encoder), large)
+    packets = tracker.line.add("demux", source.packets)
+    read = tracker.line.add("decode", lambda packets: filter(_is_frame, source.events(packets)), packets)
+    large = _enlarged(read, plan, tracker, done)
+    pieces = tracker.line.add("encode", lambda frames: encode_segments(frames, plan.encoder), large)
     writer = None
     try:
         for piece in pieces:
@@ -130,11 +130,11 @@ def _make_segments(plan: Plan, journal: Journal, meter: Meter) -> None:
                 continue
             assert writer is not None
             if isinstance(piece, Encoded):
-                meter.writing(writer.write, piece.data, piece.pts, piece.duration, piece.key)
+                tracker.writing(writer.write, piece.data, piece.pts, piece.duration, piece.key)
             else:
-                meter.writing(writer.keep, piece.frames)
+                tracker.writing(writer.keep, piece.frames)
                 writer = None
-            meter.tell()
+            tracker.tell()
     finally:
         if writer is not None:
             writer.drop()
@@ -147,7 +147,7 @@ def _is_frame(event: Union["Packet", "VideoFrame"]) -> bool:
 def _enlarged(
     events: Iterable[Union["Packet", "VideoFrame"]],
     plan: Plan,
-    meter: Meter,
+    tracker: ProgressTracker,
     done: frozenset[int] = frozenset(),
 ) -> Iterator[Union["Packet", tuple[int, "VideoFrame"]]]:
     """Frames made large, several at once, with their numbers; packets pass.
@@ -161,10 +161,12 @@ def _enlarged(
             return item
         number, frame = item
         large = enlarge(frame)
-        meter.made_one()
+        tracker.made_one()
         return number, large
 
-    return meter.line.add_calls("upscale", work, _numbered(events, plan, done), plan.upscaler.frames_at_once)
+    return tracker.line.add_calls(
+        "upscale", work, _numbered(events, plan, done), plan.upscaler.frames_at_once
+    )
 
 
 def _numbered(
@@ -183,7 +185,7 @@ def _numbered(
         if number // SEGMENT_FRAMES in done:
             continue
         if (frame.width, frame.height) != (width, height):
-            plan.source.damage.resized += 1
+            plan.source.decode_errors.resized += 1
             frame = frame.reformat(width, height, interpolation="BICUBIC")
         yield number, frame
 
@@ -200,7 +202,7 @@ def _join(plan: Plan, journal: Journal, output: Path, overwrite: bool) -> None:
 def _copies(plan: Plan) -> Iterator["Packet"]:
     """The packets of the input's other streams, from its beginning."""
     if plan.source.others:
-        with contextlib.closing(open_source(plan.source.name, plan.source.cut)) as source:
+        with contextlib.closing(open_source(plan.source.name, plan.source.time_range)) as source:
             yield from source.copies()
 
 
@@ -256,7 +258,7 @@ def _facts(plan: Plan) -> dict[str, Any]:
     engine = plan.engine
     return {
         "input": _digest_of_file(Path(plan.source.name)),
-        "part": [str(plan.source.cut.start), str(plan.source.cut.end)],
+        "part": [str(plan.source.time_range.start), str(plan.source.time_range.end)],
         "times": [_TIMES, str(plan.source.shift)],
         "model": plan.upscaler.model.digest(),
         "engine": [engine.name, engine.precision, engine.target],

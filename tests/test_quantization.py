@@ -10,16 +10,15 @@ from safetensors.numpy import load_file, save_file
 from skimage import data
 from typer.testing import CliRunner
 
-from random_models import odd_description, quantised_model, random_model
-from subpixel.models.calibration import CONTRAST_SHARE, _black_and_white, calibrate
+from random_models import odd_description, quantized_model, random_model
 from subpixel.cli import app
 from subpixel.cli.calibrate import calibrate as calibrate_command
-from subpixel.ops.color import luma_8bit
 from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.errors import EngineError, ModelError
 from subpixel.evaluation.protocol import evaluate_image, lr_plane, mean, pictures, read_picture
-from subpixel.models.model import Model, QuantisedLayer, load_model
 from subpixel.models import catalog as packaged
+from subpixel.models.calibration import CONTRAST_SHARE, _black_and_white, calibrate
+from subpixel.models.model import Model, QuantizedLayer, load_model
 from subpixel.models.networks import espcn, stack
 from subpixel.models.quantization import (
     FACTOR_STEP,
@@ -32,6 +31,7 @@ from subpixel.models.quantization import (
     rounded_product,
     tanh_steps,
 )
+from subpixel.ops.color import luma_8bit
 
 
 def rounded_to_nearest(model):
@@ -39,7 +39,7 @@ def rounded_to_nearest(model):
     calibrated = calibrate(model, [luma_8bit(data.astronaut())[:60, :60]])
     layers = []
     scales = np.full(1, 1 / 255)
-    for index, layer in enumerate(calibrated.quantised):
+    for index, layer in enumerate(calibrated.quantized):
         weight = model.weights[f"layers.{index}.weight"] * scales[:, None, None]
         step = np.abs(weight).max(axis=(1, 2, 3)) / 127
         layers.append(
@@ -51,7 +51,7 @@ def rounded_to_nearest(model):
             )
         )
         scales = layer.output_scale
-    return replace(model, quantised=tuple(layers))
+    return replace(model, quantized=tuple(layers))
 
 
 def test_tanh_is_close():
@@ -94,14 +94,14 @@ def test_the_lowest_short_counts_as_the_lowest_argument():
 
 def test_factors_are_multiples_of_a_step():
     """But for those that this would make coarse, and for the last layer's, which are real."""
-    model = quantised_model(stack(2, [16, 16]))
-    first, second, last = model.quantised
+    model = quantized_model(stack(2, [16, 16]))
+    first, second, last = model.quantized
     fine = first.output_scale.copy()
     fine[3] *= 1000
     first = replace(first, output_scale=fine)
-    layers = integer_layers(replace(model, quantised=(first, second, last)))
-    for layer, quantised in zip(layers[:2], (first, second), strict=True):
-        exact = quantised.weight_scale.astype(np.float64) / quantised.output_scale
+    layers = integer_layers(replace(model, quantized=(first, second, last)))
+    for layer, quantized in zip(layers[:2], (first, second), strict=True):
+        exact = quantized.weight_scale.astype(np.float64) / quantized.output_scale
         coarse = exact < LEAST_ROUNDED_FACTOR
         for values in (layer.factor, layer.negative_factor):
             steps = values.astype(np.float64) / FACTOR_STEP
@@ -114,23 +114,23 @@ def test_factors_are_multiples_of_a_step():
 
 
 def test_levels_too_fine_for_tanh_are_refused():
-    model = quantised_model(espcn(2))
-    first = replace(model.quantised[0], output_scale=np.full(64, LEAST_TANH_SCALE / 2, np.float32))
+    model = quantized_model(espcn(2))
+    first = replace(model.quantized[0], output_scale=np.full(64, LEAST_TANH_SCALE / 2, np.float32))
     with pytest.raises(EngineError, match=r"layer 0 has levels finer than 0\.00079 after tanh"):
-        integer_layers(replace(model, quantised=(first, *model.quantised[1:])))
+        integer_layers(replace(model, quantized=(first, *model.quantized[1:])))
 
 
 def test_integers_give_the_real_sums():
     """bias + Σ weight * level, times factor, is what the real convolution of the levels gives."""
-    model = quantised_model(espcn(2, activation="relu"))
+    model = quantized_model(espcn(2, activation="relu"))
     rng = np.random.default_rng(0)
     zeros, scales = np.zeros(1), np.full(1, 1 / 255)
-    for layer, integers in zip(model.quantised, integer_layers(model), strict=True):
+    for layer, integers in zip(model.quantized, integer_layers(model), strict=True):
         levels = rng.integers(0, 256, (layer.weight.shape[1], *layer.weight.shape[2:]))
         total = (layer.weight.astype(np.int64) * levels).sum((1, 2, 3)) + integers.bias
         steps = ((levels - zeros[:, None, None]) * layer.weight.astype(np.int64)).sum((1, 2, 3))
         real = layer.weight_scale.astype(np.float64) * steps + layer.bias
-        output_scale = layer.output_scale if layer is not model.quantised[-1] else 1.0
+        output_scale = layer.output_scale if layer is not model.quantized[-1] else 1.0
         given = total * integers.factor.astype(np.float64) * output_scale
         rounding = np.abs(total) * output_scale * FACTOR_STEP / 2  # of the factor
         assert (np.abs(given - real) <= 1e-5 * (1 + np.abs(real)) + rounding).all()
@@ -141,10 +141,10 @@ def test_integers_give_the_real_sums():
 @pytest.mark.parametrize("seed", range(12))
 def test_eight_bits_come_close_on_any_network(seed):
     """On what it was calibrated on, and within what random networks amplify."""
-    description = odd_description(seed)
-    model = random_model(description, seed)
+    spec = odd_description(seed)
+    model = random_model(spec, seed)
     rng = np.random.default_rng(seed)
-    planes = [rng.integers(0, 256, (description.channels, 40, 44)).astype(np.uint8) for _ in range(4)]
+    planes = [rng.integers(0, 256, (spec.channels, 40, 44)).astype(np.uint8) for _ in range(4)]
     model = calibrate(model, planes)
     exact, close = NumpyEngine(model), NumpyEngine(model, precision="int8")
     lr = (planes[0] / np.float32(255)).astype(np.float32)
@@ -153,7 +153,7 @@ def test_eight_bits_come_close_on_any_network(seed):
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_what_stands_for_text_is_black_white_and_grey_at_edges(scale):
+def test_what_stands_for_text_is_black_white_and_gray_at_edges(scale):
     pieces = _black_and_white(1, scale, np.random.default_rng(0))
     assert {piece.shape for piece in pieces} == {(1, 64, 64)}
     kinds = [len(np.unique(piece)) for piece in pieces]
@@ -180,10 +180,10 @@ def test_calibration_is_repeatable_and_leaves_the_weights():
     model = random_model(espcn(2))
     planes = [np.random.default_rng(1).integers(0, 256, (60, 60)).astype(np.uint8)]
     one, two = (calibrate(model, planes, source="noise") for _ in range(2))
-    for first, second in zip(one.quantised, two.quantised, strict=True):
+    for first, second in zip(one.quantized, two.quantized, strict=True):
         for name in ("weight", "weight_scale", "bias", "output_scale", "output_zero"):
             np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
-    assert one.facts.calibration == "noise"
+    assert one.metadata.calibration == "noise"
     for name, array in model.weights.items():
         np.testing.assert_array_equal(one.weights[name], array)
 
@@ -198,12 +198,12 @@ def test_too_few_pixels_are_refused():
 
 
 def test_saved_and_loaded(tmp_path):
-    model = quantised_model(espcn(2))
+    model = quantized_model(espcn(2))
     model.save(tmp_path / "m.safetensors")
     loaded = load_model(tmp_path / "m.safetensors")
-    assert loaded.facts == model.facts
+    assert loaded.metadata == model.metadata
     assert loaded.weights.keys() == model.weights.keys()
-    for saved, read in zip(model.quantised, loaded.quantised, strict=True):
+    for saved, read in zip(model.quantized, loaded.quantized, strict=True):
         for name in ("weight", "weight_scale", "bias", "output_scale", "output_zero"):
             np.testing.assert_array_equal(getattr(read, name), getattr(saved, name))
             assert not getattr(read, name).flags.writeable
@@ -212,19 +212,19 @@ def test_saved_and_loaded(tmp_path):
 @pytest.mark.parametrize(
     ("key", "change", "message"),
     [
-        ("quantised.1.bias", lambda _: None, "quantised layers are incomplete: quantised.1.bias missing"),
-        ("quantised.9.bias", lambda _: np.zeros(1, np.float32), "does not have: quantised.9.bias"),
-        ("quantised.0.weight", lambda a: a.astype(np.int16), "quantised.0.weight is int16, expected int8"),
-        ("quantised.0.weight", lambda a: a[:5], "quantised.0.weight has shape"),
-        ("quantised.0.weight", lambda a: np.full_like(a, -128), "quantised.0.weight goes below -127"),
-        ("quantised.2.weight_scale", lambda a: a * 0, "quantised.2 has a scale that is not positive"),
-        ("quantised.0.output_scale", lambda a: -a, "quantised.0 has a scale that is not positive"),
-        ("quantised.0.bias", lambda a: a * np.float32(np.nan), "quantised.0.bias holds NaN"),
+        ("quantized.1.bias", lambda _: None, "quantized layers are incomplete: quantized.1.bias missing"),
+        ("quantized.9.bias", lambda _: np.zeros(1, np.float32), "does not have: quantized.9.bias"),
+        ("quantized.0.weight", lambda a: a.astype(np.int16), "quantized.0.weight is int16, expected int8"),
+        ("quantized.0.weight", lambda a: a[:5], "quantized.0.weight has shape"),
+        ("quantized.0.weight", lambda a: np.full_like(a, -128), "quantized.0.weight goes below -127"),
+        ("quantized.2.weight_scale", lambda a: a * 0, "quantized.2 has a scale that is not positive"),
+        ("quantized.0.output_scale", lambda a: -a, "quantized.0 has a scale that is not positive"),
+        ("quantized.0.bias", lambda a: a * np.float32(np.nan), "quantized.0.bias holds NaN"),
     ],
 )
 def test_wrong_layers_are_refused(tmp_path, key, change, message):
     path = tmp_path / "m.safetensors"
-    quantised_model(espcn(2)).save(path)
+    quantized_model(espcn(2)).save(path)
     raw = path.read_bytes()
     metadata = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])["__metadata__"]
     arrays = load_file(path)
@@ -237,9 +237,9 @@ def test_wrong_layers_are_refused(tmp_path, key, change, message):
 
 
 def test_a_wrong_count_of_layers_is_refused():
-    model = quantised_model(espcn(2))
-    with pytest.raises(ModelError, match="2 quantised layers for a network of 3"):
-        Model(model.name, model.description, model.weights, model.facts, model.quantised[:2])
+    model = quantized_model(espcn(2))
+    with pytest.raises(ModelError, match="2 quantized layers for a network of 3"):
+        Model(model.name, model.spec, model.weights, model.metadata, model.quantized[:2])
 
 
 def test_a_model_without_8_bit_layers_says_what_to_do():
@@ -252,9 +252,9 @@ def test_a_model_without_8_bit_layers_says_what_to_do():
 @pytest.mark.parametrize("name", packaged.names())
 def test_packaged_models_have_8_bit_layers(name):
     model = packaged.find(name)
-    assert all(isinstance(layer, QuantisedLayer) for layer in model.quantised)
-    assert len(model.quantised) == len(model.description.layers)
-    assert model.facts.calibration.startswith("T91, 91 pictures")
+    assert all(isinstance(layer, QuantizedLayer) for layer in model.quantized)
+    assert len(model.quantized) == len(model.spec.layers)
+    assert model.metadata.calibration.startswith("T91, 91 pictures")
 
 
 @pytest.mark.parametrize("name", packaged.names())
@@ -317,8 +317,8 @@ class TestCommand:
         assert result.exit_code == 0, result.output
         assert result.stdout == ""
         model = load_model(output)
-        assert model.facts.calibration == "pictures, 2 pictures, seed 0, contrast 0.01"
-        assert len(model.quantised) == 3
+        assert model.metadata.calibration == "pictures, 2 pictures, seed 0, contrast 0.01"
+        assert len(model.quantized) == 3
         again = self.run(folder / "in.safetensors", folder / "pictures", "-o", output)
         assert again.exit_code == 1
         assert "exists already" in again.stderr
@@ -337,7 +337,7 @@ class TestCommand:
         result = self.run(folder / "in.safetensors", folder / "train", "-o", output, "--half")
         assert result.exit_code == 0, result.output
         calibrated = load_model(output)
-        assert calibrated.facts.calibration.startswith(f"{folder.name}/train, 2 pictures")
+        assert calibrated.metadata.calibration.startswith(f"{folder.name}/train, 2 pictures")
         halved = model.in_half_precision()
         assert all(np.array_equal(calibrated.weights[key], halved.weights[key]) for key in model.weights)
         assert output.stat().st_size < (folder / "in.safetensors").stat().st_size
