@@ -19,7 +19,7 @@ from shared import ROOT, with_table
 
 TABLES: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "README.md": {"quality": quality.front, "speed": speed.runtimes},
-    "src/subpixel/weights/README.md": {"cards": quality.cards},
+    "src/subpixel/models/weights/README.md": {"cards": quality.cards},
     "docs/models.md": {"models": quality.models, "compressed": quality.compressed},
     "docs/engine.md": {
         "runtimes": speed.runtimes,

@@ -21,11 +21,11 @@ from PIL import Image
 from shared import TO_1080P, store
 from torch import Tensor, nn
 
+from subpixel.engines.tnrd import TNRD, Bicubic
 from subpixel.evaluation.protocol import pictures
 from subpixel.training.config import NetworkConfig
 from subpixel.training.loop import describe
-from subpixel.training.network import Bicubic, DeconvolutionNetwork, Network
-from subpixel.training.tnrd import TNRD
+from subpixel.training.network import DeconvolutionNetwork, Network
 
 WIDTHS = {"8-16-16-16": (8, 16, 16, 16), "7 x 16": (16,) * 7, "7 x 32": (32,) * 7}
 """Shapes of our own family, as the sweep in `docs/research` calls them."""

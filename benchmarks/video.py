@@ -28,7 +28,8 @@ from shared import store
 import subpixel
 from subpixel.engines.halide.machine import host_kind
 from subpixel.engines.select import available_cpus
-from subpixel.models.model import Convolution, Model, ModelSpec
+from subpixel.models.model import Model
+from subpixel.models.spec import Convolution, ModelSpec
 from subpixel.ops.resize import bicubic_kernels
 from subpixel.video.pipeline.frames import FrameUpscaler
 
@@ -106,7 +107,7 @@ def bicubic_job(ffmpeg: str, source: Path, target: Path) -> Job:
 def parts_of_a_frame(source: Path) -> dict[str, float]:
     """Milliseconds for one frame: in whole, and for all but the network."""
     upscaler = subpixel.load(f"espcn-t91-x{SCALE}")
-    enlarge = FrameUpscaler(upscaler)
+    enlarge = FrameUpscaler(upscaler.compiled)
     with av.open(str(source)) as file:
         frames = list(itertools.islice(file.decode(video=0), 30))
     times: dict[str, list[float]] = {"whole": [], "network": []}

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from subpixel.models.model import Convolution, Model, ModelSpec
+from subpixel.models.model import Model
+from subpixel.models.spec import Convolution, ModelSpec
 from subpixel.ops.resize import imresize
 
 

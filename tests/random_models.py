@@ -7,8 +7,9 @@ import numpy as np
 from subpixel.engines.halide.engine import require
 from subpixel.errors import EngineError
 from subpixel.models.calibration import calibrate
-from subpixel.models.model import Convolution, Model, ModelSpec
+from subpixel.models.model import Model
 from subpixel.models.networks import espcn
+from subpixel.models.spec import Convolution, ModelSpec
 
 
 def random_model(spec: ModelSpec, seed: int = 0) -> Model:

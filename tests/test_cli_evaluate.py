@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 from subpixel.cli import app
 from subpixel.evaluation import protocol
 from subpixel.models import catalog as packaged
-from subpixel.models.model import Convolution, Model, ModelMetadata, ModelSpec
+from subpixel.models.model import Model, ModelMetadata
+from subpixel.models.spec import Convolution, ModelSpec
 
 
 @pytest.fixture

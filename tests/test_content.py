@@ -10,7 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import subpixel
-from subpixel import upscaler as upscaler_module
+from subpixel import selection
 from subpixel.cli import app
 from subpixel.content import content_of_film, content_of_picture
 from subpixel.images.compression import jpeg_quality, webp_quality
@@ -158,9 +158,9 @@ def test_a_picture_becomes_the_same_alone_and_in_company(photograph, tmp_path, m
 
 def test_a_loop_over_files_loads_each_model_once(photograph, tmp_path, monkeypatch):
     loaded = []
-    load = upscaler_module.load
-    monkeypatch.setattr(upscaler_module, "load", lambda *a, **k: loaded.append(a) or load(*a, **k))
-    upscaler_module._loaded.cache_clear()
+    load = selection.load
+    monkeypatch.setattr(selection, "load", lambda *a, **k: loaded.append(a) or load(*a, **k))
+    selection._loaded.cache_clear()
     photograph.save(tmp_path / "in.png")
     for _ in range(3):
         for scale in (2, 3):
@@ -169,7 +169,7 @@ def test_a_loop_over_files_loads_each_model_once(photograph, tmp_path, monkeypat
     # Few are kept.
     for threads in range(1, 8):
         subpixel.upscale_image(tmp_path / "in.png", tmp_path / "out.png", threads=threads, overwrite=True)
-    assert upscaler_module._loaded.cache_info().currsize <= 4
+    assert selection._loaded.cache_info().currsize <= 4
 
 
 def test_a_model_file_that_changes_is_read_again(photograph, tmp_path):
@@ -189,10 +189,10 @@ def test_compiling_is_told(photograph, tmp_path, monkeypatch):
     if subpixel.load().engine.name != "halide":
         pytest.skip("nothing is compiled here")
     monkeypatch.setenv("SUBPIXEL_CACHE", str(tmp_path / "kernels"))
-    upscaler_module._loaded.cache_clear()
+    selection._loaded.cache_clear()
     photograph.save(tmp_path / "in.png")
     first = run(tmp_path / "in.png", "-o", tmp_path / "out.png", "-v")
     assert "compiling default-x2 for this processor" in first.stderr
-    upscaler_module._loaded.cache_clear()
+    selection._loaded.cache_clear()
     again = run(tmp_path / "in.png", "-o", tmp_path / "out.png", "-v", "--overwrite")
     assert "compiling default" not in again.stderr

@@ -17,8 +17,9 @@ from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.engines.onnxruntime_engine import OnnxRuntimeEngine
 from subpixel.engines.select import ENGINES, available_cpus, choose
 from subpixel.errors import EngineError
-from subpixel.models.model import Convolution, Model, ModelSpec
+from subpixel.models.model import Model
 from subpixel.models.networks import espcn, srcnn
+from subpixel.models.spec import Convolution, ModelSpec
 from subpixel.ops.resize import imresize
 
 SIDES = (1, 2, 7, 15, 16, 17, 33, 97)
@@ -405,7 +406,7 @@ def test_margins_and_places_that_do_not_fit(arguments, words):
         engine(np.zeros((10, 12), np.uint8), **arguments)
 
 
-@pytest.mark.parametrize("description", [srcnn(2, middle=1), srcnn(3), espcn(4, upsampling="bicubic")])
+@pytest.mark.parametrize("spec", [srcnn(2, middle=1), srcnn(3), espcn(4, upsampling="bicubic")])
 def test_networks_behind_bicubic_agree_at_awkward_sizes(spec):
     model = random_model(spec)
     oracle = NumpyEngine(model)

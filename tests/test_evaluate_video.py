@@ -18,7 +18,8 @@ from subpixel.errors import DatasetError
 from subpixel.evaluation import protocol
 from subpixel.evaluation.video import ClipScores, evaluate_clip, find_clips, luma_planes
 from subpixel.evaluation.video import mean as mean_of_clips
-from subpixel.models.model import Convolution, Model, ModelSpec
+from subpixel.models.model import Model
+from subpixel.models.spec import Convolution, ModelSpec
 from subpixel.ops.color import luma_8bit
 from subpixel.ops.resize import imresize
 

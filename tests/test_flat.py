@@ -15,8 +15,8 @@ from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.engines.onnxruntime_engine import OnnxRuntimeEngine
 from subpixel.engines.select import choose
 from subpixel.models import catalog as packaged
-from subpixel.models.model import Convolution, ModelSpec
 from subpixel.models.networks import stack
+from subpixel.models.spec import Convolution, ModelSpec
 from subpixel.upscaler import Upscaler
 
 SHIPPED = [name for name in packaged.names() if packaged.find(name).spec.residual == "nearest"]

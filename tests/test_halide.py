@@ -22,8 +22,8 @@ from subpixel.engines.halide.plan import GROUP, Machine, make_plan
 from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.errors import EngineError
 from subpixel.models import catalog as packaged
-from subpixel.models.model import Convolution, ModelSpec
 from subpixel.models.networks import espcn, stack
+from subpixel.models.spec import Convolution, ModelSpec
 
 pytestmark = [
     pytest.mark.skipif(not halide_runs(), reason="the Halide engine does not run here"),

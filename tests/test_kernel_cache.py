@@ -16,7 +16,7 @@ from subpixel import __version__
 from subpixel.engines.halide import cache
 from subpixel.engines.halide.machine import machine
 from subpixel.engines.halide.plan import make_plan
-from subpixel.models.model import Convolution, ModelSpec
+from subpixel.models.spec import Convolution, ModelSpec
 
 SMALL = ModelSpec(2, (Convolution(1, 4, 3),))
 
@@ -121,7 +121,8 @@ BUILD = """
 import numpy as np
 from random_models import random_model
 from subpixel.engines.halide import HalideEngine
-from subpixel.models.model import Convolution, Description
+from subpixel.models.model import Description
+from subpixel.models.spec import Convolution
 engine = HalideEngine(random_model(Description(2, (Convolution(1, 4, 3),))))
 print(engine(np.arange(35, dtype=np.uint8).reshape(5, 7) * 7).tolist())
 """

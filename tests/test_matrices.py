@@ -17,11 +17,11 @@ from subpixel.engines.matrices.kernel import CPU, MatrixKernel, compile_object
 from subpixel.engines.matrices.layout import LINE, SIDE, aligned, make_layout, suits
 from subpixel.engines.matrices.pack import MOST_SUM, levels_fit_16_bits, pack
 from subpixel.engines.matrices.program import Program
-from subpixel.engines.numpy_engine import NumpyEngine, integer_outputs
+from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.models import catalog as packaged
-from subpixel.models.model import Convolution, ModelSpec
 from subpixel.models.networks import espcn, stack
-from subpixel.models.quantization import integer_layers
+from subpixel.models.quantization import integer_layers, integer_outputs
+from subpixel.models.spec import Convolution, ModelSpec
 
 pytestmark = [
     pytest.mark.skipif(not halide_runs(), reason="the Halide engine does not run here"),
@@ -300,7 +300,7 @@ def test_parts_of_the_parameters_lie_apart(name):
 
 
 @pytest.mark.parametrize(
-    "description",
+    "spec",
     [
         stack(1, [16]),
         stack(8, [16]),

@@ -47,7 +47,7 @@ def test_half_precision_makes_the_file_smaller_and_loses_nothing_more(tmp_path: 
         one.save(path)
         sizes.append(path.stat().st_size)
         assert load_file(path)["layers.1.weight"].dtype == dtype
-        assert load_file(path)["quantized.1.weight_scale"].dtype == np.float32
+        assert load_file(path)["quantised.1.weight_scale"].dtype == np.float32
         loaded = load_model(path)
         assert loaded.digest() == one.digest(), "bit for bit"
         assert loaded.quantized
@@ -198,7 +198,7 @@ def test_packaged_models_are_whole(name: str) -> None:
 
 
 def test_the_packaged_models_are_small_together() -> None:
-    folder = Path(str(packaged.__file__)).parents[1] / "weights"
+    folder = Path(str(packaged.__file__)).parent / "weights"
     files = list(folder.glob("*.safetensors"))
     assert len(files) == len(packaged.names())
     assert sum(file.stat().st_size for file in files) < 2_000_000
@@ -252,11 +252,11 @@ def test_a_network_behind_bicubic() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"enlargement": "nearest"}, "unknown enlargement 'nearest'; known: shuffle, bicubic"),
-        ({"enlargement": "bicubic", "residual": "nearest"}, "a residual goes with the shuffle"),
-        ({"enlargement": "shuffle"}, "a shuffle by 3 needs 9"),
+        ({"upsampling": "nearest"}, "unknown upsampling 'nearest'; known: shuffle, bicubic"),
+        ({"upsampling": "bicubic", "residual": "nearest"}, "a residual goes with the shuffle"),
+        ({"upsampling": "shuffle"}, "a shuffle by 3 needs 9"),
     ],
 )
-def test_enlargements_that_are_none(changes, words) -> None:
+def test_upsamplings_that_are_none(changes, words) -> None:
     with pytest.raises(ModelError, match=words):
         replace(srcnn(3), **changes)

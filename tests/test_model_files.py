@@ -17,8 +17,8 @@ from subpixel import Convolution, Model, ModelError, ModelSpec, load_model
 from subpixel.engines.select import choose
 from subpixel.models import catalog as packaged
 from subpixel.models.catalog import tnrd_file
-from subpixel.models.limits import MAX_CHANNELS, MAX_HALO_PX, MAX_KERNEL_PX, MAX_LAYERS, MAX_MACS
 from subpixel.models.networks import espcn, srcnn
+from subpixel.models.spec import MAX_CHANNELS, MAX_HALO_PX, MAX_KERNEL_PX, MAX_LAYERS, MAX_MACS
 
 QUANTIZED = Path(str(packaged.path("fast-x2")))
 
@@ -70,7 +70,7 @@ def layer(inputs: int, outputs: int, kernel: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("description", "words"),
+    ("spec", "words"),
     [
         ("[" * 200_000 + "]" * 200_000, "description is nested too deeply"),
         ('{"a":' * 100_000, "description is nested too deeply"),
@@ -116,11 +116,11 @@ def layer(inputs: int, outputs: int, kernel: int) -> dict[str, Any]:
     ],
 )
 def test_descriptions(changed: Callable[..., Path], spec: str, words: str) -> None:
-    assert words in refusal(changed(spec=spec))
+    assert words in refusal(changed(description=spec))
 
 
 @pytest.mark.parametrize(
-    ("facts", "words"),
+    ("metadata", "words"),
     [
         ("[" * 200_000, "facts is nested too deeply"),
         ("3", "the facts are int, not an object"),
@@ -133,7 +133,7 @@ def test_descriptions(changed: Callable[..., Path], spec: str, words: str) -> No
     ],
 )
 def test_facts(changed: Callable[..., Path], metadata: str, words: str) -> None:
-    assert words in refusal(changed(metadata=metadata))
+    assert words in refusal(changed(facts=metadata))
 
 
 @pytest.mark.parametrize("name", ["", "a\nb", "\x1b[31mred", "x" * 100_000])

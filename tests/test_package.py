@@ -17,6 +17,9 @@ PUBLIC = [
     "EngineError",
     "ModelMetadata",
     "ImageTooLarge",
+    "ImageResult",
+    "VideoResult",
+    "Progress",
     "InputError",
     "Model",
     "ModelError",
@@ -59,6 +62,12 @@ def test_public_names() -> None:
     for name in PUBLIC:
         assert getattr(subpixel, name).__name__ == name
     assert set(PUBLIC) <= set(dir(subpixel))
+
+
+def test_old_names_still_work_with_a_warning() -> None:
+    for old, new in (("Description", "ModelSpec"), ("Facts", "ModelMetadata")):
+        with pytest.warns(DeprecationWarning, match=f"is now subpixel.{new}"):
+            assert getattr(subpixel, old) is getattr(subpixel, new)
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

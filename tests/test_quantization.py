@@ -212,14 +212,14 @@ def test_saved_and_loaded(tmp_path):
 @pytest.mark.parametrize(
     ("key", "change", "message"),
     [
-        ("quantized.1.bias", lambda _: None, "quantized layers are incomplete: quantized.1.bias missing"),
-        ("quantized.9.bias", lambda _: np.zeros(1, np.float32), "does not have: quantized.9.bias"),
-        ("quantized.0.weight", lambda a: a.astype(np.int16), "quantized.0.weight is int16, expected int8"),
-        ("quantized.0.weight", lambda a: a[:5], "quantized.0.weight has shape"),
-        ("quantized.0.weight", lambda a: np.full_like(a, -128), "quantized.0.weight goes below -127"),
-        ("quantized.2.weight_scale", lambda a: a * 0, "quantized.2 has a scale that is not positive"),
-        ("quantized.0.output_scale", lambda a: -a, "quantized.0 has a scale that is not positive"),
-        ("quantized.0.bias", lambda a: a * np.float32(np.nan), "quantized.0.bias holds NaN"),
+        ("quantised.1.bias", lambda _: None, "quantized layers are incomplete: quantised.1.bias missing"),
+        ("quantised.9.bias", lambda _: np.zeros(1, np.float32), "does not have: quantised.9.bias"),
+        ("quantised.0.weight", lambda a: a.astype(np.int16), "quantised.0.weight is I16, expected int8"),
+        ("quantised.0.weight", lambda a: a[:5], "quantised.0.weight has shape"),
+        ("quantised.0.weight", lambda a: np.full_like(a, -128), "quantised.0.weight goes below -127"),
+        ("quantised.2.weight_scale", lambda a: a * 0, "quantised.2 has a scale that is not positive"),
+        ("quantised.0.output_scale", lambda a: -a, "quantised.0 has a scale that is not positive"),
+        ("quantised.0.bias", lambda a: a * np.float32(np.nan), "quantised.0.bias holds NaN"),
     ],
 )
 def test_wrong_layers_are_refused(tmp_path, key, change, message):

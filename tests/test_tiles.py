@@ -10,8 +10,8 @@ from random_models import integer_model, odd_description, random_model
 from subpixel.engines.base import TILE_SIDE_PX, tiles
 from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.engines.onnxruntime_engine import OnnxRuntimeEngine
-from subpixel.models.model import ModelSpec
 from subpixel.models.networks import espcn
+from subpixel.models.spec import ModelSpec
 
 each_engine = pytest.mark.parametrize("engine_type", [NumpyEngine, OnnxRuntimeEngine])
 SIZES = [(1, 1), (1, 40), (40, 1), (5, 5), (6, 26), (13, 22)]
@@ -97,7 +97,8 @@ from random_models import random_model
 
 from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.engines.onnxruntime_engine import OnnxRuntimeEngine
-from subpixel.models.model import Convolution, Description
+from subpixel.models.model import Description
+from subpixel.models.spec import Convolution
 
 def memory(line):
     text = Path("/proc/self/status").read_text()

@@ -19,7 +19,7 @@ from subpixel.ops.resize import imresize
 
 torch = pytest.importorskip("torch")
 
-from subpixel.training import tnrd  # noqa: E402
+from subpixel.engines import tnrd  # noqa: E402
 
 
 def random_tnrd(scale: int, stages: int = 2) -> tnrd.TNRD:
@@ -76,7 +76,7 @@ def test_it_begins_as_bicubic_drawn_to_the_small_picture() -> None:
         network.reaction.zero_()
     plane = imresize(skimage.data.camera(), 1 / 8)
     expected = from_float(imresize(plane / 255, 3), plane.dtype)
-    difference = network.to_model("m", ModelMetadata())(plane).astype(int) - expected
+    difference = tnrd.TnrdModel("m", network, ModelMetadata())(plane).astype(int) - expected
     assert abs(difference).max() <= 1  # float32 against float64
 
 

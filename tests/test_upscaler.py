@@ -12,7 +12,7 @@ from random_models import random_model
 from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.errors import EngineError, ModelError, UnsupportedImage
 from subpixel.models import catalog as packaged
-from subpixel.models.model import Convolution, ModelSpec
+from subpixel.models.spec import Convolution, ModelSpec
 from subpixel.ops.resize import imresize
 from subpixel.upscaler import Upscaler, load
 

@@ -51,7 +51,7 @@ def test_the_comparison_can_fail():
 @pytest.mark.parametrize("format", [*PLANAR, "gray", "gray10le", "gray12le"])
 def test_luma_by_the_network_chroma_by_ffmpeg(upscaler, format):
     small = first(format)
-    large = FrameUpscaler(upscaler)(small)
+    large = FrameUpscaler(upscaler.compiled)(small)
     depth = bits(small.format)
     assert (large.format.name, large.width, large.height) == (format, 96, 72)
     assert_within(luma(large), expected_luma(luma(small), depth), 1 + 2 ** (depth - 8) // 64)
@@ -85,7 +85,7 @@ def test_luma_by_the_network_chroma_by_ffmpeg(upscaler, format):
 def test_other_formats_become_planes(upscaler, format, becomes):
     small = first(format)
     assert planar(small.format) == becomes
-    large = FrameUpscaler(upscaler)(small)
+    large = FrameUpscaler(upscaler.compiled)(small)
     assert large.format.name == becomes
     # The same planes, by FFmpeg, enlarged.
     if format.startswith("yuvj"):
@@ -102,7 +102,7 @@ def test_the_full_range_stays_full(upscaler):
     small.color_range = 2
     for index, level in enumerate((255, 3, 250)):
         plane(small, index)[:] = level
-    large = FrameUpscaler(upscaler)(small)
+    large = FrameUpscaler(upscaler.compiled)(small)
     assert large.color_range == 2
     assert [np.unique(plane(large, index)).tolist() for index in range(3)] == [[255], [3], [250]]
 
@@ -111,13 +111,13 @@ def test_no_dark_rim(upscaler):
     """A network takes what lies beyond its input for black; a white picture must stay white to its edge."""
     small = next(pictures(1, 32, 24))
     plane(small, 0)[:] = 235
-    assert (luma(FrameUpscaler(upscaler)(small)) == 235).all()
+    assert (luma(FrameUpscaler(upscaler.compiled)(small)) == 235).all()
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (2, 2), (33, 17), (15, 97)])
 def test_awkward_sizes(upscaler, width, height):
     small = next(pictures(1, width, height, "yuv444p"))
-    large = FrameUpscaler(upscaler)(small)
+    large = FrameUpscaler(upscaler.compiled)(small)
     assert_within(luma(large), expected_luma(luma(small), 8), 1)
 
 
@@ -126,7 +126,7 @@ def test_even_sides(upscaler):
     enlarge = FrameUpscaler(upscaler, even=True)
     assert enlarge.size(33, 17) == (100, 52)
     large = enlarge(small)
-    whole = luma(FrameUpscaler(upscaler)(small))
+    whole = luma(FrameUpscaler(upscaler.compiled)(small))
     np.testing.assert_array_equal(luma(large), np.pad(whole, ((0, 1), (0, 1)), mode="edge"))
 
 
@@ -146,7 +146,7 @@ def test_what_is_attached_stays(upscaler):
     small = next(pictures(1))
     small.pts, small.duration = 1234, 77
     small.color_primaries, small.color_trc, small.colorspace = 9, 16, 9
-    large = FrameUpscaler(upscaler)(small)
+    large = FrameUpscaler(upscaler.compiled)(small)
     assert (large.pts, large.duration, large.time_base) == (1234, 77, small.time_base)
     assert (large.color_primaries, large.color_trc, large.colorspace) == (9, 16, 9)
 
@@ -216,7 +216,7 @@ def test_rgb_gets_the_tags_of_what_it_becomes(upscaler, format):
     """Whatever a decoder said of a matrix, which RGB has not."""
     small = first(format)
     small.colorspace, small.color_range = 0, 2
-    large = FrameUpscaler(upscaler)(small)
+    large = FrameUpscaler(upscaler.compiled)(small)
     assert (large.colorspace, large.color_range) == (1, 1)
     back = VideoReformatter().reformat(large, 32, 24, "rgb24")
     given = VideoReformatter().reformat(small, format="rgb24").to_ndarray().astype(float)

@@ -457,7 +457,7 @@ def test_a_segment_in_the_making_does_not_count(folder):
     assert not list(folder.glob("*.part"))
 
 
-@pytest.mark.parametrize("damage", [b"", b"packet 1mor", b"packet 1mord", b"packet 1more and more"])
+@pytest.mark.parametrize("decode_errors", [b"", b"packet 1mor", b"packet 1mord", b"packet 1more and more"])
 def test_a_damaged_segment_is_made_again(folder, decode_errors):
     (folder / "000001.packets").write_bytes(decode_errors)
     journal = reopened(folder)

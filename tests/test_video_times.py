@@ -10,9 +10,9 @@ import pytest
 import subpixel
 from interpolating import bicubic_model
 from subpixel.upscaler import Upscaler
-from subpixel.video import encode, work
 from subpixel.video.media.decoder import DisplayOrder
 from subpixel.video.media.source import Source, is_packet, open_source
+from subpixel.video.pipeline import encode, work
 from subpixel.video.pipeline.frames import FrameUpscaler
 from video_files import decoded, luma, packets, pictures, times, write, write_broadcast
 

@@ -22,9 +22,9 @@ from interpolating import bicubic_model
 from subpixel.cli import app
 from subpixel.errors import EncoderError, OutputError, OutputExists, OutputIsInput, UnreadableVideo
 from subpixel.upscaler import Upscaler
-from subpixel.video import encode, work
 from subpixel.video.media.hdr import attached, display_matrix, hdr
 from subpixel.video.media.source import Source
+from subpixel.video.pipeline import encode, work
 from subpixel.video.pipeline.frames import FrameUpscaler
 from video_files import (
     FONT,
@@ -918,7 +918,7 @@ def test_another_file_in_the_place_of_the_output_stays(upscale, monkeypatch, fil
 
 PATCHED = f"""
 import sys
-from subpixel.video import encode, work
+from subpixel.video.pipeline import encode, work
 encode.SEGMENT_FRAMES = work.SEGMENT_FRAMES = {SEGMENT}
 from subpixel.__main__ import main
 sys.argv[0] = "subpixel"

@@ -9,6 +9,7 @@
 Importing this module is cheap: each public name is loaded at its first use.
 """
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
         UnsupportedVideo,
     )
     from subpixel.images.upscale import upscale_image
-    from subpixel.models.model import Convolution, Model, ModelMetadata, ModelSpec, load_model
+    from subpixel.models.model import Model, ModelMetadata, load_model
+    from subpixel.models.spec import Convolution, ModelSpec
+    from subpixel.results import ImageResult, Progress, VideoResult
     from subpixel.upscaler import Upscaler, load
     from subpixel.video.upscale import upscale_video
 
@@ -56,7 +59,9 @@ _HOMES = {
         "UnsupportedVideo",
     ),
     "subpixel.images.upscale": ("upscale_image",),
-    "subpixel.models.model": ("Convolution", "ModelSpec", "ModelMetadata", "Model", "load_model"),
+    "subpixel.models.model": ("Model", "ModelMetadata", "load_model"),
+    "subpixel.models.spec": ("Convolution", "ModelSpec"),
+    "subpixel.results": ("ImageResult", "Progress", "VideoResult"),
     "subpixel.upscaler": ("Upscaler", "load"),
     "subpixel.video.upscale": ("upscale_video",),
 }
@@ -68,6 +73,7 @@ __all__ = [
     "DatasetError",
     "EncoderError",
     "EngineError",
+    "ImageResult",
     "ImageTooLarge",
     "InputError",
     "Model",
@@ -77,12 +83,14 @@ __all__ = [
     "OutputError",
     "OutputExists",
     "OutputIsInput",
+    "Progress",
     "SubpixelError",
     "UnreadableImage",
     "UnreadableVideo",
     "UnsupportedImage",
     "UnsupportedVideo",
     "Upscaler",
+    "VideoResult",
     "load",
     "load_model",
     "upscale_image",
@@ -90,8 +98,19 @@ __all__ = [
 ]
 
 
+_RENAMED = {"Description": "ModelSpec", "Facts": "ModelMetadata"}
+"""Names of version 0.1, which go in 0.3."""
+
+
 def __getattr__(name: str) -> Any:
     """Load a public name at its first use (PEP 562)."""
+    if name in _RENAMED:
+        warnings.warn(
+            f"subpixel.{name} is now subpixel.{_RENAMED[name]}; the old name goes in version 0.3",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return __getattr__(_RENAMED[name])
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(_HOME_OF[name]), name)

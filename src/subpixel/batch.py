@@ -1,4 +1,4 @@
-"""Which file becomes which, for a run over files and folders, and what was done to each."""
+"""A run over files and folders: which file becomes which."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -7,13 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from subpixel.errors import OutputError
-from subpixel.files import is_folder
+from subpixel.files import PIPE, is_folder
 from subpixel.images.formats import EXTENSIONS as PICTURE_EXTENSIONS
 from subpixel.video.media.containers import INPUT_EXTENSIONS as VIDEO_EXTENSIONS
 from subpixel.video.media.containers import OUTPUT_EXTENSIONS as WRITTEN_VIDEO_EXTENSIONS
-
-PIPE = "-"
-"""What stands for stdin and stdout."""
 
 _TRANSPORT_STREAM = b"\x47"
 
@@ -29,33 +26,6 @@ class Job(NamedTuple):
         """Whether it is one for `subpixel.video`, going by the names."""
         extensions = {path.suffix.lower() for path in self}
         return PIPE in map(str, self) or not extensions.isdisjoint(VIDEO_EXTENSIONS)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """What was done to one file."""
-
-    input: str
-    output: str
-    scale: int
-    model: str
-    engine: str
-    precision: str
-    target: str
-    """The processor that the engine was compiled for, in words for people."""
-    threads: int
-    reason: str
-    """Why this engine, in words for people."""
-    content: str
-    """What the source was taken for, "clean" or "compressed"; empty where that decided nothing."""
-    content_reason: str
-    """Why, in words for people."""
-    width: int
-    """Of the output in pixels, as `height`."""
-    height: int
-    seconds: float
-    notices: tuple[str, ...]
-    """What had to be changed or left out, in words for people."""
 
 
 @dataclass

@@ -19,6 +19,9 @@ try:
 except ImportError:  # Windows: leftovers of a killed process are not recognized there
     fcntl = None  # type: ignore[assignment]
 
+PIPE = "-"
+"""The path that means stdin or stdout."""
+
 _RANDOM_DIGITS = 16
 
 P = ParamSpec("P")

@@ -1,27 +1,21 @@
 """The library's front door: a model and an engine, to be called on images."""
 
-import contextlib
-import os
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from subpixel.arguments import check_paths, check_texts, check_wholes
-from subpixel.content import KINDS, Content
 from subpixel.engines.base import Engine
+from subpixel.engines.select import CompiledModel, choose
 from subpixel.errors import ModelError
 from subpixel.models.catalog import DEFAULT_SCALE
 from subpixel.models.model import Model, load_model
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-_MOST_FRAMES_AT_ONCE = 4
-"""Each needs memory, and makes the first one late."""
 
 _PATIENCE_SECONDS = 1
 """For which `Upscaler.frames` waits for a source that is asked to stop; a camera may never answer."""
@@ -37,10 +31,7 @@ class Upscaler:
     engine anew.
 
     Attributes:
-        model: the network.
-        engine: what runs it on samples of 8 bits.
-        scale: how many times larger each side becomes.
-        reason: why this engine, in words for people.
+        compiled: the model and the engines that run it.
     """
 
     def __init__(
@@ -73,27 +64,29 @@ class Upscaler:
         if isinstance(engine, Engine):
             if engine.model is not model:
                 raise ValueError(f"the engine was compiled from another model, {engine.model.name}")
-            self.engine, self._deep, self.reason = engine, engine, "given"
+            self.compiled = CompiledModel(engine, engine, "given")
         else:
-            from subpixel.engines.select import choose
+            self.compiled = choose(model, engine, precision, threads)
 
-            choice = choose(model, engine, precision, threads)
-            self.engine, self._deep, self.reason = choice.engine, choice.deep, choice.reason
-        self.model = model
+    @property
+    def model(self) -> Model:
+        """The network."""
+        return self.compiled.model
+
+    @property
+    def engine(self) -> Engine:
+        """What runs the network on samples of 8 bits."""
+        return self.compiled.engine
+
+    @property
+    def reason(self) -> str:
+        """Why this engine, in words for people."""
+        return self.compiled.reason
 
     @property
     def scale(self) -> int:
         """How many times larger each side becomes."""
-        return self.model.scale
-
-    @property
-    def frames_at_once(self) -> int:
-        """On how many frames of a film to work at once: one alone leaves CPUs idle at its end."""
-        return min(self.engine.threads, _MOST_FRAMES_AT_ONCE)
-
-    def engine_for(self, dtype: DTypeLike) -> Engine:
-        """What runs the model on samples of a dtype: a deeper source than 8 bits may need more precision."""
-        return self.engine if np.dtype(dtype) == np.uint8 else self._deep
+        return self.compiled.scale
 
     @overload
     def __call__(self, image: "Image") -> "Image": ...
@@ -126,7 +119,7 @@ class Upscaler:
             if not image.dtype.isnative:  # as TIFF and PNG store them
                 native: NDArray[Any] = self(image.astype(image.dtype.newbyteorder("=")))
                 return native.astype(image.dtype)
-            return enlarge(image, self.engine_for(image.dtype), alpha=image.ndim == 3 and image.shape[2] == 4)
+            return enlarge(image, self.compiled.engine_for(image.dtype), alpha=image.ndim == 3 and image.shape[2] == 4)
         from PIL.Image import Image
 
         from subpixel.images.pillow import from_samples, to_samples
@@ -135,7 +128,7 @@ class Upscaler:
             raise TypeError(f"expected a Pillow image or a NumPy array, not {type(image).__name__}")
         samples = to_samples(image)
         alpha = samples.ndim == 3 and samples.shape[2] in (2, 4)
-        result = from_samples(enlarge(samples, self.engine_for(samples.dtype), alpha=alpha))
+        result = from_samples(enlarge(samples, self.compiled.engine_for(samples.dtype), alpha=alpha))
         result.info = {key: value for key, value in image.info.items() if key != "transparency"}
         if image.mode in ("CMYK", "LAB"):
             result.info.pop("icc_profile", None)
@@ -168,14 +161,14 @@ class Upscaler:
         line = Line()
         try:
             read = line.add("read", lambda: frames)
-            yield from line.add_calls("upscale", self._frame_enlarger(), read, self.frames_at_once)
+            yield from line.add_calls("upscale", self._frame_enlarger(), read, self.compiled.frames_at_once)
         finally:
             line.close(_PATIENCE_SECONDS)
 
     def _frame_enlarger(self) -> "Callable[[Any], Any]":
         from subpixel.video.pipeline.frames import FrameUpscaler
 
-        enlarge_frame = FrameUpscaler(self)
+        enlarge_frame = FrameUpscaler(self.compiled)
 
         def enlarge(frame: Any) -> Any:
             if isinstance(frame, np.ndarray) or not hasattr(frame, "planes"):
@@ -241,122 +234,6 @@ def load(
         scale = DEFAULT_SCALE if scale is None else scale
         model = packaged.find(scale=scale, content=content or "clean")
     return Upscaler(model, engine, precision=precision, threads=threads)
-
-
-def check(
-    *,
-    model: str | None,
-    scale: int | None,
-    content: str | None,
-    engine: str,
-    precision: str,
-    threads: int | None,
-) -> None:
-    """Raise what `load` would, before any file is looked at: see `chosen`."""
-    clean = Content("clean", "")
-    chosen(
-        None,
-        model=model,
-        scale=scale,
-        content=content,
-        engine=engine,
-        precision=precision,
-        threads=threads,
-        guess=lambda: clean,
-    )
-
-
-class Chosen(NamedTuple):
-    """An upscaler for one file, and why that one."""
-
-    upscaler: Upscaler
-    content: Content | None
-    """What the file is taken for, where that decided the model."""
-
-    def metadata(self, engine: Engine) -> dict[str, Any]:
-        """What a `subpixel.batch.Report` says of the model, of the engine that ran it, and of both choices."""
-        return {
-            "scale": self.upscaler.scale,
-            "model": self.upscaler.model.name,
-            "engine": engine.name,
-            "precision": engine.precision,
-            "target": engine.target,
-            "threads": engine.threads,
-            "reason": self.upscaler.reason,
-            "content": self.content.kind if self.content else "",
-            "content_reason": self.content.reason if self.content else "",
-        }
-
-
-def chosen(
-    upscaler: Upscaler | None,
-    *,
-    model: str | None,
-    scale: int | None,
-    content: str | None,
-    engine: str,
-    precision: str,
-    threads: int | None,
-    guess: Callable[[], Content],
-) -> Chosen:
-    """The upscaler that is given, or else one for a model, or for a scale and what the file holds.
-
-    The last few that were loaded are kept, so that a loop over files loads and compiles nothing twice.
-
-    Args:
-        upscaler: instead of all else.
-        model, scale, engine, precision, threads: see `load`; a path of a model file will do as a model.
-        content: "clean", "compressed", or "auto", which is the default where no model is named: then
-            ``guess`` says, which looks at the file.
-
-    Raises:
-        ValueError: an upscaler and something else, or a model and a content.
-    """
-    if upscaler is not None and not isinstance(upscaler, Upscaler):
-        raise TypeError(f"upscaler must be what `load` returns, not {type(upscaler).__name__}")
-    if isinstance(model, os.PathLike):
-        model = os.fspath(model)
-    if model is not None and not isinstance(model, str):
-        raise TypeError(f"model must be a name or a path, not {model!r}")
-    check_texts(content=content, engine=engine, precision=precision)
-    check_wholes(scale=scale, threads=threads)
-    options = (model, scale, content, threads)
-    if upscaler is not None:
-        if any(option is not None for option in options) or (engine, precision) != ("auto", "auto"):
-            raise ValueError("give an upscaler, or a scale, a model, a content and an engine, not both")
-        return Chosen(upscaler, None)
-    if content not in (None, *KINDS):
-        raise ValueError(f"unknown content {content!r}; known: {', '.join(KINDS)}")
-    found = None
-    if model is None:
-        found = guess() if content in (None, "auto") else Content(content, "asked for")
-    elif content is not None:
-        raise ValueError("give a model or a content, not both")
-    stamp = None
-    if model is not None and model.endswith(".safetensors"):
-        with contextlib.suppress(OSError):  # `load` says what is wrong
-            status = Path(model).stat()
-            stamp = (status.st_mtime_ns, status.st_size)
-    kind = found.kind if found else None
-    return Chosen(_loaded(model, scale, kind, engine, precision, threads, stamp), found)
-
-
-_MOST_KEPT = 4
-"""Upscalers; each takes some MB, and a network that was compiled loads in milliseconds."""
-
-
-@lru_cache(maxsize=_MOST_KEPT, typed=True)
-def _loaded(
-    model: str | None,
-    scale: int | None,
-    content: str | None,
-    engine: str,
-    precision: str,
-    threads: int | None,
-    stamp: tuple[int, int] | None,
-) -> Upscaler:
-    """`load`, for the last few; a model file that has changed since has another ``stamp``."""
-    return load(model, scale=scale, content=content, engine=engine, precision=precision, threads=threads)
 
 
 def _check(image: NDArray[Any]) -> None:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from subpixel.batch import PIPE, Job
+from subpixel.batch import Job
 from subpixel.cli.display import Display, abandon_stdout, display, to_stdout
 from subpixel.cli.errors import exiting, saying, stoppable
 from subpixel.cli.usage import (
@@ -26,7 +26,7 @@ from subpixel.cli.usage import (
     remarks,
 )
 from subpixel.errors import SubpixelError
-from subpixel.files import is_folder
+from subpixel.files import PIPE, is_folder
 from subpixel.images.formats import DEFAULT_QUALITY, MAX_MEMORY_MIB, MAX_OUTPUT_PIXELS
 
 MAX_DAMAGE = 0.1
@@ -167,7 +167,7 @@ def upscale(
     named, and the others are done all the same.
     """
     from subpixel.batch import plan
-    from subpixel.upscaler import check
+    from subpixel.selection import check
 
     with exiting(2, ValueError, SubpixelError):
         if as_json and output == PIPE:

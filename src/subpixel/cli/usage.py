@@ -10,8 +10,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from subpixel.batch import PIPE, Job
-from subpixel.files import is_folder
+from subpixel.batch import Job
+from subpixel.files import PIPE, is_folder
 from subpixel.images.formats import EXTENSIONS as PICTURE_EXTENSIONS
 from subpixel.images.formats import JPEG, WEBP
 

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from subpixel.errors import EngineError
-from subpixel.models.model import Model, ModelSpec
+from subpixel.models.model import Model
 from subpixel.models.quantization import integer_layers
+from subpixel.models.spec import ModelSpec
 from subpixel.ops.resize import imresize
 
 F = TypeVar("F", np.float32, np.float64)

@@ -2,7 +2,7 @@
 
 A network with a residual adds something to each pixel. On flat areas that ought to be nothing, and is never
 quite: white paper comes out speckled with 254. So it is part of what such a network computes that nothing is
-added where all pixels within `FLAT_RADIUS_PX` have one value: see `subpixel.models.model.ModelSpec`. It costs no
+added where all pixels within `FLAT_RADIUS_PX` have one value: see `subpixel.models.spec.ModelSpec`. It costs no
 PSNR: docs/research/2026-11-27-models.md has the figures.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from subpixel.models.model import FLAT_RADIUS_PX
+from subpixel.models.spec import FLAT_RADIUS_PX
 
 
 def is_flat(tensor: NDArray[Any]) -> NDArray[np.bool_]:

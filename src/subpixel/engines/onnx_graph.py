@@ -10,7 +10,8 @@ import numpy as np
 
 from subpixel import __version__
 from subpixel.files import write_atomically
-from subpixel.models.model import FLAT_RADIUS_PX, Model
+from subpixel.models.model import Model
+from subpixel.models.spec import FLAT_RADIUS_PX
 
 if TYPE_CHECKING:
     import onnx

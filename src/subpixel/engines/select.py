@@ -3,6 +3,9 @@
 import os
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import DTypeLike
+
 from subpixel.engines.base import Engine
 from subpixel.errors import EngineError
 from subpixel.models.model import Model
@@ -10,19 +13,42 @@ from subpixel.models.model import Model
 ENGINES = ("halide", "onnxruntime", "numpy")
 """Names of the engines, the fastest first."""
 
+MAX_FRAMES_AT_ONCE = 4
+"""Each needs memory, and delays the first one."""
+
 PRECISIONS = ("fp32", "int8")
 """Names of the precisions that some engine knows."""
 
 
 @dataclass(frozen=True)
-class Choice:
-    """Engines compiled for a model, and why they were chosen, in words for people."""
+class CompiledModel:
+    """A model ready to run: an engine for samples of 8 bits, and one for deeper samples, often the same."""
 
     engine: Engine
     """For samples of 8 bits."""
     deep: Engine
-    """For deeper ones, and for floats. Often the same."""
+    """For deeper ones, and for floats."""
     reason: str
+    """Why these were chosen, in words for people."""
+
+    @property
+    def model(self) -> Model:
+        """The network."""
+        return self.engine.model
+
+    @property
+    def scale(self) -> int:
+        """How many times larger each side becomes."""
+        return self.engine.model.scale
+
+    @property
+    def frames_at_once(self) -> int:
+        """How many frames of a video to work on at once: one alone leaves CPUs idle at its end."""
+        return min(self.engine.threads, MAX_FRAMES_AT_ONCE)
+
+    def engine_for(self, dtype: DTypeLike) -> Engine:
+        """The engine for samples of a dtype: a deeper source than 8 bits may need more precision."""
+        return self.engine if np.dtype(dtype) == np.uint8 else self.deep
 
 
 def choose(
@@ -30,7 +56,7 @@ def choose(
     engine: str = "auto",
     precision: str = "auto",
     threads: int | None = None,
-) -> Choice:
+) -> CompiledModel:
     """Compile a model for the engine asked for, or for the best one that works here.
 
     What is chosen depends on these alone, never on how much there is to do, so that a picture becomes the
@@ -80,17 +106,17 @@ def available_cpus() -> int:
     return os.cpu_count() or 1
 
 
-def _compile(name: str, model: Model, precision: str, threads: int, why: str) -> Choice:
+def _compile(name: str, model: Model, precision: str, threads: int, why: str) -> CompiledModel:
     kind = _engine_type(name)
     if precision != "auto":
         compiled = kind(model, precision=precision, threads=threads)
-        return Choice(compiled, compiled, f"{_describe(compiled)}: {why}")
+        return CompiledModel(compiled, compiled, f"{_describe(compiled)}: {why}")
     deep = kind(model, threads=threads)
     if not kind.fast_in_int8 or not model.quantized:
-        return Choice(deep, deep, f"{_describe(deep)}: {why}")
+        return CompiledModel(deep, deep, f"{_describe(deep)}: {why}")
     compiled = kind(model, precision="int8", threads=threads)
     words = f"{_describe(compiled)} for 8-bit samples and {deep.precision} for deeper ones: {why}"
-    return Choice(compiled, deep, words)
+    return CompiledModel(compiled, deep, words)
 
 
 def _describe(engine: Engine) -> str:

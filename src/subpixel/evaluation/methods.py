@@ -62,7 +62,7 @@ def find_method(
     try:
         import torch
 
-        from subpixel.training.tnrd import load_tnrd
+        from subpixel.engines.tnrd import load_tnrd
     except ModuleNotFoundError as error:
         raise EngineError(f"TNRD runs by {error.name}: pip install 'subpixel[train]'") from None
     if engine not in ("auto", "torch") or precision not in ("auto", "fp32"):

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from subpixel.arguments import check_paths, check_wholes
-from subpixel.batch import Report
 from subpixel.content import content_of_picture
 from subpixel.errors import ImageTooLarge, OutputError
 from subpixel.files import refuse_input, write_atomically
@@ -26,6 +25,7 @@ from subpixel.images.read import read
 from subpixel.images.tiles import enlarged_strips, workers_for
 from subpixel.images.workers import Workers
 from subpixel.images.write import write
+from subpixel.results import ImageResult
 
 if TYPE_CHECKING:
     from subpixel.upscaler import Upscaler
@@ -47,7 +47,7 @@ def upscale_image(
     max_output_pixels: int = MAX_OUTPUT_PIXELS,
     max_memory_mib: int = MAX_MEMORY_MIB,
     progress: Callable[[float], None] = lambda fraction: None,
-) -> Report:
+) -> ImageResult:
     """Enlarge a picture file into another, which appears under its name only when it is whole.
 
     The picture keeps its color profile, EXIF, XMP and resolution in dpi, its 8 or 16 bits per sample (16 in
@@ -74,7 +74,7 @@ def upscale_image(
         OutputError: the output exists, is the input, or cannot hold or be given the result.
         ModelError, EngineError: see `load`.
     """
-    from subpixel.upscaler import chosen
+    from subpixel.selection import select
 
     started = time.perf_counter()
     check_paths(input=input, output=output)
@@ -84,7 +84,7 @@ def upscale_image(
         raise ValueError(f"quality must be 1 to 100, not {quality}")
     kind = format_of(output)
     refuse_input(output, input)
-    choice = chosen(
+    choice = select(
         upscaler,
         model=model,
         scale=scale,
@@ -104,7 +104,7 @@ def upscale_image(
     with write_atomically(output, overwrite=overwrite) as part:  # first, so as not to work for nothing
         picture = read(input, approve)
         _fit(input, picture, kind)
-        compiled = upscaler.engine_for(picture.samples.dtype)
+        compiled = upscaler.compiled.engine_for(picture.samples.dtype)
         depth = picture.samples.dtype if kind.deep else np.uint8
         try:
             with Workers(workers_for(compiled)) as workers:
@@ -118,10 +118,10 @@ def upscale_image(
             raise ImageTooLarge(
                 f"{input}: the enlarged picture does not fit into memory; free some, or cut the picture up"
             ) from error
-    return Report(
+    return ImageResult(
         input=str(input),
         output=str(output),
-        **choice.metadata(compiled),
+        **choice.as_result(compiled),
         width=width,
         height=height,
         seconds=round(time.perf_counter() - started, 3),

@@ -24,10 +24,11 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from subpixel.engines.numpy_engine import activated, bordered, convolve, integer_outputs, weights_of
 from subpixel.errors import EngineError
-from subpixel.models.model import Convolution, Model, QuantizedLayer
-from subpixel.models.quantization import MAX_BIAS, integer_layers
+from subpixel.models.model import Model, QuantizedLayer
+from subpixel.models.quantization import MAX_BIAS, integer_layers, integer_outputs
+from subpixel.models.spec import Convolution
+from subpixel.ops.convolution import activated, bordered, convolve
 from subpixel.ops.resize import imresize
 
 Float = np.float64
@@ -108,7 +109,7 @@ def calibrate(
     quantized: list[QuantizedLayer] = []
     layers = model.spec.layers
     for index, described in enumerate(layers):
-        weight, bias = weights_of(model, index)
+        weight, bias = model.layer_weights(index)
         sums = [convolve(piece, weight, bias) for piece in exact]
         start = np.concatenate([(weight * scales[:, None, None]).reshape(len(weight), -1), bias[:, None]], 1)
         (moments, products, seen), (contrast_moments, contrast_products, _) = (
@@ -122,7 +123,10 @@ def calibrate(
         moments += contrast_share * contrast_moments
         products += contrast_share * contrast_products
         rounded, step = _round(start.astype(np.float64), moments, products)
-        exact = [activated(piece, described, model.weights.get(f"layers.{index}.slope")) for piece in sums]
+        exact = [
+            activated(piece, described.activation, model.weights.get(f"layers.{index}.slope"))
+            for piece in sums
+        ]
         last = index == len(layers) - 1
         scales, zeros = (
             _ranges(exact, pictures, contrast_share, rng)

@@ -22,7 +22,7 @@ DEFAULT_SCALE = 2
 TNRD_FORMAT = "subpixel-tnrd-1"
 """What the file of a TNRD says that it is."""
 
-_FOLDER = files("subpixel") / "weights"
+_FOLDER = files("subpixel") / "models" / "weights"
 
 
 def names() -> list[str]:

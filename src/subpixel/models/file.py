@@ -17,7 +17,15 @@ from subpixel.files import is_file
 MAX_HEADER_BYTES = 2**20
 """Of a file's header: metadata, and the arrays' names and shapes. The largest that ships has 8 kB."""
 
-_DTYPES = {"F16": "float16", "F32": "float32", "F64": "float64", "I8": "int8", "U8": "uint8"}
+_DTYPES = {
+    "F16": "float16",
+    "F32": "float32",
+    "F64": "float64",
+    "I8": "int8",
+    "I16": "int16",
+    "I32": "int32",
+    "U8": "uint8",
+}
 """NumPy's names for those of the file format that appear in a model, or nearly."""
 
 

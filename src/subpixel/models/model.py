@@ -1,225 +1,31 @@
-"""A network as data: what it computes (`ModelSpec`), its weights and its facts, in one file.
+"""A network as data: what it computes (`ModelSpec`), its weights and its metadata, in one file.
 
 Weights are float32; a model may also carry a `QuantizedLayer` for each of its layers, for engines that
 compute in 8-bit integers (`subpixel.models.quantization` says how).
 
-A network here is a list of convolutions, each followed by an activation, then one pixel shuffle, and
-optionally an image added at the end. That covers ESPCN and every small network that grew from it, so an
-engine needs to understand only this module, and a new network needs no new code at all.
-
 The file is ``.safetensors``: named arrays behind a JSON header. It holds no code, so opening a file from
-a stranger is safe. Description and facts travel in the header as JSON.
+a stranger is safe. Spec and metadata are in the header as JSON.
 """
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from subpixel.errors import ModelError
 from subpixel.models.file import listed, open_tensors, short
-from subpixel.models.limits import check_cost, check_sizes
-
-Activation = Literal["none", "relu", "prelu", "tanh"]
-Residual = Literal["none", "nearest"]
-Upsampling = Literal["shuffle", "bicubic"]
-
-BICUBIC_RADIUS_PX = 2
-"""How many LR pixels bicubic sees to each side when it makes an image larger."""
-
-FLAT_RADIUS_PX = 2
-"""How many LR pixels to each side must have one value for a network with a residual to add nothing: bicubic's
-reach, so flat areas end where they would by bicubic."""
+from subpixel.models.spec import ModelSpec
 
 FORMAT = "subpixel-model-1"
 """The version of the file's layout. A file that says anything else is refused."""
 
 MAX_NAME = 200
 """Characters of a model's name."""
-
-
-@dataclass(frozen=True)
-class Convolution:
-    """One convolution with zero padding (output as large as input), then an activation."""
-
-    inputs: int
-    outputs: int
-    kernel: int
-    """Side of the square kernel in pixels; odd, so that the output lies on the input's grid."""
-    activation: Activation = "none"
-
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """What a network computes, without its weights.
-
-    A ``(channels, H, W)`` image in [0, 1] passes the layers in turn; the last one yields
-    ``channels * scale**2`` values a pixel, which the pixel shuffle (PyTorch's channel order: color slowest)
-    arranges as ``(channels, scale*H, scale*W)``. With ``residual="nearest"`` the input, each pixel repeated
-    ``scale`` x ``scale`` times, is added; and where the input is flat, which is where its pixels within
-    `FLAT_RADIUS_PX` all have one value, the result is that value alone (see `subpixel.engines.flat`).
-
-    With ``enlargement="bicubic"`` there is no shuffle: the image is first made larger by `resample.imresize`,
-    as SRCNN has it, and the layers work in HR space; the last one yields ``channels`` values a pixel.
-    """
-
-    scale: int
-    layers: tuple[Convolution, ...]
-    channels: int = 1
-    residual: Residual = "none"
-    upsampling: Upsampling = "shuffle"
-
-    def __post_init__(self) -> None:
-        """Refuse what no engine could run, whether it comes from code or from a file."""
-        whole = {"scale": self.scale, "channels": self.channels}
-        for index, layer in enumerate(self.layers):
-            if not isinstance(layer, Convolution):
-                raise TypeError(f"layer {index} must be Convolution, not {type(layer).__name__}")
-            sizes = {"inputs": layer.inputs, "outputs": layer.outputs, "kernel": layer.kernel}
-            whole |= {f"layer {index}: {name}": size for name, size in sizes.items()}
-        for name, number in whole.items():
-            if not isinstance(number, int):
-                raise TypeError(f"{name} must be int, not {short(number)}")
-        if not 1 <= self.scale <= 8:
-            raise ModelError(f"scale must be 1 to 8, not {short(self.scale)}")
-        if self.channels < 1:
-            raise ModelError(f"channels must be at least 1, not {short(self.channels)}")
-        if not self.layers:
-            raise ModelError("a network needs at least one convolution")
-        if self.residual not in get_args(Residual):
-            known = ", ".join(get_args(Residual))
-            raise ModelError(f"unknown residual {short(self.residual)}; known: {known}")
-        if self.upsampling not in get_args(Upsampling):
-            known = ", ".join(get_args(Upsampling))
-            raise ModelError(f"unknown enlargement {short(self.upsampling)}; known: {known}")
-        if self.upsampling == "bicubic" and self.residual != "none":
-            raise ModelError("a residual goes with the shuffle, not with bicubic before the layers")
-        check_sizes(self)
-        self._check_layers()
-        check_cost(self)
-
-    def _check_layers(self) -> None:
-        """Refuse layers that do not fit each other."""
-        expected = self.channels
-        for index, layer in enumerate(self.layers):
-            if layer.activation not in get_args(Activation):
-                known = ", ".join(get_args(Activation))
-                raise ModelError(
-                    f"layer {index}: unknown activation {short(layer.activation)}; known: {known}"
-                )
-            if layer.kernel < 1 or layer.kernel % 2 == 0:
-                raise ModelError(f"layer {index}: the kernel's side must be odd, not {short(layer.kernel)}")
-            if layer.inputs != expected:
-                raise ModelError(
-                    f"layer {index} takes {short(layer.inputs)} channels but is given {expected}"
-                )
-            if layer.outputs < 1:
-                raise ModelError(f"layer {index} must give at least one channel, not {short(layer.outputs)}")
-            expected = layer.outputs
-        if expected != self.channels * self.shuffle**2:
-            raise ModelError(
-                f"the last layer gives {expected} channels; a shuffle by {self.shuffle} needs "
-                f"{self.channels * self.shuffle**2}"
-            )
-
-    @property
-    def shuffle(self) -> int:
-        """The factor of the shuffle: the scale, or 1 where the layers work on what is large already."""
-        return self.scale if self.upsampling == "shuffle" else 1
-
-    @property
-    def radius_px(self) -> int:
-        """How many pixels of its own space a layer stack sees to each side: the sum of ``kernel // 2``."""
-        return sum(layer.kernel // 2 for layer in self.layers)
-
-    @property
-    def halo_px(self) -> int:
-        """How many LR pixels a result sees to each side."""
-        if self.residual == "nearest":
-            return max(self.radius_px, FLAT_RADIUS_PX)
-        if self.upsampling == "shuffle":
-            return self.radius_px
-        return math.ceil(self.radius_px / self.scale) + BICUBIC_RADIUS_PX
-
-    @property
-    def parameters(self) -> int:
-        """Learned numbers: weights, biases and PReLU slopes."""
-        return sum(math.prod(shape) for shape in self.shapes().values())
-
-    @property
-    def macs_per_lr_pixel(self) -> int:
-        """Multiply-adds for one LR pixel; those of bicubic, some dozens, are left out."""
-        each = sum(layer.inputs * layer.outputs * layer.kernel**2 for layer in self.layers)
-        return each * (self.scale // self.shuffle) ** 2
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The arrays that the network's weights consist of, by name, with their shapes.
-
-        ``layers.N.weight`` is ``(outputs, inputs, kernel, kernel)``, ``layers.N.bias`` ``(outputs,)``,
-        and after a PReLU ``layers.N.slope`` ``(outputs,)``.
-        """
-        shapes: dict[str, tuple[int, ...]] = {}
-        for index, layer in enumerate(self.layers):
-            shapes[f"layers.{index}.weight"] = (layer.outputs, layer.inputs, layer.kernel, layer.kernel)
-            shapes[f"layers.{index}.bias"] = (layer.outputs,)
-            if layer.activation == "prelu":
-                shapes[f"layers.{index}.slope"] = (layer.outputs,)
-        return shapes
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dictionary, the inverse of `from_json`.
-
-        What is usual is left out where earlier versions did not know that it could be otherwise.
-        """
-        data = asdict(self)
-        if self.upsampling == "shuffle":
-            del data["enlargement"]
-        return data
-
-    @classmethod
-    def from_json(cls, data: Any) -> "ModelSpec":
-        """Build a description from what `to_json` gave.
-
-        Raises `ModelError` for anything missing, unknown or of the wrong type: a field that this version
-        does not know may change what the network computes, so it must not be passed over.
-        """
-        if isinstance(data, dict):
-            data = {"enlargement": "shuffle"} | data
-        types = {"scale": int, "layers": list, "channels": int, "residual": str, "enlargement": str}
-        fields = _checked_fields(data, types)
-        layer_types: dict[str, type] = {"inputs": int, "outputs": int, "kernel": int, "activation": str}
-        layers = tuple(
-            Convolution(**_checked_fields(layer, layer_types, where=f"layer {index}"))
-            for index, layer in enumerate(fields["layers"])
-        )
-        return cls(
-            scale=fields["scale"],
-            layers=layers,
-            channels=fields["channels"],
-            residual=cast(Residual, fields["residual"]),
-            upsampling=cast(Upsampling, fields["enlargement"]),
-        )
-
-
-def _checked_fields(data: Any, types: Mapping[str, type], where: str = "the description") -> dict[str, Any]:
-    if not isinstance(data, dict):
-        raise ModelError(f"{where} is {type(data).__name__}, not an object")
-    missing = types.keys() - data.keys()
-    unknown = data.keys() - types.keys()
-    if missing or unknown:
-        raise ModelError(
-            f"{where}: missing {listed(missing) or 'nothing'}; unknown {listed(unknown) or 'nothing'}"
-        )
-    for name, kind in types.items():
-        if not isinstance(data[name], kind) or isinstance(data[name], bool):
-            raise ModelError(f"{where}: {name} must be {kind.__name__}, not {short(data[name])}")
-    return data
 
 
 @dataclass(frozen=True)
@@ -240,11 +46,17 @@ class ModelMetadata:
     license: str = ""
     citation: str = ""
 
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready dictionary, the inverse of `from_json`; model files spell the license "licence"."""
+        data = asdict(self)
+        return data | {"licence": data.pop("license")}
+
     @classmethod
     def from_json(cls, data: Any) -> "ModelMetadata":
-        """Build facts from what a file says; `ModelError` for anything unknown or of the wrong type."""
+        """Build metadata from what `to_json` gave; `ModelError` for anything unknown or of the wrong type."""
         if not isinstance(data, dict):
             raise ModelError(f"its metadata is damaged: the facts are {type(data).__name__}, not an object")
+        data = {"license" if key == "licence" else key: value for key, value in data.items()}
         if unknown := data.keys() - {entry.name for entry in fields(cls)}:
             raise ModelError(f"its metadata is damaged: unknown facts {listed(unknown)}")
         for name, value in data.items():
@@ -290,6 +102,9 @@ class QuantizedLayer:
     """``(outputs,)``: which of the output's 256 levels means zero. Unused in the last layer."""
 
 
+QUANTIZED_KEY = "quantised"
+"""What model files call the arrays of a `QuantizedLayer`: ``quantised.N.NAME``."""
+
 QUANTIZED_DTYPES = {
     "weight": np.int8,
     "weight_scale": np.float32,
@@ -297,12 +112,12 @@ QUANTIZED_DTYPES = {
     "output_scale": np.float32,
     "output_zero": np.uint8,
 }
-"""The arrays of a `QuantizedLayer`; in a file they are called ``quantized.N.NAME``."""
+"""The arrays of a `QuantizedLayer`."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A network ready to run: description, weights (float32, C-contiguous, read-only) and facts.
+    """A network ready to run: spec, weights (float32, C-contiguous, read-only) and metadata.
 
     ``quantized`` has the same network in 8 bits, one entry a layer, or is empty.
 
@@ -316,8 +131,8 @@ class Model:
     quantized: tuple[QuantizedLayer, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check every array against the description, and freeze it."""
-        kinds = {"description": ModelSpec, "weights": Mapping, "facts": ModelMetadata, "quantized": tuple}
+        """Check every array against the spec, and freeze it."""
+        kinds = {"spec": ModelSpec, "weights": Mapping, "metadata": ModelMetadata, "quantized": tuple}
         for key, kind in kinds.items():
             if not isinstance(getattr(self, key), kind):
                 raise TypeError(f"{key} must be {kind.__name__}, not {type(getattr(self, key)).__name__}")
@@ -330,9 +145,7 @@ class Model:
         if missing:
             raise ModelError(f"model {self.name}: weights missing: {', '.join(missing)}")
         if unknown:
-            raise ModelError(
-                f"model {self.name}: weights that the description does not have: {', '.join(unknown)}"
-            )
+            raise ModelError(f"model {self.name}: weights that the spec does not have: {', '.join(unknown)}")
         frozen = {
             key: self._frozen(key, self.weights[key], shape, np.float32) for key, shape in shapes.items()
         }
@@ -362,7 +175,7 @@ class Model:
         weight_shape = self.spec.shapes()[f"layers.{index}.weight"]
         arrays: dict[str, Any] = {
             key: self._frozen(
-                f"quantized.{index}.{key}",
+                f"{QUANTIZED_KEY}.{index}.{key}",
                 getattr(layer, key),
                 weight_shape if key == "weight" else weight_shape[:1],
                 dtype,
@@ -370,9 +183,9 @@ class Model:
             for key, dtype in QUANTIZED_DTYPES.items()
         }
         if (arrays["weight"] == -128).any():
-            raise ModelError(f"model {self.name}: quantized.{index}.weight goes below -127")
+            raise ModelError(f"model {self.name}: {QUANTIZED_KEY}.{index}.weight goes below -127")
         if not (arrays["weight_scale"] > 0).all() or not (arrays["output_scale"] > 0).all():
-            raise ModelError(f"model {self.name}: quantized.{index} has a scale that is not positive")
+            raise ModelError(f"model {self.name}: {QUANTIZED_KEY}.{index} has a scale that is not positive")
         return QuantizedLayer(**arrays)
 
     def _frozen(self, key: str, given: Any, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
@@ -392,6 +205,10 @@ class Model:
         """How many times larger each side becomes."""
         return self.spec.scale
 
+    def layer_weights(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """A layer's weight and bias."""
+        return self.weights[f"layers.{index}.weight"], self.weights[f"layers.{index}.bias"]
+
     def digest(self) -> str:
         """A fingerprint of what the model computes: of its description and all its arrays, in hexadecimal."""
         digest = hashlib.sha256(json.dumps(self.spec.to_json(), sort_keys=True).encode())
@@ -403,7 +220,7 @@ class Model:
         """Every array, by the name that it has in a file."""
         arrays: dict[str, NDArray[Any]] = dict(self.weights)
         for index, layer in enumerate(self.quantized):
-            arrays |= {f"quantized.{index}.{key}": getattr(layer, key) for key in QUANTIZED_DTYPES}
+            arrays |= {f"{QUANTIZED_KEY}.{index}.{key}": getattr(layer, key) for key in QUANTIZED_DTYPES}
         return arrays
 
     def in_half_precision(self) -> "Model":
@@ -430,7 +247,7 @@ class Model:
             "format": FORMAT,
             "name": self.name,
             "description": json.dumps(self.spec.to_json()),
-            "facts": json.dumps(asdict(self.metadata)),
+            "facts": json.dumps(self.metadata.to_json()),
         }
         halves = _halves(self.weights).items()
         exact = {key: half for key, half in halves if np.array_equal(half, self.weights[key])}
@@ -442,7 +259,7 @@ class Model:
 def load_model(path: str | Path) -> Model:
     """Read a model file.
 
-    Nothing large is read before the description is known to be within the limits of `subpixel.models.limits`
+    Nothing large is read before the description is known to be within the limits of `subpixel.models.spec`
     and the arrays' shapes to fit it.
 
     Raises `ModelError` that names the file and says what is wrong with it.
@@ -479,7 +296,7 @@ def _file_arrays(
     shapes = spec.shapes()
     dtypes: dict[str, tuple[str, ...]] = dict.fromkeys(shapes, ("float32", "float16"))
     quantized = {
-        f"quantized.{index}.{key}": (
+        f"{QUANTIZED_KEY}.{index}.{key}": (
             shapes[f"layers.{index}.weight"][: None if key == "weight" else 1],
             dtype,
         )
@@ -506,9 +323,9 @@ def _widened(array: NDArray[Any]) -> NDArray[Any]:
 
 def _take_quantized(arrays: dict[str, NDArray[Any]], count: int) -> tuple[QuantizedLayer, ...]:
     """Take the quantized layers out of a file's arrays; all of them, or none."""
-    if "quantized.0.weight" not in arrays:
+    if f"{QUANTIZED_KEY}.0.weight" not in arrays:
         return ()
     return tuple(
-        QuantizedLayer(**{key: arrays.pop(f"quantized.{index}.{key}") for key in QUANTIZED_DTYPES})
+        QuantizedLayer(**{key: arrays.pop(f"{QUANTIZED_KEY}.{index}.{key}") for key in QUANTIZED_DTYPES})
         for index in range(count)
     )

@@ -29,6 +29,8 @@ from numpy.typing import NDArray
 
 from subpixel.errors import EngineError
 from subpixel.models.model import Model
+from subpixel.models.spec import Convolution
+from subpixel.ops.convolution import activated, convolve
 
 TANH_LIMIT = 3.25
 """Beyond this, tanh counts as what it is here. One step of tanh's argument is 2**-15 of it."""
@@ -121,6 +123,41 @@ def integer_layers(model: Model) -> tuple[IntegerLayer, ...]:
         )
         zeros = layer.output_zero.astype(np.int64)
     return tuple(result)
+
+
+def integer_outputs(
+    values: NDArray[np.float64],
+    zeros: NDArray[np.float64],
+    described: Convolution,
+    layer: IntegerLayer,
+    *,
+    last: bool,
+) -> NDArray[np.float64]:
+    """One layer of the 8-bit network, by the formulas above.
+
+    Args:
+        values: ``(inputs, H, W)``, whole numbers from 0 to 255.
+        zeros: ``(inputs,)``, each input's level that means zero.
+        described: which convolution it is.
+        layer: its integers.
+        last: whether it is the network's last layer.
+
+    Returns:
+        ``(outputs, H, W)``: whole numbers from 0 to 255; of the last layer real values.
+    """
+    sums = convolve(values, layer.weight, layer.bias, zeros).astype(np.float32)
+    factor, negative = layer.factor[:, None, None], layer.negative_factor[:, None, None]
+    factor = np.where(sums >= 0, factor, negative)
+    if last:
+        value = (sums * factor).astype(np.float64)
+        return value if described.activation == "prelu" else activated(value, described.activation, None)
+    exact = sums.astype(np.float64) * factor  # of two float32 it is
+    zero = layer.zero[:, None, None]
+    if described.activation != "tanh":
+        return np.clip(np.rint(exact + zero), 0, 255)
+    argument = np.clip(np.rint(exact), -MOST_TANH_ARGUMENT, MOST_TANH_ARGUMENT).astype(np.int64)
+    levels = rounded_product(tanh_steps(argument), layer.steps[:, None, None]) + zero
+    return np.asarray(np.clip(levels, 0, 255), np.float64)
 
 
 def tanh_steps(arguments: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from subpixel.errors import ConfigError
-from subpixel.models.model import Activation, Residual
+from subpixel.models.spec import Activation, Residual
 
 Initialization: TypeAlias = Literal["lecun", "fitted", "centered", "gaussian-0.001"]
 

@@ -14,13 +14,15 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard.writer import SummaryWriter
 
+from subpixel.engines.tnrd import TnrdModel
 from subpixel.errors import ConfigError
 from subpixel.evaluation.protocol import Degradation, pictures
 from subpixel.files import is_file
 from subpixel.models import catalog as packaged
 from subpixel.models.calibration import CONTRASTS, random_blocks
-from subpixel.models.model import Model, ModelMetadata, ModelSpec
+from subpixel.models.model import Model, ModelMetadata
 from subpixel.models.networks import espcn, srcnn, stack
+from subpixel.models.spec import ModelSpec
 from subpixel.training.checkpoint import load_checkpoint, save_checkpoint
 from subpixel.training.config import NetworkConfig, TrainingConfig
 from subpixel.training.cuda_graph import CudaGraph
@@ -35,7 +37,7 @@ from subpixel.training.network import (
 )
 from subpixel.training.schedule import make_schedule
 from subpixel.training.soap import SOAP
-from subpixel.training.tnrd import TNRD, TnrdModel
+from subpixel.training.tnrd import TrainableTNRD
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -109,7 +111,7 @@ class Run:
         generator = torch.Generator().manual_seed(config.seed)
         self.network: Trainable
         if config.network.kind == "tnrd":
-            self.network = TNRD(config.network.scale, generator=generator).to(device)
+            self.network = TrainableTNRD(config.network.scale, generator=generator).to(device)
             self.patches = self._make_patches((), 0)
         else:
             self.network = self._make_network(describe(config.network), generator)

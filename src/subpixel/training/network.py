@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from subpixel.models.model import Convolution, Model, ModelMetadata, ModelSpec
+from subpixel.engines.tnrd import Bicubic
+from subpixel.models.model import Model, ModelMetadata
+from subpixel.models.spec import Convolution, ModelSpec
 from subpixel.ops.pixel_shuffle import subpixel_weights, transposed_kernel
-from subpixel.ops.resize import bicubic_kernels
 from subpixel.training.config import Initialization
 from subpixel.training.fake_quantization import rounded
 from subpixel.training.prelu import PReLU
@@ -268,25 +269,6 @@ class DeconvolutionNetwork(Network):
             last.bias.copy_(merged.bias.detach().cpu().repeat_interleave(self.spec.scale**2))
         equal.layers = nn.ModuleList([*self.layers[:-1], last])
         return equal.to_model(name, facts)
-
-
-class Bicubic(nn.Module):
-    """`resample.imresize` of ``(N, channels, H, W)`` by an integer factor."""
-
-    def __init__(self, scale: int) -> None:
-        """Keep the kernels where the network is: a step recorded on a GPU must not wait for the CPU's."""
-        super().__init__()
-        self.scale = scale
-        self.kernels: Tensor
-        kernels = torch.tensor(bicubic_kernels(scale), dtype=torch.float32)[:, None]
-        self.register_buffer("kernels", kernels, persistent=False)
-
-    def forward(self, lr: Tensor) -> Tensor:
-        """Enlarge."""
-        count, channels, height, width = lr.shape
-        planes = nn.functional.pad(lr.reshape(-1, 1, height, width), (2, 2, 2, 2), mode="replicate")
-        hr = nn.functional.pixel_shuffle(nn.functional.conv2d(planes, self.kernels), self.scale)
-        return hr.reshape(count, channels, height * self.scale, width * self.scale)
 
 
 def initialize(network: Network, method: Initialization, generator: torch.Generator) -> None:

@@ -5,13 +5,13 @@ import subprocess
 from pathlib import Path
 
 from subpixel.engines.select import choose
+from subpixel.engines.tnrd import TnrdModel
 from subpixel.evaluation.protocol import UpscaleLuma, evaluate_image, mean, pictures, read_picture
 from subpixel.evaluation.published import known_name
 from subpixel.files import is_folder
 from subpixel.models.model import Model, ModelMetadata
 from subpixel.training.config import TrainingConfig
 from subpixel.training.loop import Run
-from subpixel.training.tnrd import TnrdModel
 
 
 def finished_model(run: Run, config_path: Path) -> Model | TnrdModel:

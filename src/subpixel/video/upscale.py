@@ -2,17 +2,17 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from subpixel import arguments
-from subpixel.batch import PIPE, Report
 from subpixel.content import content_of_film
 from subpixel.engines.select import available_cpus
 from subpixel.errors import InputError, naming
-from subpixel.files import make_folder_of, refuse_existing, refuse_input, without_empty_folders
+from subpixel.files import PIPE, make_folder_of, refuse_existing, refuse_input, without_empty_folders
+from subpixel.results import Progress, VideoResult
+from subpixel.selection import Selection, select
 from subpixel.video.media.codecs import Encoding
 from subpixel.video.media.containers import OUTPUT_EXTENSIONS, Y4M, Container, container_named, container_of
 from subpixel.video.media.decode_errors import DecodeErrors
@@ -21,40 +21,17 @@ from subpixel.video.media.source import is_regular, open_source
 from subpixel.video.media.time_range import TimeRange
 from subpixel.video.media.trial import check_output
 from subpixel.video.pipeline.plan import Plan, make_plan
-from subpixel.video.pipeline.progress import Progress, ProgressTracker
+from subpixel.video.pipeline.progress import ProgressTracker
 from subpixel.video.pipeline.segments import Journal
 from subpixel.video.pipeline.stages import patiently
 from subpixel.video.pipeline.work import earlier_threads, folder_beside, run_in_segments, run_through
 
 if TYPE_CHECKING:
-    from subpixel.upscaler import Chosen, Upscaler
+    from subpixel.upscaler import Upscaler
 
 
 _PATIENCE_SECONDS = 2
 """For which a pipe that gives nothing is waited for when a job is to stop."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class VideoReport(Report):
-    """What was done to one video."""
-
-    codec: str
-    frames: int
-    resumed_frames: int
-    """How many of them an earlier run had made."""
-    frames_per_second: float
-    """Of the frames that this run made."""
-    stages: Mapping[str, float]
-    """For how many seconds each stage worked; they overlap."""
-    bottleneck: str
-    """The stage that worked longest, and so set the pace."""
-    damaged_frames: int
-    missing_frames: int
-    """About how many are missing at the end of an input that is cut off."""
-    lost_frames: int
-    """About how many could not be decoded and are missing."""
-    damaged_share: float
-    """Of damaged, lost and missing frames, 0 to 1."""
 
 
 @without_empty_folders
@@ -79,7 +56,7 @@ def upscale_video(
     overwrite: bool = False,
     drop_unsupported: bool = False,
     progress: Callable[[Progress], None] = lambda progress: None,
-) -> VideoReport:
+) -> VideoResult:
     """Enlarge a video; sound, subtitles, chapters and all else stay as they are.
 
     The output appears under its name only when it is whole. A job that was killed and is started again with
@@ -112,8 +89,6 @@ def upscale_video(
         ValueError: the codec does not know what is asked of it, or there is no such codec, container or part.
         BrokenPipeError: whoever read from stdout has closed it.
     """
-    from subpixel.upscaler import chosen
-
     arguments.check_paths(input=input, output=output)
     arguments.check_texts(codec=codec, preset=preset, container=container)
     arguments.check_numbers(crf=crf, start=start, end=end)
@@ -132,7 +107,7 @@ def upscale_video(
             kind,
             time_range,
             encoding,
-            lambda: chosen(
+            lambda: select(
                 upscaler,
                 model=model,
                 scale=scale,
@@ -154,12 +129,12 @@ def _upscale(
     kind: Container,
     time_range: TimeRange,
     encoding: Encoding,
-    load: "Callable[[], Chosen]",
+    load: Callable[[], Selection],
     *,
     overwrite: bool,
     drop_unsupported: bool,
     progress: Callable[[Progress], None],
-) -> VideoReport:
+) -> VideoResult:
     """What `upscale_video` does once it is known what is asked for."""
     regular = is_regular(input)
     piped = not is_resumable(input, output)
@@ -173,7 +148,7 @@ def _upscale(
         encoder_threads = (None if piped else earlier_threads(Path(output))) or available_cpus()
         plan = make_plan(
             source,
-            choice.upscaler,
+            choice.upscaler.compiled,
             kind,
             encoding,
             threads=encoder_threads,
@@ -241,17 +216,17 @@ def _container(output: str, name: str | None) -> Container:
 
 def _report(
     plan: Plan,
-    choice: "Chosen",
+    choice: Selection,
     input: str,
     output: str,
     tracker: ProgressTracker,
     decode_errors: DecodeErrors,
-) -> VideoReport:
+) -> VideoResult:
     codec = plan.encoder.codec.name
-    return VideoReport(
+    return VideoResult(
         input=input,
         output=output,
-        **choice.metadata(plan.engine),
+        **choice.as_result(plan.engine),
         codec=codec,
         width=plan.encoder.width,
         height=plan.encoder.height,

@@ -22,8 +22,8 @@ from subpixel.engines.halide.plan import (
     Layer,
     Plan,
 )
-from subpixel.models.model import Convolution
 from subpixel.models.quantization import MAGIC, MAGIC_BITS, MOST_TANH_ARGUMENT, TANH_COEFFICIENTS
+from subpixel.models.spec import Convolution
 
 x, y, channel, of_group, group = (hl.Var(name) for name in ("x", "y", "channel", "of_group", "group"))
 

@@ -29,7 +29,7 @@ _SOURCES = (
     "plan.py",
     "kernel.py",
     "../machine_code.py",
-    "../../quantization.py",
+    "../../models/quantization.py",
 )
 _MATRIX_SOURCES = ("layout.py", "program.py", "products.py", "values.py", "assembler.py", "kernel.py")
 _DIGEST_BYTES = 32

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from subpixel.engines.flat import is_flat, keep_where
 from subpixel.engines.machine_code import target_machine
-from subpixel.models.model import FLAT_RADIUS_PX
+from subpixel.models.spec import FLAT_RADIUS_PX
 
 _VECTOR_BYTES = 64
 

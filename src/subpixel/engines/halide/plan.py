@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from subpixel.models.model import Convolution, ModelSpec
+from subpixel.models.spec import Convolution, ModelSpec
 
 SAMPLES = ("uint8", "uint16", "float32")
 """Kinds of samples that kernels take and give."""

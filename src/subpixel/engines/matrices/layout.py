@@ -15,7 +15,7 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from subpixel.models.model import Activation, Convolution, ModelSpec
+from subpixel.models.spec import Activation, Convolution, ModelSpec
 
 SIDE = 16
 """Rows of a matrix, and sums in a row of results."""

@@ -1,6 +1,6 @@
 """ESPCN, the efficient sub-pixel convolutional network (Shi et al., CVPR 2016, arXiv 1609.05158)."""
 
-from subpixel.models.model import Activation, Convolution, ModelSpec, Upsampling
+from subpixel.models.spec import Activation, Convolution, ModelSpec, Upsampling
 
 
 def espcn(

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from subpixel.models.model import Convolution, ModelSpec
+from subpixel.models.spec import Convolution, ModelSpec
 
 
 def srcnn(scale: int, *, middle: Literal[1, 5] = 5, channels: int = 1) -> ModelSpec:

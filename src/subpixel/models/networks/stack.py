@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
-from subpixel.models.model import Activation, Convolution, ModelSpec, Residual
+from subpixel.models.spec import Activation, Convolution, ModelSpec, Residual
 
 
 def stack(

@@ -14,10 +14,9 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
-from subpixel.batch import PIPE
 from subpixel.errors import UnreadableVideo, UnsupportedVideo
-from subpixel.files import is_file
-from subpixel.video.alpha import see_through
+from subpixel.files import PIPE, is_file
+from subpixel.video.media.alpha import see_through
 from subpixel.video.media.decode_errors import DecodeErrors
 from subpixel.video.media.decoder import Decoded, Decoder
 from subpixel.video.media.hdr import attached

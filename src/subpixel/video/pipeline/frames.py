@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from subpixel.engines.base import Engine
+from subpixel.engines.select import CompiledModel
 from subpixel.errors import UnsupportedVideo
 from subpixel.ops.color import Matrix
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from av.video.reformatter import VideoReformatter
     from av.video.stream import VideoStream
 
-    from subpixel.upscaler import Upscaler
 
 _SUBSAMPLINGS = {(1, 1): "420", (1, 0): "422", (0, 0): "444", (0, 1): "440", (2, 0): "411", (2, 2): "410"}
 """Names of what chroma is divided by, as powers of two: across and down."""
@@ -185,24 +185,24 @@ class FrameUpscaler:
     Frames may change their size and format from one to the next, and several threads may call at once.
     """
 
-    def __init__(self, upscaler: "Upscaler", format: str | None = None, *, even: bool = False) -> None:
+    def __init__(self, compiled: CompiledModel, format: str | None = None, *, even: bool = False) -> None:
         """Prepare.
 
         Args:
-            upscaler: the model and its engines.
+            compiled: the model and its engines.
             format: FFmpeg's name of the planar Y'CbCr or gray format to make; by default what holds all of
                 the frame's.
             even: whether the sides of the result must be even, as most codecs want them where chroma is
                 subsampled: an odd one is made longer by one pixel, which repeats the last.
         """
-        self._upscaler = upscaler
+        self._compiled = compiled
         self._format = format
         self._even = even
         self._own = threading.local()
 
     def size(self, width: int, height: int) -> tuple[int, int]:
         """Width and height of what a frame of a size becomes."""
-        sides = (width * self._upscaler.scale, height * self._upscaler.scale)
+        sides = (width * self._compiled.scale, height * self._compiled.scale)
         return (sides[0] + sides[0] % 2, sides[1] + sides[1] % 2) if self._even else sides
 
     def __call__(self, frame: "VideoFrame") -> "VideoFrame":
@@ -264,7 +264,7 @@ class FrameUpscaler:
 
     def _put_luma(self, small: NDArray[Any], small_bits: int, large: NDArray[Any], large_bits: int) -> None:
         """Fill ``large`` with the network's enlargement of ``small``."""
-        halo_px, scale = self._upscaler.model.spec.halo_px, self._upscaler.scale
+        halo_px, scale = self._compiled.model.spec.halo_px, self._compiled.scale
         rows, columns = (side * scale for side in small.shape)
         inside = large[:rows, :columns]
         # The network takes what lies beyond its input for black: the picture is continued by its edge.
@@ -281,7 +281,7 @@ class FrameUpscaler:
         large[rows:] = large[rows - 1 : rows]
 
     def _engine(self, samples: NDArray[Any]) -> Engine:
-        return self._upscaler.engine_for(samples.dtype)
+        return self._compiled.engine_for(samples.dtype)
 
 
 def rounded(samples: NDArray[Any], to_bits: int) -> NDArray[Any]:

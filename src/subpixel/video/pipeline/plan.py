@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from subpixel.engines.base import Engine
+from subpixel.engines.select import CompiledModel
 from subpixel.errors import EncoderError, UnsupportedVideo
-from subpixel.video.alpha import see_through
+from subpixel.video.media.alpha import see_through
 from subpixel.video.media.codecs import Codec, Encoder, Encoding, find_codec, options_for, pixel_format
 from subpixel.video.media.containers import MKV, WEBM, Y4M, Container
 from subpixel.video.media.hdr import (
@@ -35,8 +36,6 @@ from subpixel.video.pipeline.frames import (
     says_where_chroma_lies,
 )
 
-if TYPE_CHECKING:
-    from subpixel.upscaler import Upscaler
 
 _DEEPEST_X264 = 10
 """Bits; deeper sources go to libx265, which takes 12, where no codec is asked for."""
@@ -53,7 +52,7 @@ class Plan:
     """How one video becomes another."""
 
     source: Source
-    upscaler: "Upscaler"
+    compiled: CompiledModel
     container: Container
     encoder: Encoder
     hdr: Hdr
@@ -63,12 +62,12 @@ class Plan:
     @property
     def engine(self) -> Engine:
         """What runs the model on the video's samples."""
-        return self.upscaler.engine_for(np.uint8 if bits(self.source.first.format) <= 8 else np.uint16)
+        return self.compiled.engine_for(np.uint8 if bits(self.source.first.format) <= 8 else np.uint16)
 
     def frame_upscaler(self) -> FrameUpscaler:
         """What makes the encoder's frames of the decoder's."""
         return FrameUpscaler(
-            self.upscaler, self.encoder.format, even=_even(self.encoder.codec, self.encoder.format)
+            self.compiled, self.encoder.format, even=_even(self.encoder.codec, self.encoder.format)
         )
 
     @cached_property
@@ -76,7 +75,7 @@ class Plan:
         """What the container is told of the picture. Opens the encoder once, to ask for its extradata, and
         for a picture.
         """
-        first, scale = self.source.first, self.upscaler.scale
+        first, scale = self.source.first, self.compiled.scale
         context = self.encoder.open()
         extradata = context.extradata
         return Track(
@@ -91,7 +90,7 @@ class Plan:
 
 def make_plan(
     source: Source,
-    upscaler: "Upscaler",
+    compiled: CompiledModel,
     container: Container,
     encoding: Encoding,
     *,
@@ -103,7 +102,7 @@ def make_plan(
 
     Args:
         source: the input. Streams that are left out are taken off its ``others``.
-        upscaler: the model and its engines.
+        compiled: the model and its engines.
         container: of the output.
         encoding: what is asked of the encoder.
         threads: of the encoder.
@@ -122,8 +121,8 @@ def make_plan(
     format = pixel_format(codec, wanted)
     if format != wanted:
         notices.append(f"{wanted} becomes {format}, the nearest that {codec.name} takes")
-    sides = FrameUpscaler(upscaler, format, even=_even(codec, format)).size(first.width, first.height)
-    if sides != (first.width * upscaler.scale, first.height * upscaler.scale):
+    sides = FrameUpscaler(compiled, format, even=_even(codec, format)).size(first.width, first.height)
+    if sides != (first.width * compiled.scale, first.height * compiled.scale):
         notices.append(
             f"made even for {codec.name}, {sides[0]}x{sides[1]}: the last row or column is repeated"
         )
@@ -146,7 +145,7 @@ def make_plan(
         threads=threads,
         options=options,
     )
-    return Plan(source, upscaler, container, encoder, light, notices)
+    return Plan(source, compiled, container, encoder, light, notices)
 
 
 def _codec(name: str, container: Container, depth: int) -> Codec:

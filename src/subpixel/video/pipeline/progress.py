@@ -3,29 +3,11 @@
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from subpixel.results import Progress
 from subpixel.video.pipeline.stages import Line
 
 _REPORT_SECONDS = 0.1
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a job is."""
-
-    frames: int
-    """Done, those of an earlier run included."""
-    total: int | None
-    """About how many there are; None where nothing tells."""
-    seconds: float
-    """Since the job began."""
-    frames_per_second: float
-    """Of this run."""
-    speed: float
-    """Seconds of film made in a second."""
-    bottleneck: str
-    """The stage that sets the pace."""
 
 
 class ProgressTracker:

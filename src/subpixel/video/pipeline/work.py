@@ -12,9 +12,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
-from subpixel.batch import PIPE
 from subpixel.errors import OutputError
-from subpixel.files import write_atomically
+from subpixel.files import PIPE, write_atomically
 from subpixel.video.media.containers import Y4M
 from subpixel.video.media.decode_errors import DecodeErrors
 from subpixel.video.media.mux import Muxer, Y4mWriter
@@ -165,7 +164,7 @@ def _enlarged(
         return number, large
 
     return tracker.line.add_calls(
-        "upscale", work, _numbered(events, plan, done), plan.upscaler.frames_at_once
+        "upscale", work, _numbered(events, plan, done), plan.compiled.frames_at_once
     )
 
 
@@ -260,7 +259,7 @@ def _facts(plan: Plan) -> dict[str, Any]:
         "input": _digest_of_file(Path(plan.source.name)),
         "part": [str(plan.source.time_range.start), str(plan.source.time_range.end)],
         "times": [_TIMES, str(plan.source.shift)],
-        "model": plan.upscaler.model.digest(),
+        "model": plan.compiled.model.digest(),
         "engine": [engine.name, engine.precision, engine.target],
         "threads": encoder.pop("threads"),
         "encoder": {key: str(value) for key, value in encoder.items()},
