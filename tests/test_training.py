@@ -675,7 +675,7 @@ def test_a_second_stage_starts_from_a_model(small: TrainingConfig, pictures: Pat
         {"interpolation_share": 1.0},
         {"kind": "tnrd"},
     ):
-        with pytest.raises(ConfigError, match="mixed"):
+        with pytest.raises(ConfigError, match="interpolat"):
             replace(second, network=replace(mixing, **wrong))
 
 
