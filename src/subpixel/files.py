@@ -5,14 +5,16 @@ import glob
 import inspect
 import os
 import secrets
+import shutil
 import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import IO, Any, NamedTuple, ParamSpec, TypeVar
 
-from subpixel.errors import OutputError, OutputExists, OutputIsInput
+from subpixel.errors import InputError, OutputError, OutputExists, OutputIsInput, SubpixelError
 
 try:
     import fcntl
@@ -22,10 +24,105 @@ except ImportError:  # Windows: leftovers of a killed process are not recognized
 PIPE = "-"
 """The path that means stdin or stdout."""
 
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
+"""What is read: a path, the bytes of a file, or a file object opened for reading bytes."""
+
+Target = str | os.PathLike[str] | IO[bytes]
+"""What is written: a path, or a file object opened for writing bytes."""
+
 _RANDOM_DIGITS = 16
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+class Paths(NamedTuple):
+    """Where the input and the output of a job are, and what people call them."""
+
+    input: str
+    output: str
+    input_name: str
+    output_name: str
+
+
+@contextmanager
+def as_paths(input: Source, output: Target, extension: str = "") -> Iterator[Paths]:
+    """Give bytes and file objects a path, so that they take the way of any other file.
+
+    The input is read into a temporary file, and the output is one until the body is done: nothing is
+    written to a file object where the body raises. Errors name what was given, not the temporary file.
+
+    Args:
+        input: see `Source`; a file object is read from where it is to its end.
+        output: see `Target`.
+        extension: of the output, with the dot, where it is a file object.
+
+    Raises:
+        InputError: the input's file object cannot be read.
+        OutputError: the output's file object cannot be written to, or there is no room for temporary files.
+    """
+    if isinstance(input, str | os.PathLike) and isinstance(output, str | os.PathLike):
+        paths = os.fspath(input), os.fspath(output)
+        yield Paths(*paths, *paths)
+        return
+    with _temporary_folder() as folder:
+        there, names = [], []
+        if isinstance(input, str | os.PathLike):
+            there.append(os.fspath(input))
+            names.append(there[0])
+        else:
+            names.append(_name_of(input))
+            file = folder / f"input{Path(names[0].strip('<>')).suffix}"
+            there.append(str(file))
+            _read_into(file, input, names[0])
+        if isinstance(output, str | os.PathLike):
+            there.append(os.fspath(output))
+            names.append(there[1])
+        else:
+            names.append(_name_of(output))
+            there.append(str(folder / f"output{extension}"))
+        try:
+            yield Paths(there[0], there[1], names[0], names[1])
+        except SubpixelError as error:
+            words = str(error)
+            for path, name in zip(there, names, strict=True):
+                words = words.replace(path, name)
+            raise type(error)(words) from error
+        if not isinstance(output, str | os.PathLike):
+            try:
+                with Path(there[1]).open("rb") as made:
+                    shutil.copyfileobj(made, output)
+            except (OSError, ValueError) as error:  # ValueError: it is closed
+                raise OutputError(f"{names[1]}: could not be written ({error})") from error
+
+
+def _name_of(data: Any) -> str:
+    """What people call bytes or a file object."""
+    if isinstance(data, bytes | bytearray | memoryview):
+        return "<bytes>"
+    name = getattr(data, "name", None)  # a file's descriptor where it was opened by that
+    return name if isinstance(name, str) and name else "<file>"
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="subpixel-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise OutputError(f"no temporary folder can be made ({error.strerror or error})") from error
+    with folder as path:
+        yield Path(path)
+
+
+def _read_into(file: Path, data: Any, name: str) -> None:
+    try:
+        with file.open("wb") as copy:
+            if isinstance(data, bytes | bytearray | memoryview):
+                copy.write(data)
+            else:
+                shutil.copyfileobj(data, copy)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{name}: could not be read ({error})") from error
 
 
 @contextmanager

@@ -134,7 +134,7 @@ def _on_clips(
     from subpixel.evaluation.report import ClipsReport
     from subpixel.evaluation.video import evaluate_clip
 
-    columns = (TextColumn("{task.spec}", markup=False), BarColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn())
     scores = []
     with Progress(*columns, console=messages, transient=True, disable=not messages.is_terminal) as bar:
         task = bar.add_task("evaluating", total=len(clips))

@@ -244,11 +244,12 @@ def upscale(
                     with to_stdout():
                         typer.echo(json.dumps({"input": str(job.source), "error": words}))
                 continue
-            for notice in (*report.notices, *remarks(job)):
+            for notice in (*report.warnings, *remarks(job)):
                 people.say(f"note: {_name(job)}: {notice}")
             if as_json:
                 with to_stdout():
-                    typer.echo(json.dumps(asdict(report)))
+                    # "notices" is what "warnings" was called; it goes in 0.3.
+                    typer.echo(json.dumps({**asdict(report), "notices": report.warnings}))
             if verbose:
                 people.say(_reasons(job, report))
             if verbose or people.is_terminal or (progress == "none" and sys.stderr.isatty()):
@@ -308,28 +309,29 @@ def _seconds(time: str) -> Fraction:
     return int(hours or 0) * 3600 + int(minutes or 0) * 60 + Fraction(seconds)
 
 
-def _picture_progress(people: Display, number: int, job: Job, *, lines: bool) -> Callable[[float], None]:
-    def show(fraction: float) -> None:
-        people.show(number + fraction, job.source.name)
+def _picture_progress(people: Display, number: int, job: Job, *, lines: bool) -> Callable[[Any], None]:
+    def show(progress: Any) -> None:
+        people.show(number + progress.fraction, job.source.name)
         if lines:
-            people.say(json.dumps({"input": str(job.source), "progress": round(fraction, 4)}))
+            people.say(json.dumps({"input": str(job.source), "progress": round(progress.fraction, 4)}))
 
     return show
 
 
 def _video_progress(people: Display, number: int, job: Job, *, lines: bool) -> Callable[[Any], None]:
     def show(progress: Any) -> None:
-        fraction = progress.frames / progress.total if progress.total else 0.0
         if lines:
-            metadata = {"progress": round(fraction, 4), **asdict(progress)}
-            people.say(json.dumps({"input": str(job.source), **metadata}))
+            fields = asdict(progress)
+            fraction, total = fields.pop("fraction"), fields.pop("total_frames")
+            line = {"input": str(job.source), "progress": round(fraction, 4), **fields, "total": total}
+            people.say(json.dumps(line))
             return
-        of = f"/{progress.total}" if progress.total else ""
+        of = f"/{progress.total_frames}" if progress.total_frames else ""
         detail = (
             f"{progress.frames}{of} frames  {progress.frames_per_second:.1f} fps  "
             f"{progress.speed:.2f}x real time  slowest: {progress.bottleneck}"
         )
-        people.show(number + fraction, f"{job.source.name}  {detail}")
+        people.show(number + progress.fraction, f"{job.source.name}  {detail}")
 
     return show
 
