@@ -365,5 +365,5 @@ def test_report(tmp_path, upscaler):
     assert (report.model, report.engine, report.precision) == ("bicubic-x2", "numpy", "fp32")
     assert report.seconds >= 0
     assert seen[-1].fraction == 1
-    assert 0 < seen[-1].seconds
+    assert seen[-1].seconds > 0
     assert (seen[-1].frames, seen[-1].total_frames) == (0, None)

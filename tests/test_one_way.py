@@ -112,9 +112,7 @@ class TestFiles:
             np.testing.assert_array_equal(read(tmp_path / name.replace("in", "out")), image)
 
 
-@pytest.mark.parametrize(
-    ("channels", "dtype"), [kind for kind in KINDS if "gray and alpha" not in kind.id]
-)
+@pytest.mark.parametrize(("channels", "dtype"), [kind for kind in KINDS if "gray and alpha" not in kind.id])
 class TestArrays:
     """Two channels are left out: an array of two has planes of their own."""
 
@@ -134,7 +132,9 @@ class TestArrays:
         np.testing.assert_array_equal(from_tensor, as_tensor(expected[0]))
 
 
-@pytest.mark.parametrize(("channels", "dtype"), [kind for kind in KINDS if "16" not in kind.id or "gray-" in kind.id])
+@pytest.mark.parametrize(
+    ("channels", "dtype"), [kind for kind in KINDS if "16" not in kind.id or "gray-" in kind.id]
+)
 def test_pillow_images(upscaler, write, channels, dtype):
     path = write(samples(channels, dtype))
     large = upscaler(Image.open(path))
@@ -147,7 +147,9 @@ def test_a_film_of_one_frame(upscaler, write, tmp_path, format):
     gray = picture(24, 38, 1, dtype)  # even, for chroma of half the size
     frame = av.VideoFrame.from_ndarray(gray, format="gray16le" if "16" in format else "gray")
     if format == "yuv420p":
-        frame = av.VideoFrame.from_ndarray(np.concatenate([gray, np.full((12, 38), 99, np.uint8)]), format=format)
+        frame = av.VideoFrame.from_ndarray(
+            np.concatenate([gray, np.full((12, 38), 99, np.uint8)]), format=format
+        )
     with av.open(str(tmp_path / "in.mkv"), "w") as film:
         stream = film.add_stream("ffv1", 25)
         stream.width, stream.height, stream.pix_fmt = 38, 24, format

@@ -200,13 +200,17 @@ class TestLoad:
             load("espcn-t91-x3", content="clean")
         for old in ({"path": file}, {"name": "espcn-t91-x3"}):
             with (
-                pytest.warns(DeprecationWarning),
+                pytest.warns(DeprecationWarning, match="the old argument"),
                 pytest.raises(ValueError, match=f"give a model or {next(iter(old))}, not both"),
             ):
                 load("espcn-t91-x3", **old)
 
     def test_old_arguments_still_work_with_a_warning(self, file):
-        for old, new in (({"path": file}, file), ({"path": str(file)}, file), ({"name": "fast-x2"}, "fast-x2")):
+        for old, new in (
+            ({"path": file}, file),
+            ({"path": str(file)}, file),
+            ({"name": "fast-x2"}, "fast-x2"),
+        ):
             with pytest.warns(DeprecationWarning, match=r"is now load\(\.\.\.\)") as caught:
                 assert load(**old) == load(new)
             assert caught[0].filename == __file__
@@ -264,7 +268,7 @@ class TestLoad:
     def test_unknown(self, file):
         with pytest.raises(ModelError, match="no packaged model 'nonesuch'"):
             load("nonesuch")
-        with pytest.raises(ModelError, match="m.safetensors: no such model file"):
+        with pytest.raises(ModelError, match=r"m\.safetensors: no such model file"):
             load(Path("m.safetensors"))
         with pytest.raises(ValueError, match="unknown engine 'gpu'; known: auto, halide"):
             load(file, engine="gpu")
@@ -307,12 +311,21 @@ class TestWrongTypes:
         [
             ({"input": 2}, "input must be a path, bytes or a binary file object, not 2"),
             ({"input": None}, "input must be a path, bytes or a binary file object, not None"),
-            ({"input": io.StringIO("a")}, "input must be a path, bytes or a binary file object, not <_io.Str"),
+            (
+                {"input": io.StringIO("a")},
+                "input must be a path, bytes or a binary file object, not <_io.Str",
+            ),
             ({"output": b"a.png"}, "output must be a path or a binary file object, not b'a.png'"),
             ({"output": io.StringIO()}, "output must be a path or a binary file object, not <_io.StringIO"),
             ({"output": io.BytesIO()}, "the output is a file object: say which"),
-            ({"input": np.zeros(2)}, "input must be a path, bytes or a binary file object, not array([0., 0.])"),
-            ({"input": np.zeros((9, 9, 3))}, "input must be a path, bytes or a binary file object, not ndarray"),
+            (
+                {"input": np.zeros(2)},
+                "input must be a path, bytes or a binary file object, not array([0., 0.])",
+            ),
+            (
+                {"input": np.zeros((9, 9, 3))},
+                "input must be a path, bytes or a binary file object, not ndarray",
+            ),
             ({"output": None}, "output must be a path or a binary file object, not None"),
             ({"scale": "2"}, "scale must be a whole number, not '2'"),
             ({"scale": [2]}, "scale must be a whole number, not [2]"),
