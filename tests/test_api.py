@@ -15,8 +15,9 @@ from PIL import Image
 import subpixel
 from image_files import picture
 from interpolating import bicubic_model
-from random_models import quantized_model, random_model
+from random_models import random_model
 from subpixel import options
+from subpixel.models.catalog import find
 from subpixel.models.networks.espcn import espcn
 from video_files import pictures, write
 
@@ -218,9 +219,9 @@ class TestArrayLikes:
 
 class TestWhatObjectsSay:
     def test_a_line_each(self):
-        model = quantized_model(espcn(2))
-        assert repr(model.spec) == "<ModelSpec x2: 5x5 1-64 tanh, 3x3 64-32 tanh, 3x3 32-4, shuffle>"
-        layers = "3 layers"
+        assert repr(espcn(2)) == "<ModelSpec x2: 5x5 1-64 tanh, 3x3 64-32 tanh, 3x3 32-4, shuffle>"
+        model = find("fast-x2")
+        layers = f"{len(model.spec.layers)} layers"
         parameters = f"{model.spec.parameters:,} parameters"
         assert repr(model) == f"<Model {model.name}: x2, {layers}, {parameters}, fp32 and int8>"
         assert repr(replace(model, quantized=())).endswith("parameters, fp32>")
@@ -232,7 +233,7 @@ class TestWhatObjectsSay:
     def test_models_are_equal_when_they_compute_the_same(self):
         model = random_model(espcn(2), seed=1)
         same = replace(model, name="other", metadata=subpixel.ModelMetadata(license="MIT"))
-        others = [random_model(espcn(2), seed=2), random_model(espcn(3), seed=1), quantized_model(espcn(2))]
+        others = [random_model(espcn(2), seed=2), random_model(espcn(3), seed=1), find("fast-x2")]
         assert model == same
         assert hash(model) == hash(same)
         assert len({model, same, *others}) == 4
@@ -240,7 +241,7 @@ class TestWhatObjectsSay:
         assert pickle.loads(pickle.dumps(model)) == model
 
     def test_upscalers_are_equal_when_they_compute_the_same(self):
-        model = quantized_model(espcn(2))
+        model = find("fast-x2")
         upscaler = subpixel.Upscaler(model, "numpy", threads=1)
         same = subpixel.Upscaler(replace(model, name="other"), "numpy", threads=2)
         exact = subpixel.Upscaler(model, "numpy", precision="int8")

@@ -333,8 +333,8 @@ def load(
     if content not in (None, *catalog.DEFAULT_NETWORKS):
         known = ", ".join(catalog.DEFAULT_NETWORKS)
         raise ValueError(
-            f"unknown content {content!r}; known: {known}. There is no file here that tells, so 'auto' is for "
-            "upscale_image and upscale_video"
+            f"unknown content {content!r}; known: {known}. There is no file here that tells; "
+            "upscale_image and upscale_video have one, and so 'auto'"
         )
     if model is not None and content is not None:
         raise ValueError("give a model or a content, not both")
