@@ -61,47 +61,38 @@ def as_paths(input: Source, output: Target, extension: str = "") -> Iterator[Pat
         InputError: the input's file object cannot be read.
         OutputError: the output's file object cannot be written to, or there is no room for temporary files.
     """
+    names = _name_of(input), _name_of(output)
     if isinstance(input, str | os.PathLike) and isinstance(output, str | os.PathLike):
-        paths = os.fspath(input), os.fspath(output)
-        yield Paths(*paths, *paths)
+        yield Paths(*names, *names)
         return
     with _temporary_folder() as folder:
-        there, names = [], []
-        if isinstance(input, str | os.PathLike):
-            there.append(os.fspath(input))
-            names.append(there[0])
-        else:
-            names.append(_name_of(input))
-            file = folder / f"input{Path(names[0].strip('<>')).suffix}"
-            there.append(str(file))
+        source, target = names
+        if not isinstance(input, str | os.PathLike):
+            file = folder / f"input{'' if names[0] in _NAMELESS else Path(names[0]).suffix}"
             _read_into(file, input, names[0])
-        if isinstance(output, str | os.PathLike):
-            there.append(os.fspath(output))
-            names.append(there[1])
-        else:
-            names.append(_name_of(output))
-            there.append(str(folder / f"output{extension}"))
+            source = str(file)
+        if not isinstance(output, str | os.PathLike):
+            target = str(folder / f"output{extension}")
         try:
-            yield Paths(there[0], there[1], names[0], names[1])
+            yield Paths(source, target, *names)
         except SubpixelError as error:
-            words = str(error)
-            for path, name in zip(there, names, strict=True):
-                words = words.replace(path, name)
+            words = str(error).replace(source, names[0]).replace(target, names[1])
             raise type(error)(words) from error
         if not isinstance(output, str | os.PathLike):
-            try:
-                with Path(there[1]).open("rb") as made:
-                    shutil.copyfileobj(made, output)
-            except (OSError, ValueError) as error:  # ValueError: it is closed
-                raise OutputError(f"{names[1]}: could not be written ({error})") from error
+            _write_to(output, Path(target), names[1])
 
 
-def _name_of(data: Any) -> str:
-    """What people call bytes or a file object."""
-    if isinstance(data, bytes | bytearray | memoryview):
-        return "<bytes>"
-    name = getattr(data, "name", None)  # a file's descriptor where it was opened by that
-    return name if isinstance(name, str) and name else "<file>"
+_NAMELESS = ("<bytes>", "<file>")
+
+
+def _name_of(file: Any) -> str:
+    """What people call a path, bytes or a file object."""
+    if isinstance(file, str | os.PathLike):
+        return os.fspath(file)
+    if isinstance(file, bytes | bytearray | memoryview):
+        return _NAMELESS[0]
+    name = getattr(file, "name", None)  # a number where it was opened by a descriptor
+    return name if isinstance(name, str) and name else _NAMELESS[1]
 
 
 @contextmanager
@@ -115,6 +106,7 @@ def _temporary_folder() -> Iterator[Path]:
 
 
 def _read_into(file: Path, data: Any, name: str) -> None:
+    """Copy bytes, or what a file object still has, into a new file."""
     try:
         with file.open("wb") as copy:
             if isinstance(data, bytes | bytearray | memoryview):
@@ -123,6 +115,15 @@ def _read_into(file: Path, data: Any, name: str) -> None:
                 shutil.copyfileobj(data, copy)
     except (OSError, ValueError) as error:
         raise InputError(f"{name}: could not be read ({error})") from error
+
+
+def _write_to(target: IO[bytes], file: Path, name: str) -> None:
+    """Copy a file to a file object."""
+    try:
+        with file.open("rb") as made:
+            shutil.copyfileobj(made, target)
+    except (OSError, ValueError) as error:  # ValueError: it is closed
+        raise OutputError(f"{name}: could not be written ({error})") from error
 
 
 @contextmanager
