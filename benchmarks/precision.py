@@ -7,8 +7,9 @@ Writes ``benchmarks/results/precision.json``, which `docs/models.md` prints.
 
 import argparse
 from pathlib import Path
+from typing import Any
 
-from shared import store
+from shared import load, store
 
 from subpixel.engines.select import choose
 from subpixel.evaluation.protocol import evaluate_image, mean, pictures, read_picture
@@ -23,9 +24,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--datasets", type=Path, default=Path("../shared/datasets"))
-    datasets = parser.parse_args().datasets
-    stored: dict[str, dict[str, dict[str, float]]] = {}
-    for name in packaged.names():
+    parser.add_argument("--only", nargs="+", metavar="MODEL", help="measure these, and keep what is stored")
+    options = parser.parse_args()
+    datasets = options.datasets
+    stored: dict[str, Any] = load("precision") if options.only else {}
+    for name in options.only or packaged.names():
         model = packaged.find(name)
         stored[name] = {}
         for precision in ("fp32", "int8"):
@@ -39,7 +42,7 @@ def main() -> None:
                 dataset = known_name(datasets / folder) or folder
                 stored[name][precision][dataset] = round(mean(scores).psnr_db, 3)
         print(name, stored[name], flush=True)
-    store("precision", stored)
+    store("precision", dict(sorted(stored.items())))
 
 
 if __name__ == "__main__":

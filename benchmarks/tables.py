@@ -20,7 +20,11 @@ from shared import ROOT, with_table
 TABLES: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "README.md": {"quality": quality.front, "speed": speed.runtimes},
     "src/subpixel/models/weights/README.md": {"cards": quality.cards},
-    "docs/models.md": {"models": quality.models, "compressed": quality.compressed},
+    "docs/models.md": {
+        "models": quality.models,
+        "compressed": quality.compressed,
+        "by quality": quality.by_quality,
+    },
     "docs/engine.md": {
         "runtimes": speed.runtimes,
         "sizes": partial(speed.sizes, "engine-amx", "engine-vnni"),

@@ -110,6 +110,18 @@ def compressed() -> str:
     return f"{markdown_table(pictures_head, of_pictures)}\n\n{markdown_table(clips_head, of_clips)}"
 
 
+def by_quality(scale: int = 2) -> str:
+    """PSNR after color JPEG, by quality, of the networks for clean and for compressed images."""
+    stored = load("compression")
+    names = ("default", "default-compressed", "best", "best-compressed")
+    qualities = ("60", "75", "90", "95", "98", "100")
+    rows = [
+        (f"`{name}`", *(f"{stored[f'{name}-x{scale}']['jpeg'][quality]:.2f}" for quality in qualities))
+        for name in names
+    ]
+    return markdown_table(("model", *(f"quality {quality}" for quality in qualities)), rows)
+
+
 def _mean(clips: dict[str, dict[str, float]], key: str) -> float:
     return sum(clip[key] for clip in clips.values()) / len(clips)
 

@@ -121,9 +121,8 @@ BUILD = """
 import numpy as np
 from random_models import random_model
 from subpixel.engines.halide import HalideEngine
-from subpixel.models.model import Description
-from subpixel.models.spec import Convolution
-engine = HalideEngine(random_model(Description(2, (Convolution(1, 4, 3),))))
+from subpixel.models.spec import Convolution, ModelSpec
+engine = HalideEngine(random_model(ModelSpec(2, (Convolution(1, 4, 3),))))
 print(engine(np.arange(35, dtype=np.uint8).reshape(5, 7) * 7).tolist())
 """
 

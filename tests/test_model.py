@@ -201,7 +201,7 @@ def test_the_packaged_models_are_small_together() -> None:
     folder = Path(str(packaged.__file__)).parent / "weights"
     files = list(folder.glob("*.safetensors"))
     assert len(files) == len(packaged.names())
-    assert sum(file.stat().st_size for file in files) < 2_000_000
+    assert sum(file.stat().st_size for file in files) < 3_000_000
 
 
 def test_finding_models() -> None:
@@ -211,7 +211,7 @@ def test_finding_models() -> None:
     assert packaged.find("espcn-t91", scale=4).scale == 4
     with pytest.raises(
         ModelError,
-        match=r"no packaged model 'espcn-t92'; packaged: best-x2, best-x3, best-x4, default-compressed-x2, ",
+        match=r"no packaged model 'espcn-t92'; packaged: best-compressed-x2, ",
     ):
         packaged.find("espcn-t92")
     with pytest.raises(ModelError, match="enlarges x3, not x2"):

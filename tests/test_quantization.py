@@ -214,7 +214,7 @@ def test_saved_and_loaded(tmp_path):
     [
         ("quantised.1.bias", lambda _: None, "quantized layers are incomplete: quantised.1.bias missing"),
         ("quantised.9.bias", lambda _: np.zeros(1, np.float32), "does not have: quantised.9.bias"),
-        ("quantised.0.weight", lambda a: a.astype(np.int16), "quantised.0.weight is I16, expected int8"),
+        ("quantised.0.weight", lambda a: a.astype(np.int16), "quantised.0.weight is int16, expected int8"),
         ("quantised.0.weight", lambda a: a[:5], "quantised.0.weight has shape"),
         ("quantised.0.weight", lambda a: np.full_like(a, -128), "quantised.0.weight goes below -127"),
         ("quantised.2.weight_scale", lambda a: a * 0, "quantised.2 has a scale that is not positive"),

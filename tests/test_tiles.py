@@ -97,14 +97,13 @@ from random_models import random_model
 
 from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.engines.onnxruntime_engine import OnnxRuntimeEngine
-from subpixel.models.model import Description
-from subpixel.models.spec import Convolution
+from subpixel.models.spec import Convolution, ModelSpec
 
 def memory(line):
     text = Path("/proc/self/status").read_text()
     return int(text.split(line + ":")[1].split()[0]) * 1024
 
-wide = Description(2, (Convolution(1, 64, 1, "relu"), Convolution(64, 4, 1)))
+wide = ModelSpec(2, (Convolution(1, 64, 1, "relu"), Convolution(64, 4, 1)))
 engine = {"numpy": NumpyEngine, "onnxruntime": OnnxRuntimeEngine}[sys.argv[1]]
 engine = engine(random_model(wide), tile_side_px=int(sys.argv[2]))
 lr = np.full((500, 500), 128, np.uint8)

@@ -123,7 +123,7 @@ def test_awkward_sizes(upscaler, width, height):
 
 def test_even_sides(upscaler):
     small = next(pictures(1, 33, 17, "yuv420p"))
-    enlarge = FrameUpscaler(upscaler, even=True)
+    enlarge = FrameUpscaler(upscaler.compiled, even=True)
     assert enlarge.size(33, 17) == (100, 52)
     large = enlarge(small)
     whole = luma(FrameUpscaler(upscaler.compiled)(small))
@@ -136,7 +136,7 @@ def test_the_same_as_the_engine_alone():
     model = packaged.find("espcn-t91-x3")
     engine = NumpyEngine(model, precision="int8")
     small = next(pictures(1, 40, 30))
-    large = FrameUpscaler(Upscaler(model, engine))(small)
+    large = FrameUpscaler(Upscaler(model, engine).compiled)(small)
     halo = model.spec.halo_px
     expected = engine(np.pad(luma(small), halo, mode="edge"))[3 * halo : -3 * halo, 3 * halo : -3 * halo]
     np.testing.assert_array_equal(luma(large), expected)
