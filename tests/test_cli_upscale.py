@@ -107,6 +107,7 @@ def test_json(run, folder, tmp_path):
         "content_reason": "",
         "width": 56,
         "height": 40,
+        "warnings": [],
         "notices": [],
     }
     assert failed == {

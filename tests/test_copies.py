@@ -101,7 +101,7 @@ class Nonsense:
     def SerializeToString(self):
         return b"nonsense"
 onnxruntime_engine.build = lambda model: Nonsense()
-wrongs = ({"engine": "onnxruntime"}, {"engine": "gpu"}, {"threads": 0}, {"threads": "2"}, {"path": "none"})
+wrongs = ({"engine": "onnxruntime"}, {"engine": "gpu"}, {"threads": 0}, {"threads": "2"}, {"model": "none"})
 for wrong in wrongs:
     try:
         subpixel.load(**wrong)

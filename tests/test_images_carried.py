@@ -71,7 +71,7 @@ class TestIptc:
     @pytest.mark.parametrize("output", ["out.jpg", "out.tif"])
     def test_kept(self, tmp_path, upscaler, output):
         report = enlarged(tmp_path, upscaler, "in.jpg", jpeg(self.SEGMENT), output)
-        assert report.notices == ()
+        assert report.warnings == ()
         with Image.open(tmp_path / output) as image:
             found = IptcImagePlugin.getiptcinfo(image)
         assert found == {(2, 5): b"Title", (2, 25): [b"keyword", b"another"]}
@@ -89,12 +89,12 @@ class TestIptc:
     @pytest.mark.parametrize("output", ["out.png", "out.webp", "out.bmp"])
     def test_told_where_it_does_not_fit(self, tmp_path, upscaler, output):
         report = enlarged(tmp_path, upscaler, "in.jpg", jpeg(self.SEGMENT), output)
-        assert any("IPTC data" in notice for notice in report.notices)
+        assert any("IPTC data" in notice for notice in report.warnings)
 
     def test_paths_are_told(self, tmp_path, upscaler):
         segment = (0xED, b"Photoshop 3.0\0" + photoshop((2000, bytes(26))))
         report = enlarged(tmp_path, upscaler, "in.jpg", jpeg(segment), "out.jpg")
-        assert report.notices == ("its clipping paths were left out",)
+        assert report.warnings == ("its clipping paths were left out",)
 
 
 GAIN_MAP = (
@@ -120,7 +120,7 @@ class TestOtherPictures:
         xmp = GAIN_MAP % {b"c": names[0], b"g": names[1]}
         data = jpeg((0xE1, b"http://ns.adobe.com/xap/1.0/\0" + xmp)) + b"\xff\xd8 the gain map \xff\xd9"
         report = enlarged(tmp_path, upscaler, "in.jpg", data, output)
-        assert [notice for notice in report.notices if "gain map" in notice]
+        assert [notice for notice in report.warnings if "gain map" in notice]
         with Image.open(tmp_path / output) as image:
             image.load()
             left = image.info["xmp"]
@@ -141,24 +141,24 @@ class TestOtherPictures:
         )
         data = jpeg((0xE1, b"http://ns.adobe.com/xap/1.0/\0" + xmp)) + b"a film"
         report = enlarged(tmp_path, upscaler, "in.jpg", data, "out.jpg")
-        assert report.notices == ("its moving part was left out",)
+        assert report.warnings == ("its moving part was left out",)
         assert b"MotionPhoto" not in (tmp_path / "out.jpg").read_bytes()
 
     @pytest.mark.parametrize(("count", "words"), [(1, None), (2, "1 more picture"), (4, "3 more pictures")])
     def test_frames_of_a_multi_picture_file(self, tmp_path, upscaler, count, words):
         data = jpeg((0xE2, multi_picture(count))) + jpeg()
         report = enlarged(tmp_path, upscaler, "in.jpg", data, "out.jpg")
-        assert len(report.notices) == (words is not None)
+        assert len(report.warnings) == (words is not None)
         if words:
-            assert f"it holds {words}" in report.notices[0]
+            assert f"it holds {words}" in report.warnings[0]
         assert b"MPF\0" not in (tmp_path / "out.jpg").read_bytes()
 
     def test_comments(self, tmp_path, upscaler):
         data = jpeg((0xFE, b"hello"))
-        assert enlarged(tmp_path, upscaler, "in.jpg", data, "out.jpg").notices == ()
+        assert enlarged(tmp_path, upscaler, "in.jpg", data, "out.jpg").warnings == ()
         with Image.open(tmp_path / "out.jpg") as image:
             assert image.info["comment"] == b"hello"
-        assert "its comment" in enlarged(tmp_path, upscaler, "in.jpg", data, "out.png").notices[0]
+        assert "its comment" in enlarged(tmp_path, upscaler, "in.jpg", data, "out.png").warnings[0]
 
 
 class TestPngChunks:
@@ -172,7 +172,7 @@ class TestPngChunks:
 
     def test_kept_in_png(self, tmp_path, upscaler):
         report = enlarged(tmp_path, upscaler, "in.png", png(*self.SAFE), "out.png")
-        assert report.notices == ()
+        assert report.warnings == ()
         found = chunks_of(tmp_path / "out.png")
         assert {kind: found.get(kind) for kind, _ in self.SAFE} == dict(self.SAFE)
 
@@ -189,7 +189,7 @@ class TestPngChunks:
         header = struct.pack(">IIBBBBB", 8, 8, *ihdr, 0, 0, 0)
         parts = [(b"IHDR", header), *body, (b"IDAT", zlib.compress((b"\0" + row) * 8)), (b"IEND", b"")]
         data = b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*part) for part in parts)
-        assert enlarged(tmp_path, upscaler, "in.png", data, "out.png").notices == ()
+        assert enlarged(tmp_path, upscaler, "in.png", data, "out.png").warnings == ()
         found = chunks_of(tmp_path / "out.png")
         assert found[b"sBIT"] == {"deep": b"\x0c\x0c\x0c", "palette": b"\5\6\5\x08", "gray4": b"\3"}[kind]
         expected = {"deep": (1000, 2000, 3000), "palette": (6, 7, 8), "gray4": (255,)}[kind]
@@ -197,21 +197,21 @@ class TestPngChunks:
 
     def test_what_depends_on_the_pixels_is_told(self, tmp_path, upscaler):
         report = enlarged(tmp_path, upscaler, "in.png", png((b"prVT", b"unsafe"), (b"iDOT", b"x")), "out.png")
-        assert len(report.notices) == 1
-        assert "prVT" in report.notices[0]
+        assert len(report.warnings) == 1
+        assert "prVT" in report.warnings[0]
         assert b"prVT" not in chunks_of(tmp_path / "out.png")
 
     @pytest.mark.parametrize("output", ["out.jpg", "out.webp", "out.tif"])
     def test_told_in_other_formats(self, tmp_path, upscaler, output):
         data = png(*self.SAFE, (b"tEXt", b"Title\0Cat"))
-        notices = " ".join(enlarged(tmp_path, upscaler, "in.png", data, output).notices)
+        notices = " ".join(enlarged(tmp_path, upscaler, "in.png", data, output).warnings)
         for words in ("texts", "time of change", "significant bits", "background color", "prVt"):
             assert words in notices
 
     @pytest.mark.parametrize("output", ["out.jpg", "out.tif"])
     def test_pixels_that_are_not_square(self, tmp_path, upscaler, output):
         report = enlarged(tmp_path, upscaler, "in.png", png((b"pHYs", struct.pack(">IIB", 2, 1, 0))), output)
-        assert report.notices == ()
+        assert report.warnings == ()
         with Image.open(tmp_path / output) as image:
             if output == "out.jpg":
                 assert image.info["jfif_density"] == (2, 1)
@@ -264,14 +264,14 @@ class TestColorSpaces:
         color = (180, 120, 90)
         image = np.full((8, 8, 3), color, np.uint8)
         report = enlarged(tmp_path, upscaler, "in.png", png(*chunks, image=image), output)
-        assert report.notices == ()
+        assert report.warnings == ()
         expected = self.expected(color, TO_XYZ[space], lambda x: x**gamma)
         np.testing.assert_allclose(self.in_srgb(tmp_path / output), expected, atol=4)
 
     def test_gray(self, tmp_path, upscaler):
         image = np.full((8, 8), 100, np.uint8)
         assert (
-            enlarged(tmp_path, upscaler, "in.png", png((b"gAMA", points(1)), image=image), "out.tif").notices
+            enlarged(tmp_path, upscaler, "in.png", png((b"gAMA", points(1)), image=image), "out.tif").warnings
             == ()
         )
         with Image.open(tmp_path / "out.tif") as result:
@@ -282,15 +282,15 @@ class TestColorSpaces:
     )
     def test_srgb_needs_none(self, tmp_path, upscaler, chunk):
         report = enlarged(tmp_path, upscaler, "in.png", png(chunk), "out.jpg")
-        assert report.notices == ()
+        assert report.warnings == ()
         with Image.open(tmp_path / "out.jpg") as image:
             assert "icc_profile" not in image.info
 
     @pytest.mark.parametrize("output", ["out.jpg", "out.webp", "out.tif"])
     def test_hdr_is_told(self, tmp_path, upscaler, output):
         report = enlarged(tmp_path, upscaler, "in.png", png((b"cICP", bytes([9, 16, 0, 1]))), output)
-        assert "PQ" in report.notices[0]
-        assert "write PNG" in report.notices[0]
+        assert "PQ" in report.warnings[0]
+        assert "write PNG" in report.warnings[0]
 
     def test_the_same_file_each_time(self, tmp_path, upscaler, monkeypatch):
         data = png((b"gAMA", points(1)))

@@ -106,9 +106,10 @@ def test_progress_ends_at_one(tmp_path, upscaler):
     Image.fromarray(picture(70, 28)).save(tmp_path / "in.png")
     seen = []
     upscale_image(tmp_path / "in.png", tmp_path / "out.png", upscaler=upscaler, progress=seen.append)
-    assert seen == sorted(seen)
-    assert len(seen) > 3
-    assert seen[-1] == 1
+    fractions = [progress.fraction for progress in seen]
+    assert fractions == sorted(fractions)
+    assert len(fractions) > 3
+    assert fractions[-1] == 1
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])

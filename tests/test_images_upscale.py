@@ -71,7 +71,7 @@ def test_eight_bits(tmp_path, upscaler, bands, extension):
         image[..., -1] = 255
     output = tmp_path / f"out.{extension}"
     report = upscale_image(save(tmp_path / "in.png", image), output, upscaler=upscaler, quality=100)
-    assert (report.width, report.height, report.scale, report.notices) == (56, 40, 2, ())
+    assert (report.width, report.height, report.scale, report.warnings) == (56, 40, 2, ())
     result = stored(output).astype(float)
     expected = imresize(image / 255, 2).clip(0, 1) * 255
     if extension == "webp" and bands < 3:
@@ -115,7 +115,7 @@ def test_sixteen_bits_are_reduced_with_a_notice(tmp_path, upscaler, extension):
     image = picture(dtype=np.uint16)
     (tmp_path / "in.png").write_bytes(imagecodecs.png_encode(image))
     report = upscale_image(tmp_path / "in.png", tmp_path / f"out.{extension}", upscaler=upscaler)
-    assert "from 16 to 8 bits" in report.notices[0]
+    assert "from 16 to 8 bits" in report.warnings[0]
     expected = imresize(image / 65535, 2).clip(0, 1) * 255
     assert np.abs(stored(tmp_path / f"out.{extension}") - expected)[INSIDE].mean() < 3
 
@@ -147,7 +147,7 @@ class TestMetadata:
             chunk = png_chunk(b"iTXt", b"XML:com.adobe.xmp" + bytes(5) + XMP)
             path.write_bytes(data[:33] + chunk + data[33:])
         report = upscale_image(path, tmp_path / f"out.{output}", upscaler=upscaler)
-        lost = any("its resolution does not fit into" in notice for notice in report.notices)
+        lost = any("its resolution does not fit into" in notice for notice in report.warnings)
         assert lost == (output == "webp" and source != "webp")
         with Image.open(tmp_path / f"out.{output}") as image:
             image.load()
@@ -188,7 +188,7 @@ class TestMetadata:
         block = block[:place] + b"\xff\xff\0\0" + block[place + 4 :]
         save(tmp_path / "in.jpg", picture(), exif=b"Exif\0\0" + block)
         report = upscale_image(tmp_path / "in.jpg", tmp_path / "out.tif", upscaler=upscaler)
-        assert report.notices
+        assert report.warnings
         assert stored(tmp_path / "out.tif").shape == (40, 56, 3)
 
     @pytest.mark.parametrize("order", ["<", ">"])
@@ -220,7 +220,7 @@ class TestMetadata:
     def test_damaged_exif_is_left_out(self, tmp_path, upscaler, junk):
         save(tmp_path / "in.jpg", picture(), exif=b"Exif\0\0" + junk)
         report = upscale_image(tmp_path / "in.jpg", tmp_path / "out.jpg", upscaler=upscaler)
-        assert any("EXIF data is damaged" in notice for notice in report.notices)
+        assert any("EXIF data is damaged" in notice for notice in report.warnings)
         with Image.open(tmp_path / "out.jpg") as image:
             assert "exif" not in image.info
 
@@ -247,7 +247,7 @@ class TestMetadata:
         cyan = Image.new("CMYK", (28, 20), (255, 0, 0, 0))
         cyan.save(path, icc_profile=cmyk_profile())  # in which cyan is green
         report = upscale_image(path, tmp_path / "out.png", upscaler=upscaler)
-        assert report.notices == ("converted from CMYK to RGB",)
+        assert report.warnings == ("converted from CMYK to RGB",)
         with Image.open(tmp_path / "out.png") as image:
             np.testing.assert_allclose(image.getpixel((28, 20)), (0, 255, 0), atol=3)
             assert "icc_profile" not in image.info
@@ -255,8 +255,8 @@ class TestMetadata:
     def test_what_does_not_fit_is_named(self, tmp_path, upscaler):
         save(tmp_path / "in.tif", picture(), icc_profile=SRGB, exif=b"Exif\0\0" + exif_block(1, 28, 20))
         report = upscale_image(tmp_path / "in.tif", tmp_path / "out.bmp", upscaler=upscaler)
-        assert "color profile does not fit into a BMP" in report.notices[0]
-        assert "EXIF data does not fit into a BMP" in report.notices[1]
+        assert "color profile does not fit into a BMP" in report.warnings[0]
+        assert "EXIF data does not fit into a BMP" in report.warnings[1]
 
 
 class TestRefusals:
@@ -364,4 +364,6 @@ def test_report(tmp_path, upscaler):
     assert (report.input, report.output) == (str(tmp_path / "in.png"), str(tmp_path / "out.png"))
     assert (report.model, report.engine, report.precision) == ("bicubic-x2", "numpy", "fp32")
     assert report.seconds >= 0
-    assert seen[-1] == 1
+    assert seen[-1].fraction == 1
+    assert seen[-1].seconds > 0
+    assert (seen[-1].frames, seen[-1].total_frames) == (0, None)

@@ -32,6 +32,7 @@ PUBLIC = [
     "UnsupportedImage",
     "UnsupportedVideo",
     "Upscaler",
+    "available_models",
     "load",
     "load_model",
     "upscale_image",

@@ -1,3 +1,4 @@
+import io
 import re
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from image_files import picture
 from interpolating import bicubic_model
 from random_models import random_model
 from subpixel.engines.numpy_engine import NumpyEngine
-from subpixel.errors import EngineError, ModelError, UnsupportedImage
+from subpixel.errors import ModelError, UnsupportedImage
 from subpixel.models import catalog as packaged
 from subpixel.models.spec import Convolution, ModelSpec
 from subpixel.ops.resize import imresize
@@ -74,7 +75,7 @@ def test_other_dtypes_are_refused(upscaler, dtype):
         upscaler(np.zeros((4, 4), dtype))
 
 
-@pytest.mark.parametrize("shape", [(4,), (0, 4), (4, 4, 0), (1, 4, 4, 3)])
+@pytest.mark.parametrize("shape", [(4,), (0, 4), (4, 4, 0), (1, 1, 4, 4, 3), (0, 4, 4, 3)])
 def test_other_shapes_are_refused(upscaler, shape):
     with pytest.raises(ValueError, match="expected an image of shape"):
         upscaler(np.zeros(shape, np.uint8))
@@ -181,21 +182,38 @@ def test_pillow_modes_of_unknown_range_are_refused(upscaler, mode):
 
 class TestLoad:
     def test_by_path(self, file):
-        upscaler = load(path=file)
+        upscaler = load(file)
         assert (upscaler.model.name, upscaler.scale) == ("bicubic-x3", 3)
         assert upscaler.engine.model is upscaler.model
         assert upscaler.reason
         assert load(str(file)).scale == 3
-        assert load(path=file, scale=3).scale == 3
+        assert load(file, scale=3).scale == 3
+        bare = file.rename(file.with_suffix(""))  # a Path needs no extension
+        assert load(bare).scale == 3
 
     def test_a_path_and_another_scale(self, file):
         with pytest.raises(ModelError, match="x3, not x2"):
-            load(path=file, scale=2)
+            load(file, scale=2)
 
     def test_a_name_and_a_path(self, file):
-        for arguments in ({"path": file}, {"content": "clean"}):
-            with pytest.raises(ValueError, match="of name, content and path give one"):
-                load("espcn-t91-x3", **arguments)
+        with pytest.raises(ValueError, match="give a model or a content, not both"):
+            load("espcn-t91-x3", content="clean")
+        for old in ({"path": file}, {"name": "espcn-t91-x3"}):
+            with (
+                pytest.warns(DeprecationWarning, match="the old argument"),
+                pytest.raises(ValueError, match=f"give a model or {next(iter(old))}, not both"),
+            ):
+                load("espcn-t91-x3", **old)
+
+    def test_old_arguments_still_work_with_a_warning(self, file):
+        for old, new in (
+            ({"path": file}, file),
+            ({"path": str(file)}, file),
+            ({"name": "fast-x2"}, "fast-x2"),
+        ):
+            with pytest.warns(DeprecationWarning, match=r"is now load\(\.\.\.\)") as caught:
+                assert load(**old) == load(new)
+            assert caught[0].filename == __file__
 
     def test_the_scale_is_two_unless_something_says_otherwise(self, monkeypatch):
         asked = []
@@ -219,17 +237,15 @@ class TestLoad:
     @pytest.mark.parametrize(
         ("arguments", "options", "words"),
         [
-            ((2,), {}, r"a model's name, not 2; write load\(scale=2\)"),
-            ((True,), {}, "a model's name, not True; write load[(]path=...[)]"),
-            ((2.0,), {}, "a model's name, not 2.0"),
-            ((b"default",), {}, "a model's name, not b'default'"),
-            ((Path("m.safetensors"),), {}, r"write load\(path=...\) for a file"),
+            ((2,), {}, r"model must be a name or a path, not 2; write load\(scale=2\)"),
+            ((True,), {}, "a name or a path, not True$"),
+            ((2.0,), {}, "a name or a path, not 2.0$"),
+            ((b"default",), {}, "a name or a path, not b'default'"),
             ((), {"scale": "3"}, "scale must be a whole number, not '3'"),
             ((), {"scale": 2.0}, "scale must be a whole number, not 2.0"),
             ((), {"scale": True}, "scale must be a whole number, not True"),
             ((), {"threads": "2"}, "threads must be a whole number, not '2'"),
             ((), {"threads": 1.5}, "threads must be a whole number, not 1.5"),
-            ((), {"path": 3}, "path must be a path"),
         ],
     )
     def test_wrong_types(self, arguments, options, words):
@@ -252,11 +268,15 @@ class TestLoad:
     def test_unknown(self, file):
         with pytest.raises(ModelError, match="no packaged model 'nonesuch'"):
             load("nonesuch")
-        with pytest.raises(EngineError, match="unknown engine 'gpu'"):
-            load(path=file, engine="gpu")
+        with pytest.raises(ModelError, match=r"m\.safetensors: no such model file"):
+            load(Path("m.safetensors"))
+        with pytest.raises(ValueError, match="unknown engine 'gpu'; known: auto, halide"):
+            load(file, engine="gpu")
+        with pytest.raises(ValueError, match="unknown precision 'fp8'; known: auto, fp32, int8"):
+            load(file, precision="fp8")
 
     def test_engine_and_threads(self, file):
-        upscaler = load(path=file, engine="numpy", threads=1)
+        upscaler = load(file, engine="numpy", threads=1)
         assert (upscaler.engine.name, upscaler.engine.threads) == ("numpy", 1)
 
 
@@ -289,12 +309,24 @@ class TestWrongTypes:
     @pytest.mark.parametrize(
         ("changes", "words"),
         [
-            ({"input": 2}, "input must be a path (str or os.PathLike), not 2"),
-            ({"input": None}, "input must be a path (str or os.PathLike), not None"),
-            ({"input": b"a.png"}, "input must be a path (str or os.PathLike), not b'a.png'"),
-            ({"input": np.zeros(2)}, "input must be a path (str or os.PathLike), not array([0., 0.])"),
-            ({"input": np.zeros((9, 9, 3))}, "input must be a path (str or os.PathLike), not ndarray"),
-            ({"output": None}, "output must be a path (str or os.PathLike), not None"),
+            ({"input": 2}, "input must be a path, bytes or a binary file object, not 2"),
+            ({"input": None}, "input must be a path, bytes or a binary file object, not None"),
+            (
+                {"input": io.StringIO("a")},
+                "input must be a path, bytes or a binary file object, not <_io.Str",
+            ),
+            ({"output": b"a.png"}, "output must be a path or a binary file object, not b'a.png'"),
+            ({"output": io.StringIO()}, "output must be a path or a binary file object, not <_io.StringIO"),
+            ({"output": io.BytesIO()}, "the output is a file object: say which"),
+            (
+                {"input": np.zeros(2)},
+                "input must be a path, bytes or a binary file object, not array([0., 0.])",
+            ),
+            (
+                {"input": np.zeros((9, 9, 3))},
+                "input must be a path, bytes or a binary file object, not ndarray",
+            ),
+            ({"output": None}, "output must be a path or a binary file object, not None"),
             ({"scale": "2"}, "scale must be a whole number, not '2'"),
             ({"scale": [2]}, "scale must be a whole number, not [2]"),
             ({"threads": 1.5}, "threads must be a whole number, not 1.5"),

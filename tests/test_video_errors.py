@@ -70,7 +70,7 @@ def test_side_data_without_a_name_is_left_out_and_told(upscale, tmp_path, extens
     source = photographs(tmp_path / f"in.{extension}")
     report = upscale(source, tmp_path / "out.mp4")
     assert report.frames == 3
-    assert "left out, as it cannot be passed on: EXIF" in report.notices
+    assert "left out, as it cannot be passed on: EXIF" in report.warnings
     # All else that the frame carries is there.
     assert decoded(tmp_path / "out.mp4")[0].rotation == decoded(source)[0].rotation == -90
 
@@ -271,10 +271,10 @@ def test_sound_that_bzlib_has_compressed_is_refused_before_the_work(upscale, tmp
     with pytest.raises(UnsupportedVideo, match=words):
         upscale(source, tmp_path / "out.mkv")
     report = upscale(source, tmp_path / "out.mkv", drop_unsupported=True)
-    assert any(n.startswith("left out: stream 1 (audio, mp2) is compressed") for n in report.notices)
+    assert any(n.startswith("left out: stream 1 (audio, mp2) is compressed") for n in report.warnings)
     assert len(decoded(tmp_path / "out.mkv")) == 5
     plain = squeezed(tmp_path / "plain-too.mkv", set())
-    assert "left out" not in " ".join(upscale(plain, tmp_path / "kept.mkv").notices)
+    assert "left out" not in " ".join(upscale(plain, tmp_path / "kept.mkv").warnings)
     assert len(streams(tmp_path / "kept.mkv")) == 2
 
 

@@ -29,7 +29,7 @@ def upscale(upscaler):
 def told(report):
     """The notices, but for what is said of any film."""
     of_times = ("keeps times to the millisecond", "and a part is counted from there")
-    return [notice for notice in report.notices if not notice.endswith(of_times)]
+    return [notice for notice in report.warnings if not notice.endswith(of_times)]
 
 
 def carried(path, kind):
@@ -75,7 +75,7 @@ def test_a_sphere_as_it_lies_is_kept_in_mp4(upscale, tmp_path):
     source = insert_box(write(tmp_path / "in.mp4", pictures(3)), sphere(WHOLE))
     report = upscale(source, tmp_path / "out.mp4")
     assert carried(tmp_path / "out.mp4", Type.SPHERICAL) == carried(source, Type.SPHERICAL)
-    assert report.notices == ()
+    assert report.warnings == ()
     assert told(upscale(source, tmp_path / "out.y4m")) == ["YUV4MPEG2 does not keep the spherical mapping"]
 
 
@@ -122,7 +122,7 @@ def test_a_matrix_that_turns_and_scales(upscale, tmp_path):
         report = upscale(source, tmp_path / f"out.{extension}")
         moved = [*TURNED_AND_HALVED[:6], 48 * WHOLE_STEP, 0, 1 << 30]
         assert list(display_matrix(decoded(tmp_path / f"out.{extension}")[0])) == moved
-        assert report.notices == ()
+        assert report.warnings == ()
     report = upscale(source, tmp_path / "out.mkv")
     assert told(report) == ["Matroska does not keep all of the matrix by which players turn and scale it"]
 
@@ -148,7 +148,7 @@ def test_alpha_beside_the_picture(upscale, tmp_path, codec):
         assert not any(plane == "a" for plane in decoded(film)[0].format.name)
         for extension in ("mkv", "webm"):
             output = tmp_path / f"{film.stem}-out.{extension}"
-            assert "its transparency is left out" in upscale(film, output).notices
+            assert "its transparency is left out" in upscale(film, output).warnings
             with av.open(str(output)) as file:
                 assert "alpha_mode" not in file.streams.video[0].metadata
 
@@ -169,7 +169,7 @@ def test_tags_of_matroska(upscale, tmp_path):
     marks = ["-disposition:a:0", "forced+comment", "-disposition:a:1", "dub"]
     source = tmp_path / "in.mkv"
     ffmpeg("-i", made, "-i", made, "-map", "0", "-map", "1:a", "-c", "copy", *options, *marks, source)
-    assert upscale(source, tmp_path / "out.mkv").notices == ()
+    assert upscale(source, tmp_path / "out.mkv").warnings == ()
     assert told(upscale(source, tmp_path / "out.mp4")) == [
         "MP4 does not keep the film's tag DIRECTOR_NOTE",
         "MP4 does not keep the chapters' tag MOOD",
@@ -177,7 +177,7 @@ def test_tags_of_matroska(upscale, tmp_path):
         "MP4 does not keep the tag language of stream 2 (audio, aac)",
     ]
     report = upscale(source, tmp_path / "out.mov")
-    assert "QuickTime does not keep the mark 'comment, forced' of stream 1 (audio, aac)" in report.notices
+    assert "QuickTime does not keep the mark 'comment, forced' of stream 1 (audio, aac)" in report.warnings
     for extension in ("mp4", "mov"):
         with av.open(str(tmp_path / f"out.{extension}")) as file:
             assert "MINE" not in file.streams.audio[0].metadata
@@ -309,7 +309,7 @@ def test_sound_that_an_edit_list_hides(upscale, tmp_path):
     ffmpeg("-ss", "0.3", "-i", made, "-c", "copy", source)
     assert any(
         "s of sound that the input's edit list hides" in n
-        for n in upscale(source, tmp_path / "a.mkv").notices
+        for n in upscale(source, tmp_path / "a.mkv").warnings
     )
     assert told(upscale(source, tmp_path / "a.mp4")) == []
 
@@ -320,7 +320,7 @@ def test_programs(upscale, tmp_path):
     programs = ["-program", "title=One:st=0", "-program", "title=Two:st=1"]
     ffmpeg("-i", made, "-i", made, "-map", "0:v", "-map", "1:v", "-c", "copy", *programs, source)
     report = upscale(source, tmp_path / "out.mkv")
-    assert "which stream belongs to which program of MPEG-TS is not kept" in report.notices
+    assert "which stream belongs to which program of MPEG-TS is not kept" in report.warnings
     assert len(streams(tmp_path / "out.mkv")) == 2
 
 

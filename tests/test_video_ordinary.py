@@ -73,7 +73,7 @@ def test_titles_of_streams(upscale, tmp_path, extension):
     for source in (tmp_path / "in.mkv", tmp_path / "in.mp4"):
         output = tmp_path / f"{source.suffix[1:]}.{extension}"
         ffmpeg("-i", made, "-c", "copy", *titles, source)
-        assert not [notice for notice in upscale(source, output).notices if "tag" in notice]
+        assert not [notice for notice in upscale(source, output).warnings if "tag" in notice]
         with av.open(str(output)) as file:
             found = [stream.metadata.get("title") or stream.metadata.get("name") for stream in file.streams]
         assert found == ["The picture", "The sound"]
@@ -81,7 +81,7 @@ def test_titles_of_streams(upscale, tmp_path, extension):
 
 def test_what_wrote_an_avi_is_no_loss(upscale, tmp_path):
     write(tmp_path / "in.avi", pictures(4), codec="mpeg4", sound="mp2")
-    assert upscale(tmp_path / "in.avi", tmp_path / "out.mp4").notices == ()
+    assert upscale(tmp_path / "in.avi", tmp_path / "out.mp4").warnings == ()
 
 
 @pytest.mark.parametrize("extension", ["mkv", "mp4"])
@@ -99,7 +99,7 @@ def test_an_opaque_gif_is_not_transparent(upscale, tmp_path):
     ffmpeg("-f", "lavfi", "-i", "testsrc2=s=32x32:d=0.2:r=25", tmp_path / "in.gif")
     assert decoded(tmp_path / "in.gif")[0].format.name == "bgra"
     for extension in ("mp4", "mkv"):
-        assert upscale(tmp_path / "in.gif", tmp_path / f"out.{extension}").notices == ()
+        assert upscale(tmp_path / "in.gif", tmp_path / f"out.{extension}").warnings == ()
 
 
 def see_through(path, format):
@@ -112,9 +112,9 @@ def see_through(path, format):
 def test_transparency_of_later_frames(upscale, tmp_path, format):
     """A palette's, too."""
     see_through(tmp_path / "in.mov", format)
-    notices = upscale(tmp_path / "in.mov", tmp_path / "out.mkv").notices
+    notices = upscale(tmp_path / "in.mov", tmp_path / "out.mkv").warnings
     assert "the transparency of later frames is left out" in notices
-    notices = upscale(tmp_path / "in.mov", tmp_path / "part.mkv", start=0.08).notices
+    notices = upscale(tmp_path / "in.mov", tmp_path / "part.mkv", start=0.08).warnings
     assert "its transparency is left out" in notices
 
 

@@ -76,7 +76,7 @@ def test_a_film_that_begins_late_begins_at_0(upscale, late, tmp_path, extension)
     report = upscale(late, output)
     start = beginning(late)
     assert start > LATE
-    assert any(f"begins at {LATE}." in notice and "moved" in notice for notice in report.notices)
+    assert any(f"begins at {LATE}." in notice and "moved" in notice for notice in report.warnings)
     within = EXACT if extension == "mkv" else 2 * EXACT  # MP4 counts where a stream begins in milliseconds
     assert close(times(output), [time - start for time in times(late)], within)
     (before,), (after,) = packets(late), packets(output)
@@ -148,7 +148,7 @@ def test_how_long_a_late_film_is_and_what_lies_before_it(upscale, tmp_path):
     assert film.expected_frames == 10
     film.close()
     report = upscale(source, tmp_path / "out.mkv")
-    assert "1 chapters end before the film begins, and are left out" in report.notices
+    assert "1 chapters end before the film begins, and are left out" in report.warnings
     with av.open(str(tmp_path / "out.mkv")) as file:
         (chapter,) = file.chapters()
         assert (chapter["start"], chapter["end"] * chapter["time_base"]) == (0, Fraction(1, 4))
@@ -189,7 +189,7 @@ def test_frames_that_an_earlier_version_gave_other_times_are_made_again(upscale,
         killed(upscale, monkeypatch, late, tmp_path / "out.mkv")
     report = upscale(late, tmp_path / "out.mkv")
     assert report.resumed_frames == 0
-    assert any("an earlier run had another times" in notice for notice in report.notices)
+    assert any("an earlier run had another times" in notice for notice in report.warnings)
 
 
 # Containers that tell only when frames are decoded

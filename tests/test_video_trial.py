@@ -52,7 +52,7 @@ def test_what_a_sensor_saw_is_kept(upscale, tmp_path, extension):
     report = upscale(source, tmp_path / f"out.{extension}")
     assert streams(tmp_path / f"out.{extension}")[2] == DATA
     assert packets(tmp_path / f"out.{extension}")[1] == packets(source)[1]
-    assert report.notices == ()
+    assert report.warnings == ()
 
 
 def test_what_a_sensor_saw_is_kept_through_a_pipe(tmp_path):
@@ -89,7 +89,7 @@ def test_data_that_nothing_holds(upscale, no_work, monkeypatch, tmp_path, name, 
     assert not list(tmp_path.glob("*out*")), "something is left behind"
     monkeypatch.undo()
     report = upscale(source, output, drop_unsupported=True)
-    assert f"stream 2 (data, {told})" in report.notices[0]
+    assert f"stream 2 (data, {told})" in report.warnings[0]
     assert [kind for kind, _ in streams(output)] == ["video", "audio"]
     assert data_of(output)[0], "the sound"
 

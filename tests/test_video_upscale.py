@@ -164,7 +164,7 @@ def test_depth_and_subsampling(upscale, tmp_path, format, codec, made):
     source = write(tmp_path / "in.mkv", pictures(3, format=format), codec="ffv1")
     report = upscale(source, tmp_path / "out.mkv", codec=codec)
     assert decoded(tmp_path / "out.mkv")[0].format.name == made
-    assert any(f"{format} becomes {made}" in notice for notice in report.notices) == (format != made)
+    assert any(f"{format} becomes {made}" in notice for notice in report.warnings) == (format != made)
     assert report.codec == {"yuv420p12le": "libx265"}.get(format, "libx264" if codec == "auto" else codec)
 
 
@@ -180,7 +180,7 @@ def test_odd_sides(tmp_path, codec, size):
     source = write(tmp_path / "in.mkv", pictures(3, 54, 35), codec="ffv1")
     report = subpixel.upscale_video(source, tmp_path / "out.mkv", upscaler=upscaler, codec=codec)
     assert (report.width, report.height) == size
-    assert any("made even" in notice for notice in report.notices) == (size[1] == 36)
+    assert any("made even" in notice for notice in report.warnings) == (size[1] == 36)
 
 
 # What a container says of it
@@ -391,7 +391,7 @@ def test_all_of_matroska(upscale, film, tmp_path):
         ("attachment", "font.ttf"),
     ]
     assert_same_packets(film, output)
-    assert report.notices == ()
+    assert report.warnings == ()
     assert hidden(tmp_path) == []
     with av.open(str(output)) as file, av.open(str(film)) as before:
         assert [chapter["metadata"]["title"] for chapter in file.chapters()] == ["One", "Two"]
@@ -506,7 +506,7 @@ def test_what_a_container_cannot_hold_is_named_first(upscale, film, tmp_path):
     assert not (tmp_path / "out.mp4").exists()
     assert hidden(tmp_path) == []
     report = upscale(film, tmp_path / "out.mp4", drop_unsupported=True)
-    assert report.notices == (
+    assert report.warnings == (
         "left out, as MP4 cannot hold it: stream 2 (subtitles, srt), stream 3 (attachment, font.ttf)",
     )
     assert streams(tmp_path / "out.mp4")[:2] == [("video", "h264"), ("audio", "aac")]
@@ -524,7 +524,7 @@ def test_webm(upscale, tmp_path):
 def test_y4m(upscale, tmp_path):
     source = write(tmp_path / "in.mkv", pictures(12), codec="ffv1", sound="aac")
     report = upscale(source, tmp_path / "out.y4m")
-    assert report.notices == ("YUV4MPEG2 holds the picture alone: sound and all else are left out",)
+    assert report.warnings == ("YUV4MPEG2 holds the picture alone: sound and all else are left out",)
     upscale(source, tmp_path / "out.mkv", codec="ffv1")
     for ours, theirs in zip(decoded(tmp_path / "out.y4m"), decoded(tmp_path / "out.mkv"), strict=True):
         np.testing.assert_array_equal(luma(ours), luma(theirs))
@@ -545,11 +545,11 @@ def test_deep_y4m(upscale, tmp_path, format):
 
 def test_what_y4m_cannot_say_is_told(upscale, tmp_path):
     uneven = write(tmp_path / "uneven.mp4", pictures(4), times=[0, 512, 1024, 38400])
-    assert "has one frame rate" in upscale(uneven, tmp_path / "uneven.y4m").notices[0]
+    assert "has one frame rate" in upscale(uneven, tmp_path / "uneven.y4m").warnings[0]
     turned = write(tmp_path / "turned.mp4", pictures(4), rotation=90)
-    assert "shows it as it lies" in upscale(turned, tmp_path / "turned.y4m").notices[0]
+    assert "shows it as it lies" in upscale(turned, tmp_path / "turned.y4m").warnings[0]
     plain = write(tmp_path / "plain.mp4", pictures(4), rotation=0)
-    assert upscale(plain, tmp_path / "plain.y4m").notices == ()
+    assert upscale(plain, tmp_path / "plain.y4m").warnings == ()
 
 
 def test_a_container_that_is_not_the_names(upscale, film, tmp_path):
@@ -744,7 +744,7 @@ def test_damaged_sound_costs_itself_alone(upscale, monkeypatch, tmp_path):
 
     monkeypatch.setattr(Source, "copied", copied)
     report = upscale(source, tmp_path / "out.mp4")
-    (notice,) = [notice for notice in report.notices if "damaged packets of other streams" in notice]
+    (notice,) = [notice for notice in report.warnings if "damaged packets of other streams" in notice]
     assert len(packets(tmp_path / "out.mp4")[0]) == whole - int(notice.split()[0])
 
 
@@ -757,7 +757,7 @@ def test_a_film_that_begins_before_0_is_moved(upscale, tmp_path):
     )
     assert times(source)[0] < 0
     report = upscale(source, tmp_path / "out.mp4")
-    assert any("begins before 0: all is moved by" in notice for notice in report.notices)
+    assert any("begins before 0: all is moved by" in notice for notice in report.warnings)
     found = times(tmp_path / "out.mp4")
     assert (found[0], len(found)) == (0, 75)
     sound = packets(tmp_path / "out.mp4")[0][0][1] - found[0]
@@ -766,7 +766,7 @@ def test_a_film_that_begins_before_0_is_moved(upscale, tmp_path):
 
 def test_transparency_that_is_lost_is_told(upscale, tmp_path):
     source = write(tmp_path / "in.mkv", pictures(2, format="yuva420p"), codec="ffv1")
-    assert "its transparency is left out" in upscale(source, tmp_path / "out.mkv").notices
+    assert "its transparency is left out" in upscale(source, tmp_path / "out.mkv").warnings
 
 
 def test_rgb(upscale, tmp_path):
@@ -786,14 +786,14 @@ def test_a_change_of_size_is_told(upscale, tmp_path):
     second = write(tmp_path / "b.h264", pictures(5, 96, 64))
     (tmp_path / "in.h264").write_bytes(first.read_bytes() + second.read_bytes())
     report = upscale(tmp_path / "in.h264", tmp_path / "out.mkv")
-    assert any("5 frames had another size" in notice for notice in report.notices)
+    assert any("5 frames had another size" in notice for notice in report.warnings)
     assert {(frame.width, frame.height) for frame in decoded(tmp_path / "out.mkv")} == {(128, 96)}
 
 
 def test_interlaced_is_told(upscale, tmp_path):
     source = write(tmp_path / "in.mkv", pictures(5), options={"x264-params": "tff=1", "flags": "+ildct+ilme"})
     assert decoded(source)[0].interlaced_frame
-    assert upscale(source, tmp_path / "out.mkv").notices[0].startswith("interlaced")
+    assert upscale(source, tmp_path / "out.mkv").warnings[0].startswith("interlaced")
 
 
 # Killed, and going on
@@ -865,7 +865,7 @@ def test_what_decides_the_picture_decides_what_is_kept(upscale, monkeypatch, tmp
             write(source, pictures(25), options={"crf": "30"})
         report = upscale(source, output, **options)
         assert report.resumed_frames == 0
-        assert any("an earlier run had another" in notice for notice in report.notices)
+        assert any("an earlier run had another" in notice for notice in report.warnings)
         output.unlink()
     stopped(upscale, monkeypatch, source, output)
     assert upscale(source, output).resumed_frames == 20

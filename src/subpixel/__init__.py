@@ -1,10 +1,11 @@
 """Subpixel: super-resolution with efficient sub-pixel convolutional networks.
 
->>> import subpixel
->>> upscaler = subpixel.load(scale=3)
->>> large = upscaler(image)                                    # a PIL image or an array  # doctest: +SKIP
->>> subpixel.upscale_image("in.png", "out.png", scale=3)       # doctest: +SKIP
->>> subpixel.upscale_video("in.mp4", "out.mkv", scale=2)       # doctest: +SKIP
+>>> import numpy as np, subpixel
+>>> result = subpixel.upscale_image("small.png", "large.png", scale=3)
+>>> result = subpixel.upscale_video("film.mp4", "film-large.mkv", scale=2)
+>>> upscaler = subpixel.load("default", scale=3)
+>>> upscaler(np.zeros((20, 30, 3), np.uint8)).shape  # an array, a Pillow image or a PyTorch tensor
+(60, 90, 3)
 
 Importing this module is cheap: each public name is loaded at its first use.
 """
@@ -13,7 +14,7 @@ import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from subpixel.errors import (
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from subpixel.models.model import Model, ModelMetadata, load_model
     from subpixel.models.spec import Convolution, ModelSpec
     from subpixel.results import ImageResult, Progress, VideoResult
-    from subpixel.upscaler import Upscaler, load
+    from subpixel.upscaler import Upscaler, available_models, load
     from subpixel.video.upscale import upscale_video
 
 _HOMES = {
@@ -62,7 +63,7 @@ _HOMES = {
     "subpixel.models.model": ("Model", "ModelMetadata", "load_model"),
     "subpixel.models.spec": ("Convolution", "ModelSpec"),
     "subpixel.results": ("ImageResult", "Progress", "VideoResult"),
-    "subpixel.upscaler": ("Upscaler", "load"),
+    "subpixel.upscaler": ("Upscaler", "available_models", "load"),
     "subpixel.video.upscale": ("upscale_video",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -91,6 +92,7 @@ __all__ = [
     "UnsupportedVideo",
     "Upscaler",
     "VideoResult",
+    "available_models",
     "load",
     "load_model",
     "upscale_image",

@@ -5,14 +5,16 @@ import glob
 import inspect
 import os
 import secrets
+import shutil
 import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import IO, Any, NamedTuple, ParamSpec, TypeVar
 
-from subpixel.errors import OutputError, OutputExists, OutputIsInput
+from subpixel.errors import InputError, OutputError, OutputExists, OutputIsInput, SubpixelError
 
 try:
     import fcntl
@@ -22,10 +24,106 @@ except ImportError:  # Windows: leftovers of a killed process are not recognized
 PIPE = "-"
 """The path that means stdin or stdout."""
 
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
+"""What is read: a path, the bytes of a file, or a file object opened for reading bytes."""
+
+Target = str | os.PathLike[str] | IO[bytes]
+"""What is written: a path, or a file object opened for writing bytes."""
+
 _RANDOM_DIGITS = 16
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+class Paths(NamedTuple):
+    """Where the input and the output of a job are, and what people call them."""
+
+    input: str
+    output: str
+    input_name: str
+    output_name: str
+
+
+@contextmanager
+def as_paths(input: Source, output: Target, extension: str = "") -> Iterator[Paths]:
+    """Give bytes and file objects a path, so that they take the way of any other file.
+
+    The input is read into a temporary file, and the output is one until the body is done: nothing is
+    written to a file object where the body raises. Errors name what was given, not the temporary file.
+
+    Args:
+        input: see `Source`; a file object is read from where it is to its end.
+        output: see `Target`.
+        extension: of the output, with the dot, where it is a file object.
+
+    Raises:
+        InputError: the input's file object cannot be read.
+        OutputError: the output's file object cannot be written to, or there is no room for temporary files.
+    """
+    names = _name_of(input), _name_of(output)
+    if isinstance(input, str | os.PathLike) and isinstance(output, str | os.PathLike):
+        yield Paths(*names, *names)
+        return
+    with _temporary_folder() as folder:
+        source, target = names
+        if not isinstance(input, str | os.PathLike):
+            file = folder / f"input{'' if names[0] in _NAMELESS else Path(names[0]).suffix}"
+            _read_into(file, input, names[0])
+            source = str(file)
+        if not isinstance(output, str | os.PathLike):
+            target = str(folder / f"output{extension}")
+        try:
+            yield Paths(source, target, *names)
+        except SubpixelError as error:
+            words = str(error).replace(source, names[0]).replace(target, names[1])
+            raise type(error)(words) from error
+        if not isinstance(output, str | os.PathLike):
+            _write_to(output, Path(target), names[1])
+
+
+_NAMELESS = ("<bytes>", "<file>")
+
+
+def _name_of(file: Any) -> str:
+    """What people call a path, bytes or a file object."""
+    if isinstance(file, str | os.PathLike):
+        return os.fspath(file)
+    if isinstance(file, bytes | bytearray | memoryview):
+        return _NAMELESS[0]
+    name = getattr(file, "name", None)  # a number where it was opened by a descriptor
+    return name if isinstance(name, str) and name else _NAMELESS[1]
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="subpixel-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise OutputError(f"no temporary folder can be made ({error.strerror or error})") from error
+    with folder as path:
+        yield Path(path)
+
+
+def _read_into(file: Path, data: Any, name: str) -> None:
+    """Copy bytes, or what a file object still has, into a new file."""
+    try:
+        with file.open("wb") as copy:
+            if isinstance(data, bytes | bytearray | memoryview):
+                copy.write(data)
+            else:
+                shutil.copyfileobj(data, copy)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{name}: could not be read ({error})") from error
+
+
+def _write_to(target: IO[bytes], file: Path, name: str) -> None:
+    """Copy a file to a file object."""
+    try:
+        with file.open("rb") as made:
+            shutil.copyfileobj(made, target)
+    except (OSError, ValueError) as error:  # ValueError: it is closed
+        raise OutputError(f"{name}: could not be written ({error})") from error
 
 
 @contextmanager

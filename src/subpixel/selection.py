@@ -7,19 +7,20 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from subpixel.arguments import check_texts, check_wholes
-from subpixel.content import KINDS, Content
+from subpixel.arguments import check_choice, check_wholes
+from subpixel.content import Content
 from subpixel.engines.base import Engine
+from subpixel.options import ContentKind, EngineName, Precision, SourceKind
 from subpixel.upscaler import Upscaler, load
 
 
 def check(
     *,
-    model: str | None,
+    model: str | os.PathLike[str] | None,
     scale: int | None,
-    content: str | None,
-    engine: str,
-    precision: str,
+    content: ContentKind | None,
+    engine: EngineName,
+    precision: Precision,
     threads: int | None,
 ) -> None:
     """Raise what `load` would, before any file is looked at: see `select`."""
@@ -61,11 +62,11 @@ class Selection(NamedTuple):
 def select(
     upscaler: Upscaler | None,
     *,
-    model: str | None,
+    model: str | os.PathLike[str] | None,
     scale: int | None,
-    content: str | None,
-    engine: str,
-    precision: str,
+    content: ContentKind | None,
+    engine: EngineName,
+    precision: Precision,
     threads: int | None,
     guess: Callable[[], Content],
 ) -> Selection:
@@ -84,26 +85,26 @@ def select(
     """
     if upscaler is not None and not isinstance(upscaler, Upscaler):
         raise TypeError(f"upscaler must be what `load` returns, not {type(upscaler).__name__}")
-    if isinstance(model, os.PathLike):
-        model = os.fspath(model)
-    if model is not None and not isinstance(model, str):
+    if model is not None and not isinstance(model, str | os.PathLike):
         raise TypeError(f"model must be a name or a path, not {model!r}")
-    check_texts(content=content, engine=engine, precision=precision)
+    if isinstance(model, os.PathLike):
+        model = Path(model)
+    check_choice(ContentKind, content=content)
+    check_choice(EngineName, engine=engine)
+    check_choice(Precision, precision=precision)
     check_wholes(scale=scale, threads=threads)
     options = (model, scale, content, threads)
     if upscaler is not None:
         if any(option is not None for option in options) or (engine, precision) != ("auto", "auto"):
             raise ValueError("give an upscaler, or a scale, a model, a content and an engine, not both")
         return Selection(upscaler, None)
-    if content not in (None, *KINDS):
-        raise ValueError(f"unknown content {content!r}; known: {', '.join(KINDS)}")
     found = None
     if model is None:
-        found = guess() if content in (None, "auto") else Content(content, "asked for")
+        found = guess() if content is None or content == "auto" else Content(content, "asked for")
     elif content is not None:
         raise ValueError("give a model or a content, not both")
     stamp = None
-    if model is not None and model.endswith(".safetensors"):
+    if isinstance(model, Path) or (model is not None and model.endswith(".safetensors")):
         with contextlib.suppress(OSError):  # `load` says what is wrong
             status = Path(model).stat()
             stamp = (status.st_mtime_ns, status.st_size)
@@ -117,11 +118,11 @@ _MOST_KEPT = 4
 
 @lru_cache(maxsize=_MOST_KEPT, typed=True)
 def _loaded(
-    model: str | None,
+    model: str | Path | None,
     scale: int | None,
-    content: str | None,
-    engine: str,
-    precision: str,
+    content: SourceKind | None,
+    engine: EngineName,
+    precision: Precision,
     threads: int | None,
     stamp: tuple[int, int] | None,
 ) -> Upscaler:

@@ -1,21 +1,26 @@
 """The library's front door: a model and an engine, to be called on images."""
 
+import os
+import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from subpixel.arguments import check_paths, check_texts, check_wholes
+from subpixel.arguments import check_choice, check_paths, check_texts, check_wholes
 from subpixel.engines.base import Engine
 from subpixel.engines.select import CompiledModel, choose
 from subpixel.errors import ModelError
 from subpixel.models.catalog import DEFAULT_SCALE
 from subpixel.models.model import Model, load_model
+from subpixel.options import EngineName, Precision, SourceKind
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from torch import Tensor
 
 _PATIENCE_SECONDS = 1
 """For which `Upscaler.frames` waits for a source that is asked to stop; a camera may never answer."""
@@ -24,11 +29,25 @@ Samples = TypeVar("Samples", bound=np.generic)
 Frame = TypeVar("Frame")
 
 
+class SupportsArray(Protocol):
+    """What NumPy can make an array of."""
+
+    def __array__(self) -> NDArray[Any]: ...
+
+
 class Upscaler:
-    """Enlarges images with one model on one engine.
+    """Makes images larger with one model on one engine.
 
     It can be pickled, and so be given to other processes (``pool.map(upscaler, images)``), which make the
-    engine anew.
+    engine anew. Two are equal when they compute the same: the same network on the same engine in the same
+    precision.
+
+    >>> import numpy as np, subpixel
+    >>> upscaler = subpixel.Upscaler(subpixel.load_model("mine.safetensors"), engine="numpy", threads=1)
+    >>> upscaler
+    <Upscaler default-x2: x2, numpy fp32, 1 thread>
+    >>> upscaler(np.zeros((20, 30, 3), np.uint8)).shape
+    (40, 60, 3)
 
     Attributes:
         compiled: the model and the engines that run it.
@@ -37,9 +56,9 @@ class Upscaler:
     def __init__(
         self,
         model: Model,
-        engine: str | Engine = "auto",
+        engine: EngineName | Engine = "auto",
         *,
-        precision: str = "auto",
+        precision: Precision = "auto",
         threads: int | None = None,
     ) -> None:
         """Make ``model`` ready to run.
@@ -47,18 +66,22 @@ class Upscaler:
         Args:
             model: a network over one channel; see `load` and `load_model`.
             engine: ``"auto"``, the name of an engine, or one that was compiled from this model.
-            precision: ``"auto"``, ``"fp32"`` or ``"int8"``; see `subpixel.engines.select.choose`.
+            precision: ``"auto"``, ``"fp32"`` or ``"int8"``; see `subpixel.options.Precision`.
             threads: how many CPU threads to use; all by default.
 
         Raises:
             ModelError: the network works on more than one channel.
-            EngineError: the engine is unknown, not installed, or cannot run this model.
+            EngineError: the engine is not installed, or cannot run this model.
+            ValueError, TypeError: a wrong argument, such as an unknown engine.
         """
         if not isinstance(model, Model):
             raise TypeError(
                 f"expected a Model, not {type(model).__name__}; subpixel.load takes a name or a scale"
             )
         check_wholes(threads=threads)
+        check_choice(Precision, precision=precision)
+        if not isinstance(engine, Engine):
+            check_choice(EngineName, engine=engine)
         if model.spec.channels != 1:
             raise ModelError(f"model {model.name} has {model.spec.channels} channels; images need one of 1")
         if isinstance(engine, Engine):
@@ -67,6 +90,26 @@ class Upscaler:
             self.compiled = CompiledModel(engine, engine, "given")
         else:
             self.compiled = choose(model, engine, precision, threads)
+
+    def __repr__(self) -> str:
+        kinds = dict.fromkeys(f"{each.name} {each.precision}" for each in self._engines)
+        threads = f"{self.engine.threads} thread{'s' * (self.engine.threads != 1)}"
+        return f"<Upscaler {self.model.name}: x{self.scale}, {' and '.join(kinds)}, {threads}>"
+
+    def __eq__(self, other: object) -> bool:
+        return self._identity == other._identity if isinstance(other, Upscaler) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+    @property
+    def _engines(self) -> tuple[Engine, Engine]:
+        return self.compiled.engine, self.compiled.deep
+
+    @property
+    def _identity(self) -> tuple[Any, ...]:
+        """What decides the results."""
+        return self.model, *((each.name, each.precision) for each in self._engines)
 
     @property
     def model(self) -> Model:
@@ -94,56 +137,110 @@ class Upscaler:
     @overload
     def __call__(self, image: NDArray[Samples]) -> NDArray[Samples]: ...
 
-    def __call__(self, image: "Image | NDArray[Any]") -> "Image | NDArray[Any]":
-        """Enlarge an image.
+    @overload
+    def __call__(self, image: "Tensor") -> "Tensor": ...
+
+    @overload
+    def __call__(self, image: "SupportsArray") -> NDArray[Any]: ...
+
+    def __call__(self, image: Any) -> Any:
+        """Make an image, or a batch of images, larger.
+
+        >>> import numpy as np, subpixel
+        >>> upscaler = subpixel.load("default", scale=3)
+        >>> upscaler(np.zeros((20, 30, 3), np.uint8)).shape
+        (60, 90, 3)
+        >>> upscaler(np.zeros((8, 20, 30, 3), np.uint8)).shape
+        (8, 60, 90, 3)
+        >>> from PIL import Image
+        >>> upscaler(Image.open("small.png")).size
+        (144, 120)
 
         Args:
-            image: either an array ``(H, W)``, or ``(H, W, n)`` where 3 bands are RGB, 4 are RGB and straight
-                alpha, and any other number are planes of their own; uint8, uint16 (over their whole range),
-                float32 or float64 (in [0, 1]). Or a Pillow image.
+            image: an array ``(H, W)``, ``(H, W, C)`` or ``(N, H, W, C)``; a Pillow image; a PyTorch tensor
+                ``(H, W)``, ``(C, H, W)`` or ``(N, C, H, W)``; or any other object with ``__array__`` or
+                ``__dlpack__``, which is taken as an array. 3 channels are RGB, 4 are RGB and straight alpha,
+                any other number are planes of their own. Samples are uint8, uint16 (over their whole range),
+                float32 or float64 (in [0, 1]).
 
         Returns:
-            An array of the same kind, ``scale`` times larger each way; floats are clipped to [0, 1].
+            The same kind of object, ``scale`` times larger each way, with the same axes and dtype; floats are
+            clipped to [0, 1]. A tensor comes back on its device, without gradients.
             For a Pillow image, one of mode L, LA, RGB, RGBA or I;16 with the same ``info``: a palette, CMYK
             or Lab becomes RGB (the latter two by their color profile, which is then left out), and 1 bit
             becomes L. Its EXIF orientation is not applied; `PIL.ImageOps.exif_transpose` does that.
+            Other objects come back as NumPy arrays.
 
         Raises:
-            ValueError, TypeError: not such an array.
+            ValueError, TypeError: the shape, the dtype or the range is another.
             UnsupportedImage: a Pillow image of mode I or F, whose range is not known.
         """
-        from subpixel.images.tiles import enlarge
-
         if isinstance(image, np.ndarray):
-            _check(image)
-            if not image.dtype.isnative:  # as TIFF and PNG store them
-                native: NDArray[Any] = self(image.astype(image.dtype.newbyteorder("=")))
-                return native.astype(image.dtype)
-            return enlarge(
-                image, self.compiled.engine_for(image.dtype), alpha=image.ndim == 3 and image.shape[2] == 4
-            )
+            return self._array(image)
+        torch = sys.modules.get("torch")  # whoever has a tensor has imported it
+        if torch is not None and isinstance(image, torch.Tensor):
+            return self._tensor(image, torch)
         from PIL.Image import Image
 
+        if isinstance(image, Image):
+            return self._pillow_image(image)
+        return self._array(_as_array(image))
+
+    def _array(self, image: NDArray[Any]) -> NDArray[Any]:
+        """An array ``(H, W)``, ``(H, W, C)`` or ``(N, H, W, C)``."""
+        _check(image)
+        if not image.dtype.isnative:  # as TIFF and PNG store them
+            native = self._array(image.astype(image.dtype.newbyteorder("=")))
+            return native.astype(image.dtype)
+        if image.ndim < 4:
+            return self._samples(image, alpha=image.ndim == 3 and image.shape[2] == 4)
+        count, height, width, channels = image.shape
+        result = np.empty((count, height * self.scale, width * self.scale, channels), image.dtype)
+        for one, large in zip(image, result, strict=True):
+            large[...] = self._samples(one, alpha=channels == 4)
+        return result
+
+    def _tensor(self, image: Any, torch: Any) -> Any:
+        """A PyTorch tensor, whose channels come before rows and columns."""
+        if image.ndim not in (2, 3, 4):
+            raise ValueError(f"expected a tensor (H, W), (C, H, W) or (N, C, H, W), not {tuple(image.shape)}")
+        try:
+            samples = image.detach().cpu().numpy()
+        except TypeError as error:  # a dtype that NumPy does not have, or a sparse layout
+            raise TypeError(f"{_DTYPES}, not {image.dtype} ({error})") from error
+        if image.ndim == 2:
+            return torch.from_numpy(self._array(samples)).to(image.device)
+        large = np.moveaxis(self._array(np.moveaxis(samples, -3, -1)), -1, -3)
+        return torch.from_numpy(np.ascontiguousarray(large)).to(image.device)
+
+    def _pillow_image(self, image: "Image") -> "Image":
         from subpixel.images.pillow import from_samples, to_samples
 
-        if not isinstance(image, Image):
-            raise TypeError(f"expected a Pillow image or a NumPy array, not {type(image).__name__}")
         samples = to_samples(image)
-        alpha = samples.ndim == 3 and samples.shape[2] in (2, 4)
-        result = from_samples(enlarge(samples, self.compiled.engine_for(samples.dtype), alpha=alpha))
+        result = from_samples(self._samples(samples, alpha=samples.ndim == 3 and samples.shape[2] in (2, 4)))
         result.info = {key: value for key, value in image.info.items() if key != "transparency"}
         if image.mode in ("CMYK", "LAB"):
             result.info.pop("icc_profile", None)
         return result
 
+    def _samples(self, samples: NDArray[Any], *, alpha: bool) -> NDArray[Any]:
+        from subpixel.images.tiles import enlarge
+
+        return enlarge(samples, self.compiled.engine_for(samples.dtype), alpha=alpha)
+
     def frames(self, frames: "Iterable[Frame]") -> "Iterator[Frame]":
-        """Enlarge frames as they come: from a decoder, a camera, or anywhere else.
+        """Make frames larger as they come: from a decoder, a camera, or anywhere else.
 
         Reading the next frames, enlarging, and whatever the caller does with the results overlap: ``frames``
         is iterated over in another thread, and a few frames are worked on ahead. Closing the iterator, or
         letting go of it, stops that.
 
-        >>> for large in upscaler.frames(frames): ...  # doctest: +SKIP
+        >>> import numpy as np, subpixel
+        >>> upscaler = subpixel.load("default", scale=2)
+        >>> for large in upscaler.frames(np.zeros((20, 30), np.uint8) for _ in range(2)):
+        ...     print(large.shape)
+        (40, 60)
+        (40, 60)
 
         Args:
             frames: PyAV's ``VideoFrame`` of any pixel format, or whatever a call takes; they may differ in
@@ -180,69 +277,121 @@ class Upscaler:
         return enlarge
 
 
+def available_models() -> list[str]:
+    """The names of the models that come with the package, sorted.
+
+    >>> import subpixel
+    >>> "default-x3" in subpixel.available_models()
+    True
+    """
+    from subpixel.models import catalog
+
+    return catalog.names()
+
+
 def load(
-    name: str | None = None,
+    model: str | os.PathLike[str] | None = None,
     *,
     scale: int | None = None,
-    content: str | None = None,
-    path: str | Path | None = None,
-    engine: str = "auto",
-    precision: str = "auto",
+    content: SourceKind | None = None,
+    engine: EngineName = "auto",
+    precision: Precision = "auto",
     threads: int | None = None,
+    path: str | os.PathLike[str] | None = None,
+    name: str | None = None,
 ) -> Upscaler:
     """Load a model and make it ready to run.
 
-    >>> upscaler = load(scale=3)  # doctest: +SKIP
-    >>> large = upscaler(image)   # doctest: +SKIP
+    >>> import subpixel
+    >>> subpixel.load("default", scale=3, engine="numpy", threads=2)
+    <Upscaler default-x3: x3, numpy fp32, 2 threads>
+    >>> subpixel.load("mine.safetensors").scale
+    2
 
     Args:
-        name: of a packaged model, such as ``"espcn-t91-x3"``; the default for the scale if left out.
-        scale: how many times larger each side becomes; x2 if neither name nor path says, as ``"best"``
-            does not.
-        path: of a model file (``.safetensors``), instead of a name.
-        content: instead of a name what the default is to be for: ``"clean"`` sources, which it is for anyway,
-            or ``"compressed"`` ones, as JPEGs and films are.
+        model: the name of a packaged model (``"default"``, ``"best-x3"``; see `available_models`), or the
+            path of a model file; a string is a path when it ends in ``.safetensors``. ``"default"`` if left
+            out.
+        scale: how many times larger each side becomes; 2 if neither name nor file says.
+        content: instead of a model what it is for: ``"clean"`` sources, which the default is for anyway, or
+            ``"compressed"`` ones, as JPEGs and videos are.
         engine, precision, threads: see `Upscaler`.
+        path, name: what ``model`` was called until version 0.2; they go in 0.3.
 
     Raises:
         ModelError: no such model, or its scale is not the one asked for.
         EngineError: see `Upscaler`.
-        ValueError, TypeError: arguments that exclude each other, or of another type.
+        ValueError, TypeError: arguments that exclude each other, unknown values, or another type.
     """
-    from subpixel.models import catalog as packaged
+    from subpixel.models import catalog
 
-    if name is not None and not isinstance(name, str):
-        is_scale = isinstance(name, int) and not isinstance(name, bool)
-        cure = f"write load(scale={name})" if is_scale else "write load(path=...) for a file"
-        raise TypeError(f"the first argument is a model's name, not {name!r}; {cure}")
-    check_texts(content=content, engine=engine, precision=precision)
+    model = _without_old_names(model, path=path, name=name)
+    check_texts(content=content)
+    check_choice(EngineName, engine=engine)
+    check_choice(Precision, precision=precision)
     check_wholes(scale=scale, threads=threads)
-    if path is not None:
-        check_paths(path=path)
-    if content == "auto":
-        known = ", ".join(packaged.DEFAULT_NETWORKS)
+    if content not in (None, *catalog.DEFAULT_NETWORKS):
+        known = ", ".join(catalog.DEFAULT_NETWORKS)
         raise ValueError(
-            f"unknown content 'auto'; known: {known}. There is no file here that tells; upscale_image has one"
+            f"unknown content {content!r}; known: {known}. There is no file here that tells; "
+            "upscale_image and upscale_video have one, and so 'auto'"
         )
-    if sum(given is not None for given in (name, content, path)) > 1:
-        raise ValueError("of name, content and path give one")
-    if path is not None:
-        model = load_model(path)
-        if scale not in (None, model.scale):
-            raise ModelError(f"{path}: enlarges x{model.scale}, not x{scale}; leave out the scale")
-    elif name is not None:
-        model = packaged.find(name, scale=scale)
+    if model is not None and content is not None:
+        raise ValueError("give a model or a content, not both")
+    if isinstance(model, os.PathLike):
+        found = load_model(Path(model))
+        if scale not in (None, found.scale):
+            raise ModelError(f"{model}: enlarges x{found.scale}, not x{scale}; leave out the scale")
+    elif model is not None:
+        found = catalog.find(model, scale=scale)
     else:
-        scale = DEFAULT_SCALE if scale is None else scale
-        model = packaged.find(scale=scale, content=content or "clean")
-    return Upscaler(model, engine, precision=precision, threads=threads)
+        found = catalog.find(scale=DEFAULT_SCALE if scale is None else scale, content=content or "clean")
+    return Upscaler(found, engine, precision=precision, threads=threads)
+
+
+def _without_old_names(model: Any, **old: Any) -> str | os.PathLike[str] | None:
+    """The model that is asked for, by whichever argument."""
+    for key, value in old.items():
+        if value is None:
+            continue
+        warnings.warn(
+            f"load({key}=...) is now load(...); the old argument goes in version 0.3",
+            DeprecationWarning,
+            stacklevel=3,
+        )
+        if model is not None:
+            raise ValueError(f"give a model or {key}, not both")
+        check_paths(**{key: value})
+        model = Path(value) if key == "path" else value
+    if model is not None and not isinstance(model, str | os.PathLike):
+        is_scale = isinstance(model, int) and not isinstance(model, bool)
+        cure = f"; write load(scale={model})" if is_scale else ""
+        raise TypeError(f"model must be a name or a path, not {model!r}{cure}")
+    return model
+
+
+def _as_array(image: Any) -> NDArray[Any]:
+    """What is neither an array, nor a tensor of PyTorch's, nor a Pillow image."""
+    if hasattr(image, "__array__"):
+        return np.asarray(image)
+    if hasattr(image, "__dlpack__"):
+        return np.from_dlpack(image)
+    raise TypeError(
+        "expected a NumPy array, a Pillow image, a PyTorch tensor, or what has __array__ or __dlpack__, "
+        f"not {type(image).__name__}"
+    )
+
+
+_DTYPES = "expected uint8, uint16, float32 or float64 samples"
 
 
 def _check(image: NDArray[Any]) -> None:
-    if image.ndim not in (2, 3) or 0 in image.shape:
-        raise ValueError(f"expected an image of shape (H, W) or (H, W, n), not {image.shape}")
+    if image.ndim not in (2, 3, 4) or 0 in image.shape:
+        raise ValueError(
+            f"expected an image of shape (H, W) or (H, W, C), or a batch (N, H, W, C), not {image.shape}"
+        )
     if image.dtype.newbyteorder("=") not in (np.uint8, np.uint16, np.float32, np.float64):
-        raise TypeError(f"expected uint8, uint16, float32 or float64 samples, not {image.dtype}")
+        raise TypeError(f"{_DTYPES}, not {image.dtype}")
     if image.dtype.kind == "f":
         low, high = float(image.min()), float(image.max())  # NaN where any sample is
         if not np.isfinite([low, high]).all():

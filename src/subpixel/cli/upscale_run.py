@@ -17,6 +17,7 @@ from subpixel.cli.errors import saying
 from subpixel.cli.usage import remarks
 from subpixel.errors import SubpixelError
 from subpixel.files import PIPE
+from subpixel.results import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,11 +92,12 @@ class UpscaleRun:
 
     def _tell(self, job: Job, result: Any, people: Display) -> bool:
         """Say what was done; whether it counts as done."""
-        for notice in (*result.notices, *remarks(job)):
-            people.say(f"note: {_name(job)}: {notice}")
+        for warning in (*result.warnings, *remarks(job)):
+            people.say(f"note: {_name(job)}: {warning}")
         if self.as_json:
             with to_stdout():
-                typer.echo(json.dumps(asdict(result)))
+                # "notices" is what "warnings" was called; it goes in 0.3.
+                typer.echo(json.dumps({**asdict(result), "notices": result.warnings}))
         if self.verbose:
             people.say(_reasons(job, result))
         if self.verbose or people.is_terminal or (self.progress == "none" and sys.stderr.isatty()):
@@ -109,28 +111,29 @@ class UpscaleRun:
         return False
 
 
-def _picture_progress(people: Display, number: int, job: Job, *, lines: bool) -> Callable[[float], None]:
-    def show(fraction: float) -> None:
-        people.show(number + fraction, job.source.name)
+def _picture_progress(people: Display, number: int, job: Job, *, lines: bool) -> Callable[[Progress], None]:
+    def show(progress: Progress) -> None:
+        people.show(number + progress.fraction, job.source.name)
         if lines:
-            people.say(json.dumps({"input": str(job.source), "progress": round(fraction, 4)}))
+            people.say(json.dumps({"input": str(job.source), "progress": round(progress.fraction, 4)}))
 
     return show
 
 
-def _video_progress(people: Display, number: int, job: Job, *, lines: bool) -> Callable[[Any], None]:
-    def show(progress: Any) -> None:
-        fraction = progress.frames / progress.total if progress.total else 0.0
+def _video_progress(people: Display, number: int, job: Job, *, lines: bool) -> Callable[[Progress], None]:
+    def show(progress: Progress) -> None:
         if lines:
-            metadata = {"progress": round(fraction, 4), **asdict(progress)}
-            people.say(json.dumps({"input": str(job.source), **metadata}))
+            fields = asdict(progress)
+            fraction, total = fields.pop("fraction"), fields.pop("total_frames")
+            line = {"input": str(job.source), "progress": round(fraction, 4), **fields, "total": total}
+            people.say(json.dumps(line))
             return
-        of = f"/{progress.total}" if progress.total else ""
+        of = f"/{progress.total_frames}" if progress.total_frames else ""
         detail = (
             f"{progress.frames}{of} frames  {progress.frames_per_second:.1f} fps  "
             f"{progress.speed:.2f}x real time  slowest: {progress.bottleneck}"
         )
-        people.show(number + fraction, f"{job.source.name}  {detail}")
+        people.show(number + progress.fraction, f"{job.source.name}  {detail}")
 
     return show
 

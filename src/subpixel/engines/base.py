@@ -217,7 +217,10 @@ def enlarged_first(tensor: NDArray[F], spec: ModelSpec) -> NDArray[F]:
 def to_float(samples: NDArray[Any]) -> NDArray[np.float32]:
     """Samples as float32 in [0, 1], C-contiguous: integers over their largest value, floats as they are."""
     if samples.dtype.kind == "u":
-        floats: NDArray[np.float32] = np.divide(samples, np.float32(np.iinfo(samples.dtype).max), order="C")
+        # Multiplied, not divided: compiled engines multiply, and every engine must be given the same.
+        floats: NDArray[np.float32] = np.multiply(
+            samples, np.float32(1 / np.iinfo(samples.dtype).max), dtype=np.float32, order="C"
+        )
         return floats
     return np.ascontiguousarray(samples, np.float32)
 
@@ -227,6 +230,7 @@ def from_float(samples: NDArray[np.floating[Any]], dtype: np.dtype[Any]) -> NDAr
     if dtype.kind != "u":
         return samples.astype(dtype, copy=False)
     largest = np.iinfo(dtype).max
-    scaled = samples * samples.dtype.type(largest)
-    scaled += samples.dtype.type(0.5)
+    # In float64, where the product is exact: rounded once, as by the fused multiply-add of compiled engines.
+    scaled: NDArray[np.float64] = np.multiply(samples, largest, dtype=np.float64)
+    scaled += 0.5
     return np.clip(scaled, 0, largest, out=scaled).astype(dtype)

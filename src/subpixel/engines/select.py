@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -9,14 +10,15 @@ from numpy.typing import DTypeLike
 from subpixel.engines.base import Engine
 from subpixel.errors import EngineError
 from subpixel.models.model import Model
+from subpixel.options import EngineName, Precision
 
-ENGINES = ("halide", "onnxruntime", "numpy")
+ENGINES = get_args(EngineName)[1:]
 """Names of the engines, the fastest first."""
 
 MAX_FRAMES_AT_ONCE = 4
 """Each needs memory, and delays the first one."""
 
-PRECISIONS = ("fp32", "int8")
+PRECISIONS = get_args(Precision)[1:]
 """Names of the precisions that some engine knows."""
 
 
@@ -70,15 +72,15 @@ def choose(
         threads: CPU threads that the engine may use; by default every CPU available to this process.
 
     Raises:
-        EngineError: an unknown name; the engine asked for is not installed, does not suit this processor or
+        EngineError: the engine asked for is not installed, does not suit this processor or
             does not know the precision; or the model has no 8-bit layers for int8. Only "auto" falls back to
             another engine, and says so in the reason.
-        ValueError: ``threads`` is below 1.
+        ValueError: an unknown name, or ``threads`` is below 1.
     """
     if engine not in ("auto", *ENGINES):
-        raise EngineError(f"unknown engine {engine!r}; known: auto, {', '.join(ENGINES)}")
+        raise ValueError(f"unknown engine {engine!r}; known: auto, {', '.join(ENGINES)}")
     if precision not in ("auto", *PRECISIONS):
-        raise EngineError(f"unknown precision {precision!r}; known: auto, {', '.join(PRECISIONS)}")
+        raise ValueError(f"unknown precision {precision!r}; known: auto, {', '.join(PRECISIONS)}")
     if threads is None:
         threads = available_cpus()
     elif threads < 1:

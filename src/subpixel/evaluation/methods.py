@@ -1,11 +1,13 @@
 """What can be measured: bicubic, a network on an engine, or a TNRD, all by name and called the same way."""
 
 from dataclasses import dataclass
+from typing import cast
 
 from subpixel.errors import EngineError, ModelError
 from subpixel.evaluation.protocol import UpscaleLuma, bicubic
 from subpixel.models.catalog import tnrd_file
 from subpixel.models.model import Model
+from subpixel.options import EngineName, Precision
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,13 @@ def find_method(
     if file is None:
         from subpixel.upscaler import load
 
-        upscaler = load(name, scale=scale, engine=engine, precision=precision, threads=threads)
+        upscaler = load(
+            name,
+            scale=scale,
+            engine=cast(EngineName, engine),
+            precision=cast(Precision, precision),
+            threads=threads,
+        )
         chosen, model = upscaler.engine, upscaler.model
         return Method(model.name, model.scale, chosen, chosen.name, chosen.precision, model)
     try:

@@ -50,6 +50,14 @@ def format_of(path: Path) -> Format:
     )
 
 
+def format_named(name: str) -> Format:
+    """The format of a name as `subpixel.options.ImageFormat` has them; ValueError for any other."""
+    for format_ in FORMATS:
+        if format_.name.lower() == name:
+            return format_
+    raise ValueError(f"unknown format {name!r}; known: {', '.join(known.name.lower() for known in FORMATS)}")
+
+
 _SIGNATURES: tuple[tuple[int, bytes, Format | str], ...] = (
     (0, b"\x89PNG\r\n\x1a\n", PNG),
     (0, b"\xff\xd8\xff", JPEG),

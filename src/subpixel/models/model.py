@@ -9,8 +9,10 @@ a stranger is safe. Spec and metadata are in the header as JSON.
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -115,11 +117,19 @@ QUANTIZED_DTYPES = {
 """The arrays of a `QuantizedLayer`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Model:
     """A network ready to run: spec, weights (float32, C-contiguous, read-only) and metadata.
 
-    ``quantized`` has the same network in 8 bits, one entry a layer, or is empty.
+    ``quantized`` has the same network in 8 bits, one entry a layer, or is empty. Two models are equal when
+    they compute the same, whatever their names and metadata.
+
+    >>> import subpixel
+    >>> model = subpixel.load_model("mine.safetensors")
+    >>> model  # doctest: +ELLIPSIS
+    <Model default-x2: x2, ... layers, ... parameters, fp32 and int8>
+    >>> model == subpixel.load("default", scale=2).model
+    True
 
     Raises `ModelError` when an array is missing, unknown, misshapen, or holds NaN or infinity.
     """
@@ -160,6 +170,21 @@ class Model:
         object.__setattr__(
             self, "quantized", tuple(map(self._frozen_layer, range(len(self.quantized)), self.quantized))
         )
+
+    def __repr__(self) -> str:
+        layers = f"{len(self.spec.layers)} layer{'s' * (len(self.spec.layers) > 1)}"
+        precisions = "fp32 and int8" if self.quantized else "fp32"
+        return (
+            f"<Model {self.name}: x{self.scale}, {layers}, {self.spec.parameters:,} parameters, {precisions}>"
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Model):
+            return NotImplemented
+        return self is other or self._digest == other._digest
+
+    def __hash__(self) -> int:
+        return hash(self._digest)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A pickle is checked and frozen as any model: arrays would come back writeable."""
@@ -211,6 +236,11 @@ class Model:
 
     def digest(self) -> str:
         """A fingerprint of what the model computes: of its description and all its arrays, in hexadecimal."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
+        """See `digest`; kept, for nothing of a model can change."""
         digest = hashlib.sha256(json.dumps(self.spec.to_json(), sort_keys=True).encode())
         for key, array in sorted(self._arrays().items()):
             digest.update(key.encode() + array.tobytes())
@@ -256,8 +286,12 @@ class Model:
             temporary.write_bytes(data)
 
 
-def load_model(path: str | Path) -> Model:
+def load_model(path: str | os.PathLike[str]) -> Model:
     """Read a model file.
+
+    >>> import subpixel
+    >>> subpixel.load_model("mine.safetensors").scale
+    2
 
     Nothing large is read before the description is known to be within the limits of `subpixel.models.spec`
     and the arrays' shapes to fit it.

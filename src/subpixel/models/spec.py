@@ -56,9 +56,13 @@ class Convolution:
     activation: Activation = "none"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ModelSpec:
     """What a network computes, without its weights.
+
+    >>> from subpixel import Convolution, ModelSpec
+    >>> ModelSpec(scale=2, layers=(Convolution(1, 16, 5, "relu"), Convolution(16, 4, 3)))
+    <ModelSpec x2: 5x5 1-16 relu, 3x3 16-4, shuffle>
 
     A ``(channels, H, W)`` image in [0, 1] passes the layers in turn; the last one yields
     ``channels * scale**2`` values a pixel, which the pixel shuffle (PyTorch's channel order: color slowest)
@@ -128,6 +132,16 @@ class ModelSpec:
                 f"the last layer gives {expected} channels; a shuffle by {self.shuffle} needs "
                 f"{self.channels * self.shuffle**2}"
             )
+
+    def __repr__(self) -> str:
+        steps = ["bicubic"] * (self.upsampling == "bicubic") + [
+            f"{layer.kernel}x{layer.kernel} {layer.inputs}-{layer.outputs}"
+            + (f" {layer.activation}" if layer.activation != "none" else "")
+            for layer in self.layers
+        ]
+        steps += ["shuffle"] * (self.upsampling == "shuffle")
+        steps += [f"residual {self.residual}"] * (self.residual != "none")
+        return f"<ModelSpec x{self.scale}: {', '.join(steps)}>"
 
     @property
     def shuffle(self) -> int:

@@ -1,7 +1,9 @@
 """One video file, enlarged into another."""
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +12,17 @@ from subpixel import arguments
 from subpixel.content import content_of_film
 from subpixel.engines.select import available_cpus
 from subpixel.errors import InputError, naming
-from subpixel.files import PIPE, make_folder_of, refuse_existing, refuse_input, without_empty_folders
+from subpixel.files import (
+    PIPE,
+    Source,
+    Target,
+    as_paths,
+    make_folder_of,
+    refuse_existing,
+    refuse_input,
+    without_empty_folders,
+)
+from subpixel.options import ContainerName, ContentKind, EngineName, Precision
 from subpixel.results import Progress, VideoResult
 from subpixel.selection import Selection, select
 from subpixel.video.media.codecs import Encoding
@@ -36,37 +48,43 @@ _PATIENCE_SECONDS = 2
 
 @without_empty_folders
 def upscale_video(
-    input: str | Path,
-    output: str | Path,
+    input: Source,
+    output: Target,
     *,
     scale: int | None = None,
-    model: str | None = None,
-    content: str | None = None,
-    engine: str = "auto",
-    precision: str = "auto",
+    model: str | os.PathLike[str] | None = None,
+    content: ContentKind | None = None,
+    engine: EngineName = "auto",
+    precision: Precision = "auto",
     threads: int | None = None,
     upscaler: "Upscaler | None" = None,
     codec: str = "auto",
     crf: float | None = None,
     preset: str | None = None,
     codec_options: Mapping[str, str] | None = None,
-    container: str | None = None,
+    container: ContainerName | None = None,
     start: float | Fraction = 0,
     end: float | Fraction | None = None,
     overwrite: bool = False,
     drop_unsupported: bool = False,
-    progress: Callable[[Progress], None] = lambda progress: None,
+    progress: Callable[[Progress], object] = lambda progress: None,
 ) -> VideoResult:
-    """Enlarge a video; sound, subtitles, chapters and all else stay as they are.
+    """Make a video larger; sound, subtitles, chapters and all else stay as they are.
 
-    The output appears under its name only when it is whole. A job that was killed and is started again with
-    the same arguments goes on from what it had done, which lies in a folder beside the output until then;
-    not so where one end is a pipe.
+    The output appears under its name only when it is complete. An interrupted job resumes when it is started
+    again with the same arguments; what it had done lies in a folder beside the output until then. Jobs that
+    read or write a pipe or a file object do not resume.
+
+    >>> import subpixel
+    >>> result = subpixel.upscale_video("film.mp4", "film-large.mkv", scale=2, crf=16)
+    >>> result.width, result.height, result.frames
+    (96, 80, 3)
 
     Args:
-        input: the file, or "-" for stdin.
-        output: the file to write, whose extension decides the container, or "-" for stdout.
-        scale: how many times larger each side becomes; x2 when no model is named either.
+        input: what FFmpeg reads: a path, its bytes, a file object opened for reading bytes, or "-" for stdin.
+        output: the file to write: a path, whose extension selects the container; a file object opened for
+            writing bytes, with ``container``; or "-" for stdout.
+        scale: how many times larger each side becomes; 2 when no model is named either.
         model: the name of a packaged model or the path of a ``.safetensors`` file.
         content: instead of a model what became of the video before: "clean", "compressed", or "auto", the
             default, which takes files named ``.y4m`` for clean and all else for compressed.
@@ -80,47 +98,50 @@ def upscale_video(
         start, end: the part that is wanted, in seconds from the beginning; its times then start at 0.
         overwrite: whether an existing output is replaced.
         drop_unsupported: whether streams that the container cannot hold are left out, instead of refused.
-        progress: called now and then.
+        progress: called now and then, at last with a fraction of 1.
 
     Raises:
         InputError: the input cannot be read, or gives no frame.
         OutputError: the output exists, is the input, or cannot hold or be given the result.
         ModelError, EngineError: see `load`.
-        ValueError: the codec does not know what is asked of it, or there is no such codec, container or part.
+        ValueError, TypeError: a wrong argument: the codec does not know what is asked of it, or there is no
+            such codec, container or part.
         BrokenPipeError: whoever read from stdout has closed it.
     """
-    arguments.check_paths(input=input, output=output)
+    arguments.check_files(input=input, output=output)
     arguments.check_texts(codec=codec, preset=preset, container=container)
     arguments.check_numbers(crf=crf, start=start, end=end)
     arguments.check_mappings(codec_options=codec_options)
     encoding = Encoding(codec, crf, preset, codec_options or {})
-    input, output = str(input), str(output)
     kind = _container(output, container)
     # By their digits: 0.2 is meant, not the binary number behind it, which is a little more.
     time_range = TimeRange(Fraction(str(start)), None if end is None else Fraction(str(end)))
-    check_paths(input, output, overwrite)
-    others = ("stdout:",) if output == PIPE else (f"{output}:", str(folder_beside(Path(output))))
-    with naming("stdin" if input == PIPE else input, *others):
-        return _upscale(
-            input,
-            output,
-            kind,
-            time_range,
-            encoding,
-            lambda: select(
-                upscaler,
-                model=model,
-                scale=scale,
-                content=content,
-                engine=engine,
-                precision=precision,
-                threads=threads,
-                guess=lambda: content_of_film(Path(input)),
-            ),
-            overwrite=overwrite,
-            drop_unsupported=drop_unsupported,
-            progress=progress,
-        )
+    with as_paths(input, output, kind.extensions[0]) as paths:
+        source, target = paths.input, paths.output
+        check_paths(source, target, overwrite)
+        others = ("stdout:",) if target == PIPE else (f"{target}:", str(folder_beside(Path(target))))
+        with naming("stdin" if source == PIPE else source, *others):
+            result = _upscale(
+                source,
+                target,
+                kind,
+                time_range,
+                encoding,
+                lambda: select(
+                    upscaler,
+                    model=model,
+                    scale=scale,
+                    content=content,
+                    engine=engine,
+                    precision=precision,
+                    threads=threads,
+                    guess=lambda: content_of_film(Path(source)),
+                ),
+                overwrite=overwrite,
+                drop_unsupported=drop_unsupported,
+                progress=progress,
+            )
+    return replace(result, input=paths.input_name, output=paths.output_name)
 
 
 def _upscale(
@@ -133,7 +154,7 @@ def _upscale(
     *,
     overwrite: bool,
     drop_unsupported: bool,
-    progress: Callable[[Progress], None],
+    progress: Callable[[Progress], object],
 ) -> VideoResult:
     """What `upscale_video` does once it is known what is asked for."""
     regular = is_regular(input)
@@ -203,7 +224,12 @@ def check_paths(input: str, output: str, overwrite: bool) -> None:
     make_folder_of(path)
 
 
-def _container(output: str, name: str | None) -> Container:
+def _container(output: Target, name: str | None) -> Container:
+    if not isinstance(output, str | os.PathLike):
+        if name is None:
+            raise ValueError("the output is a file object: say which container, such as container='mkv'")
+        return container_named(name)
+    output = os.fspath(output)
     if name is None:
         return Y4M if output == PIPE else container_of(Path(output))
     container = container_named(name)
@@ -240,5 +266,5 @@ def _report(
         missing_frames=decode_errors.missing,
         lost_frames=decode_errors.lost,
         damaged_share=round(decode_errors.share, 4),
-        notices=(*plan.notices, *decode_errors.notices, *losses_later(decode_errors.carried_later, codec)),
+        warnings=(*plan.notices, *decode_errors.notices, *losses_later(decode_errors.carried_later, codec)),
     )

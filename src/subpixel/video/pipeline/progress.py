@@ -13,7 +13,7 @@ _REPORT_SECONDS = 0.1
 class ProgressTracker:
     """Counts frames and seconds, and tells of them now and then."""
 
-    def __init__(self, listener: Callable[[Progress], None]) -> None:
+    def __init__(self, listener: Callable[[Progress], object]) -> None:
         self.line = Line()
         self.resumed = 0
         """Frames that an earlier run made."""
@@ -69,4 +69,14 @@ class ProgressTracker:
         done = self.resumed + self.made
         rate = self.frames_per_second
         total = done if last else self.total and max(self.total, done)
-        self._listener(Progress(done, total, now, rate, rate / self.rate, self.bottleneck))
+        self._listener(
+            Progress(
+                fraction=1.0 if last else done / total if total else 0.0,
+                seconds=now,
+                frames=done,
+                total_frames=total,
+                frames_per_second=rate,
+                speed=rate / self.rate,
+                bottleneck=self.bottleneck,
+            )
+        )
