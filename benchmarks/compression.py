@@ -3,9 +3,9 @@
     python benchmarks/compression.py --datasets ../shared/datasets
 
 The small pictures of 40 photographs that no network was trained on (the first of BSDS500/train) become color
-JPEGs and lossy WebPs, as Pillow writes them, of qualities from 60 to 100. Their luma is enlarged in int8 by
-`default` and `best`, and by the forms of both for compressed sources: mean luma PSNR in dB, `scale` pixels shaved.
-Writes ``benchmarks/results/compression.json``, which the rule in `subpixel.images.compression` follows.
+JPEGs and lossy WebPs, as Pillow writes them, of qualities from 60 to 100. Their luma is upscaled in int8 by
+`default` and `best`, and by the forms of both for compressed sources: mean luma PSNR in dB, `scale` pixels
+shaved. Writes ``benchmarks/results/compression.json``; the rule in `subpixel.images.compression` follows it.
 """
 
 import argparse

@@ -171,7 +171,7 @@ With (a, b, c, d) = (1, 2, 3, 4) and x = {_numbers(x)}, y = {_numbers(y)}:
     small convolutions, then the shuffle    {_numbers(shuffled)}
 
 In two dimensions both axes do this at once. A kernel of 4 x 4 taps has 4 patterns of {active} active taps,
-so it is 4 filters of 2 x 2 taps over the small image (subpixel.ops.pixel_shuffle.subpixel_weights). A 5 x 5 image
+so it is 4 filters of 2 x 2 taps over the small image (pixel_shuffle.subpixel_weights). A 5 x 5 image
 enlarged to 8 x 8 both ways differs by at most {np.abs(slow - fast).max():.0e}.""")
 
 

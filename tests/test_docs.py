@@ -141,7 +141,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     CliRunner().invoke(app, ["export", "default-x2", "-o", "model.onnx"])
     monkeypatch.setattr("subpixel.engines.select.ENGINES", ("numpy",))
     yield tmp_path
-    importlib.import_module("subpixel.upscaler")._loaded.cache_clear()
+    importlib.import_module("subpixel.selection")._loaded.cache_clear()
 
 
 @pytest.mark.parametrize("page", [page for page in USER_PAGES if console_lines(page)], ids=name_of)

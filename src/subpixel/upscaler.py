@@ -119,7 +119,9 @@ class Upscaler:
             if not image.dtype.isnative:  # as TIFF and PNG store them
                 native: NDArray[Any] = self(image.astype(image.dtype.newbyteorder("=")))
                 return native.astype(image.dtype)
-            return enlarge(image, self.compiled.engine_for(image.dtype), alpha=image.ndim == 3 and image.shape[2] == 4)
+            return enlarge(
+                image, self.compiled.engine_for(image.dtype), alpha=image.ndim == 3 and image.shape[2] == 4
+            )
         from PIL.Image import Image
 
         from subpixel.images.pillow import from_samples, to_samples

@@ -214,7 +214,7 @@ def test_a_second_stage_starts_from_a_model(small: TrainingConfig, pictures: Pat
         assert np.abs(own - others).max() > 1e-4
         np.testing.assert_allclose(array, 0.75 * own + 0.25 * others, atol=1e-6)
     unlike = replace(second, network=replace(mixing, activation="relu", start=""))
-    with pytest.raises(ConfigError, match=r"mixed_with: .*first\.safetensors is another network"):
+    with pytest.raises(ConfigError, match=r"interpolated_with: .*first\.safetensors is another network"):
         Run(unlike, pictures, tmp_path / "unlike", CPU)
     for wrong in (
         {"interpolation_share": 0.0},

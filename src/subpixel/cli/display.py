@@ -61,7 +61,7 @@ def display(total: int, *, bar: bool = True) -> Iterator[Display]:
 
     console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
     progress = Progress(
-        TextColumn("{task.spec}", markup=False),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
         TimeRemainingColumn(),

@@ -1,29 +1,21 @@
 """`subpixel upscale`: make pictures and videos larger."""
 
-import json
-import logging
 import re
-import sys
-import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from subpixel.batch import Job
-from subpixel.cli.display import Display, abandon_stdout, display, to_stdout
-from subpixel.cli.errors import exiting, saying, stoppable
+from subpixel.cli.display import display
+from subpixel.cli.errors import exiting, stoppable
+from subpixel.cli.upscale_run import UpscaleRun, compiling_told
 from subpixel.cli.usage import (
     PICTURES,
     VIDEOS,
     folder_to_be,
     refuse_terminal,
     refuse_unused,
-    remarks,
 )
 from subpixel.errors import SubpixelError
 from subpixel.files import PIPE, is_folder
@@ -191,74 +183,27 @@ def upscale(
             "threads": threads,
         }
         check(**options)
-    failed = 0
+    run = UpscaleRun(
+        options=options,
+        image_options={
+            "quality": quality,
+            "max_output_pixels": max_output_pixels,
+            "max_memory_mib": max_memory,
+        },
+        video_options=video_options,
+        overwrite=overwrite,
+        as_json=as_json,
+        verbose=verbose,
+        progress=progress,
+        max_damage=max_damage,
+    )
     with (
         display(len(todo.jobs), bar=progress == "auto") as people,
         compiling_told(people, to_all=verbose),
     ):
         if verbose and todo.skipped:
             people.say(f"{todo.skipped} files left aside: neither pictures nor videos by their names")
-        for number, job in enumerate(todo.jobs):
-            people.show(number, job.source.name)
-            try:
-                report: Any
-                with saying(_when_stopped(job)):
-                    if job.is_video:
-                        from subpixel.video.upscale import upscale_video
-
-                        report = upscale_video(
-                            job.source,
-                            job.output,
-                            **options,
-                            overwrite=overwrite,
-                            progress=_video_progress(people, number, job, lines=progress == "json"),
-                            **video_options,
-                        )
-                    else:
-                        from subpixel.images.upscale import upscale_image
-
-                        report = upscale_image(
-                            job.source,
-                            job.output,
-                            **options,
-                            quality=quality,
-                            overwrite=overwrite,
-                            max_output_pixels=max_output_pixels,
-                            max_memory_mib=max_memory,
-                            progress=_picture_progress(people, number, job, lines=progress == "json"),
-                        )
-            except BrokenPipeError:
-                abandon_stdout()
-                raise typer.Exit(failed > 0) from None
-            except Exception as error:
-                # What a codec does not know, a ValueError, is seen only when a video is there to be encoded.
-                asked = isinstance(error, ValueError)
-                words = _words(job, error)
-                people.say(f"error: {words}")
-                if verbose and not isinstance(error, (SubpixelError, ValueError)):
-                    people.say(traceback.format_exc())
-                if asked and len(todo.jobs) == 1:
-                    raise typer.Exit(2) from None
-                failed += 1
-                if as_json:
-                    with to_stdout():
-                        typer.echo(json.dumps({"input": str(job.source), "error": words}))
-                continue
-            for notice in (*report.notices, *remarks(job)):
-                people.say(f"note: {_name(job)}: {notice}")
-            if as_json:
-                with to_stdout():
-                    typer.echo(json.dumps(asdict(report)))
-            if verbose:
-                people.say(_reasons(job, report))
-            if verbose or people.is_terminal or (progress == "none" and sys.stderr.isatty()):
-                people.say(_summary(job, report))
-            if job.is_video and report.damaged_share > max_damage:
-                failed += 1
-                people.say(
-                    f"error: {job.source}: {report.damaged_share:.0%} of it is damaged or missing, more than "
-                    f"{max_damage:.0%}; {job.output} holds what could be made of it"
-                )
+        failed = run.work(todo.jobs, people)
         if made_folder is not None and is_folder(made_folder):
             people.say(
                 f"note: {made_folder}: is a folder, made because its name ends in no extension such as .png; "
@@ -306,92 +251,3 @@ def _seconds(time: str) -> Fraction:
         raise ValueError(f"{time!r} is not a time; write seconds, or H:MM:SS")
     hours, minutes, seconds = found.groups()
     return int(hours or 0) * 3600 + int(minutes or 0) * 60 + Fraction(seconds)
-
-
-def _picture_progress(people: Display, number: int, job: Job, *, lines: bool) -> Callable[[float], None]:
-    def show(fraction: float) -> None:
-        people.show(number + fraction, job.source.name)
-        if lines:
-            people.say(json.dumps({"input": str(job.source), "progress": round(fraction, 4)}))
-
-    return show
-
-
-def _video_progress(people: Display, number: int, job: Job, *, lines: bool) -> Callable[[Any], None]:
-    def show(progress: Any) -> None:
-        fraction = progress.frames / progress.total if progress.total else 0.0
-        if lines:
-            metadata = {"progress": round(fraction, 4), **asdict(progress)}
-            people.say(json.dumps({"input": str(job.source), **metadata}))
-            return
-        of = f"/{progress.total}" if progress.total else ""
-        detail = (
-            f"{progress.frames}{of} frames  {progress.frames_per_second:.1f} fps  "
-            f"{progress.speed:.2f}x real time  slowest: {progress.bottleneck}"
-        )
-        people.show(number + fraction, f"{job.source.name}  {detail}")
-
-    return show
-
-
-@contextmanager
-def compiling_told(people: Display, *, to_all: bool) -> Iterator[None]:
-    """Tell a terminal, or ``to_all``, of networks that are compiled: it takes seconds, once on a machine."""
-
-    class Said(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if to_all or people.is_terminal:
-                people.say(record.getMessage())
-
-    log, said = logging.getLogger("subpixel.engines"), Said()
-    before = log.level
-    log.addHandler(said)
-    log.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        log.setLevel(before)
-        log.removeHandler(said)
-
-
-def _reasons(job: Job, report: Any) -> str:
-    content = f" for {report.content} sources ({report.content_reason})" if report.content else ""
-    return f"{job.source}: model {report.model}{content}, engine {report.reason}"
-
-
-def _when_stopped(job: Job) -> str:
-    """What is said where a signal ends the work on a file."""
-    if not job.is_video:
-        return "interrupted"
-    from subpixel.video.upscale import is_resumable
-
-    if not is_resumable(str(job.source), str(job.output)):
-        return "interrupted; what goes through a pipe is lost: it cannot be continued, only made anew"
-    return "interrupted; what is finished of a video is kept, and the same command goes on from there"
-
-
-def _name(job: Job) -> str:
-    return "stdin" if str(job.source) == PIPE else str(job.source)
-
-
-def _words(job: Job, error: Exception) -> str:
-    """An error for people. It names the file, whatever it comes from."""
-    words = str(error)
-    if not isinstance(error, (SubpixelError, ValueError)):
-        words = f"failed as it never should ({type(error).__name__}: {words}); please report it, with -v"
-    beside = job.output.parent / f".{job.output.name[:60]}"
-    named = words.startswith((f"{_name(job)}:", f"{job.output}:", "stdout:", str(beside)))
-    return words if named else f"{_name(job)}: {words}"
-
-
-def _summary(job: Job, report: Any) -> str:
-    size = f"{report.width} x {report.height}"
-    summary = f"{job.source} -> {job.output}: {size}, {report.model}, {report.seconds:.1f} s"
-    if not job.is_video:
-        return summary
-    stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in report.stages.items())
-    resumed = f", {report.resumed_frames} of them from an earlier run" if report.resumed_frames else ""
-    return (
-        f"{summary}, {report.frames} frames{resumed}, {report.frames_per_second:.1f} fps; "
-        f"seconds of work: {stages}; slowest: {report.bottleneck}"
-    )

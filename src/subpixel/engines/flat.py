@@ -1,9 +1,9 @@
 """Flat stays flat: where a picture does not vary, neither does what it becomes.
 
-A network with a residual adds something to each pixel. On flat areas that ought to be nothing, and is never
-quite: white paper comes out speckled with 254. So it is part of what such a network computes that nothing is
-added where all pixels within `FLAT_RADIUS_PX` have one value: see `subpixel.models.spec.ModelSpec`. It costs no
-PSNR: docs/research/2026-11-27-models.md has the figures.
+A network with a residual adds something to each pixel. On flat areas it should add nothing, and never quite
+does: white paper comes out speckled with 254. So such a network adds nothing where all pixels within
+`FLAT_RADIUS_PX` have one value; this is part of its definition (`subpixel.models.spec.ModelSpec`). It costs
+no PSNR: ``benchmarks/flat.py``.
 """
 
 from typing import Any

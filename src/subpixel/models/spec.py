@@ -1,10 +1,10 @@
 """What a network computes, without its weights: convolutions, a pixel shuffle, perhaps a residual.
 
-That covers ESPCN and every small network that grew from it. An engine needs to understand only this module, and
-a new network needs no new code at all.
+That covers ESPCN and every small network that grew from it. An engine needs to understand only this module,
+and a new network needs no new code at all.
 
-A model file is data from anywhere. Without limits a file of a few kilobytes could describe a network that takes
-hours to compile, or more memory than there is. The limits are at least ten times what ships.
+A model file is data from anywhere. Without limits, a file of a few kilobytes could describe a network that
+takes hours to compile, or more memory than there is. The limits are at least ten times what ships.
 """
 
 import math

@@ -6,6 +6,7 @@ under ``configs/`` show each field with a comment.
 
 import tomllib
 import types
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -249,12 +250,15 @@ class TrainingConfig:
             raise ConfigError("network.kernels needs one side more than network.widths: the last layer's")
         if not 0 <= self.network.interpolation_share < 1:
             raise ConfigError(
-                f"network.mixed_share must be at least 0 and below 1, not {self.network.interpolation_share}"
+                "network.interpolation_share must be at least 0 and below 1, "
+                f"not {self.network.interpolation_share}"
             )
         if bool(self.network.interpolated_with) != (self.network.interpolation_share > 0):
-            raise ConfigError("network.mixed_with and network.mixed_share go together")
+            raise ConfigError("network.interpolated_with and network.interpolation_share go together")
         if self.network.interpolated_with and self.network.kind in ("tnrd", "espcn-deconvolution"):
-            raise ConfigError(f'network.kind = "{self.network.kind}" can\'t be mixed with another model')
+            raise ConfigError(
+                f'network.kind = "{self.network.kind}" can\'t be interpolated with another model'
+            )
         random_and_padded = self.patches.sampling == "random" and self.patches.border == "pad"
         if self.network.kind == "tnrd" and not (random_and_padded and not self.network.start):
             raise ConfigError('network.kind = "tnrd" goes with random, padded patches, and starts anew')
@@ -271,13 +275,36 @@ def load_config(path: Path) -> TrainingConfig:
     """
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
-        return _build(TrainingConfig, data, "")
+        return _build(TrainingConfig, _renamed(data, path), "")
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such configuration") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: not readable as TOML ({error})") from error
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
+
+
+_RENAMED = {
+    "licence": "license",
+    "optimiser": "optimizer",
+    "quantisation": "quantization",
+    "network.initialisation": "network.initialization",
+    "network.mixed_with": "network.interpolated_with",
+    "network.mixed_share": "network.interpolation_share",
+}
+"""Fields of version 0.1, whose names go in 0.3."""
+
+
+def _renamed(data: Mapping[str, Any], path: Path, prefix: str = "") -> dict[str, Any]:
+    """A table with the old names of fields replaced, each with a DeprecationWarning."""
+    result: dict[str, Any] = {}
+    for name, value in data.items():
+        now = _RENAMED.get(prefix + name, prefix + name)
+        if now != prefix + name:
+            warnings.warn(f"{path}: {prefix}{name} is now {now}", DeprecationWarning, stacklevel=3)
+        table = isinstance(value, dict) and not prefix
+        result[now.removeprefix(prefix)] = _renamed(value, path, f"{name}.") if table else value
+    return result
 
 
 T = TypeVar("T")

@@ -107,7 +107,7 @@ class Run:
         self.config, self.datasets, self.folder, self.device = config, datasets, folder, device
         # What SOAP remembers of a unit that relu has silenced decays into numbers that a CPU is slow at.
         torch.set_flush_denormal(True)
-        self._mixed_with = self._other_network()
+        self._interpolated_with = self._other_network()
         generator = torch.Generator().manual_seed(config.seed)
         self.network: Trainable
         if config.network.kind == "tnrd":
@@ -355,12 +355,12 @@ class Run:
 
     def model(self, metadata: ModelMetadata) -> Model | TnrdModel:
         """The model as it stands: the averaged weights, mixed with another model's if it should be."""
-        if self._mixed_with is None:
+        if self._interpolated_with is None:
             return self.average.to_model(self.config.name, metadata)
         mixed = self.average.without_expansion()
         own_share = torch.tensor(1 - self.config.network.interpolation_share, device=self.device)
         with torch.no_grad():
-            follow(self._mixed_with, mixed, own_share)
+            follow(self._interpolated_with, mixed, own_share)
         return mixed.to_model(self.config.name, metadata)
 
     def _other_network(self) -> Network | None:
@@ -370,8 +370,8 @@ class Run:
         model = packaged.find(self.config.network.interpolated_with)
         if model.spec != describe(self.config.network):
             raise ConfigError(
-                f"network.mixed_with: {self.config.network.interpolated_with} is another network than the "
-                "configuration describes"
+                f"network.interpolated_with: {self.config.network.interpolated_with} is another network "
+                "than the configuration describes"
             )
         other = Network(model.spec).to(self.device)
         other.load_model(model)

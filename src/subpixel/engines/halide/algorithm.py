@@ -189,7 +189,7 @@ class _Builder:
         return factor
 
     def level(self, sums: Sums, described: Convolution, column: Any, this: Any, row: Any) -> Any:
-        """A sum as one of the 256 levels that the next layer takes: `subpixel.models.quantization` says how."""
+        """A sum as one of the 256 levels that the next layer takes: see `subpixel.models.quantization`."""
         total, place = sums.func[column, this, row], sums.layer.channels_at + this
         value = hl.f32(total) * self.factor(sums, described, total, this)
         if described.activation != "tanh":

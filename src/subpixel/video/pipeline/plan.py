@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -35,7 +34,6 @@ from subpixel.video.pipeline.frames import (
     planar,
     says_where_chroma_lies,
 )
-
 
 _DEEPEST_X264 = 10
 """Bits; deeper sources go to libx265, which takes 12, where no codec is asked for."""
