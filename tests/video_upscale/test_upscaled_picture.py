@@ -45,7 +45,7 @@ def test_the_picture_is_the_frames_made_larger(upscale, upscaler, tmp_path):
     assert (report.frames, report.width, report.height, report.codec) == (25, 128, 96, "ffv1")
     frames = decoded(tmp_path / "out.mkv")
     assert len(frames) == 25
-    enlarge = FrameUpscaler(upscaler)
+    enlarge = FrameUpscaler(upscaler.compiled)
     for small, large in zip(decoded(source), frames, strict=True):
         expected = enlarge(small)
         np.testing.assert_array_equal(luma(large), luma(expected))
@@ -57,7 +57,7 @@ def test_x264_keeps_the_picture(upscale, upscaler, tmp_path):
     source = write(tmp_path / "in.mkv", pictures(12))
     upscale(source, tmp_path / "out.mp4", crf=10)
     for small, large in zip(decoded(source), decoded(tmp_path / "out.mp4"), strict=True):
-        assert np.abs(luma(large) - luma(FrameUpscaler(upscaler)(small)).astype(float)).mean() < 2
+        assert np.abs(luma(large) - luma(FrameUpscaler(upscaler.compiled)(small)).astype(float)).mean() < 2
 
 
 @pytest.mark.parametrize(
