@@ -53,15 +53,21 @@ def hr_tile(picture):
     return luma_8bit(image).astype(np.uint8)
 
 
-def enlarge_tiles(name, precision, engine):
-    """The tiles below each other, as floats in [0, 1]: what any engine gives before it rounds.
+def upscale_luma(name, precision, engine="auto"):
+    """A function from uint8 luma to floats in [0, 1] that are not rounded, or in fp32 to 16 bits at most.
 
-    Floats share their compiled networks with other tests; those for uint8 are compiled separately.
+    In int8 the engine is given floats, in fp32 uint16: for these, other tests compile the networks anyway.
     """
-    model = catalog.find(name)
-    run = choose(model, engine, precision, threads=1).engine
-    planes = [to_float(lr_plane(hr_tile(picture), model.scale)) for picture in TILES]
-    return np.concatenate([run(plane) for plane in planes]).clip(0, 1)
+    run = choose(catalog.find(name), engine, precision, threads=1).engine
+    if precision == "int8" or engine == "numpy":
+        return lambda lr: run(to_float(lr)).clip(0, 1)
+    return lambda lr: to_float(run(lr.astype(np.uint16) * 257))
+
+
+def enlarge_tiles(name, precision, engine):
+    """The tiles below each other."""
+    upscale, scale = upscale_luma(name, precision, engine), catalog.find(name).scale
+    return np.concatenate([upscale(lr_plane(hr_tile(picture), scale)) for picture in TILES])
 
 
 def golden_file(name, precision):
@@ -137,13 +143,13 @@ def test_golden_files_are_small():
 
 
 def mean_psnr_db(name, precision, folder):
-    model = catalog.find(name)
-    engine = choose(model, precision=precision).engine
+    scale = catalog.find(name).scale
+    upscale = upscale_luma(name, precision)
     scores = []
     for file in pictures(folder):
-        image = crop_to_multiple(read_picture(file), model.scale)
-        sr = from_float(engine(to_float(lr_plane(image, model.scale))), np.dtype(np.uint8))
-        scores.append(psnr_db(luma_8bit(image), sr, shave=model.scale))
+        image = crop_to_multiple(read_picture(file), scale)
+        sr = from_float(upscale(lr_plane(image, scale)), np.dtype(np.uint8))
+        scores.append(psnr_db(luma_8bit(image), sr, shave=scale))
     return float(np.mean(scores))
 
 
