@@ -16,7 +16,8 @@ from subpixel.training.config import load_config  # noqa: E402
 def test_shipped_configurations_load(path: Path) -> None:
     config = load_config(path)
     assert config.name.endswith(f"-x{config.network.scale}")
-    assert config.license and config.citation and config.training_data
+    if path.stem != "own-images-x2":  # an example for users, of whose model nothing is known
+        assert config.license and config.citation and config.training_data
 
 
 @pytest.mark.parametrize(
