@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types check tables clean
+.PHONY: demo test lint types check tables fuzz test-all clean
 
 $(VENV)/base: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -23,10 +23,21 @@ demo: $(VENV)/base
 	$(BIN)/python examples/demo.py
 
 # The test processes already use every core; threads of their own would only wait for each other.
-test: export OMP_NUM_THREADS = 1
-test: export OPENBLAS_NUM_THREADS = 1
+test test-all: export OMP_NUM_THREADS = 1
+test test-all: export OPENBLAS_NUM_THREADS = 1
 test: $(VENV)/dev
+	$(BIN)/python -m pytest -n auto -m "not slow"
+
+test-all: $(VENV)/dev
 	$(BIN)/python -m pytest -n auto
+
+# Each of our parsers on damaged input, a minute together. Only here is atheris installed: it has no wheel everywhere.
+fuzz: $(VENV)/dev
+	@if $(BIN)/python -m pip install --quiet --only-binary :all: 'atheris>=3,<4'; then \
+		$(BIN)/python fuzz/fuzz.py; \
+	else \
+		echo "fuzz: skipped, as atheris cannot be installed here; it has wheels for CPython under Linux"; \
+	fi
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .

@@ -5,9 +5,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Before any test file imports ONNX Runtime itself: its telemetry is off, as it is when Subpixel imports it.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+
+settings.register_profile(
+    "subpixel",
+    max_examples=40,
+    deadline=None,  # a busy machine is no fault
+    derandomize="CI" in os.environ,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("subpixel")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write tests/golden anew (test_golden.py)")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,5 +1,6 @@
 """Models with random weights, for tests that ask whether two ways of computing agree."""
 
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -12,6 +13,7 @@ from subpixel.models.networks import espcn
 from subpixel.models.spec import Convolution, ModelSpec
 
 
+@cache
 def random_model(spec: ModelSpec, seed: int = 0) -> Model:
     """Weights that keep the values between layers near 1, as those of a trained network do."""
     rng = np.random.default_rng(seed)
@@ -31,6 +33,7 @@ def halide_runs() -> bool:
     return True
 
 
+@cache  # calibration takes most of the time of many a test, and models do not change
 def quantized_model(spec: ModelSpec, seed: int = 0) -> Model:
     """The same with 8-bit layers, calibrated on noise and on gradients."""
     rng = np.random.default_rng(seed)

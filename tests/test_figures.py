@@ -104,7 +104,7 @@ def test_the_command(photos, tmp_path):
             assert min(image.size) > 200
             assert len(np.unique(np.asarray(image.convert("L")))) > 4
     assert len(json.loads((output / "quality.json").read_text())) == 2
-    again = CliRunner().invoke(app, arguments)
+    again = CliRunner().invoke(app, [*arguments, "--engine", "numpy"])
     assert again.exit_code == 1
     assert "exists already; pass --overwrite" in again.stderr
 
@@ -119,10 +119,11 @@ def test_wrong_usage(tmp_path):
     result = CliRunner().invoke(app, ["figures", "-o", str(tmp_path / "f"), "-s", "7"])
     assert result.exit_code == 2
     assert "no packaged model enlarges x7, only x2, x3 and x4" in result.stderr
-    result = CliRunner().invoke(app, ["figures", "-o", str(tmp_path / "f"), "--dataset", str(tmp_path)])
+    cheap = ["-m", "fast-x3", "--engine", "numpy", "--dataset", str(tmp_path)]
+    result = CliRunner().invoke(app, ["figures", "-o", str(tmp_path / "f"), *cheap])
     assert result.exit_code == 1
     assert "holds no pictures" in result.stderr
     Image.fromarray(np.zeros((40, 40), np.uint8)).save(tmp_path / "small.png")
-    result = CliRunner().invoke(app, ["figures", "-o", str(tmp_path / "g"), "--dataset", str(tmp_path)])
+    result = CliRunner().invoke(app, ["figures", "-o", str(tmp_path / "g"), *cheap])
     assert result.exit_code == 1
     assert "holds no picture of 90 x 90 pixels" in result.stderr

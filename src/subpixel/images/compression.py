@@ -63,7 +63,8 @@ def _jpeg_quality(file: BinaryIO) -> float | None:
     from PIL.JpegImagePlugin import JpegImageFile
 
     try:
-        with JpegImageFile(file) as picture:
+        # Pillow reads the EXIF data as well, and warns where it is damaged.
+        with warnings.catch_warnings(action="ignore"), JpegImageFile(file) as picture:
             tables: Mapping[int, Sequence[int]] = picture.quantization
             percent = 100 * sum(tables[min(tables)]) / IJG_LUMA_SUM
     except (OSError, SyntaxError, ValueError):

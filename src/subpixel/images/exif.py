@@ -61,10 +61,16 @@ class _Block:
         return self.unpack("I", place) / self.unpack("I", place + 4)
 
     def set_long(self, entry: _Entry, value: int) -> None:
-        struct.pack_into(self.order + "HII", self.data, entry.position + 2, _LONG, 1, value)
+        self._pack("HII", entry.position + 2, _LONG, 1, value)
 
     def set_short(self, entry: _Entry, value: int) -> None:
-        struct.pack_into(self.order + "HIHH", self.data, entry.position + 2, _SHORT, 1, value, 0)
+        self._pack("HIHH", entry.position + 2, _SHORT, 1, value, 0)
+
+    def _pack(self, code: str, position: int, *values: int) -> None:
+        try:
+            struct.pack_into(self.order + code, self.data, position, *values)
+        except struct.error as error:
+            raise ValueError("points beyond its end") from error
 
 
 def orientation(exif: bytes) -> int | None:

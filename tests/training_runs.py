@@ -1,0 +1,33 @@
+"""What tests of training share."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+
+torch = pytest.importorskip("torch")
+
+from subpixel.training.config import TrainingConfig  # noqa: E402
+from subpixel.training.data import Pair  # noqa: E402
+from subpixel.training.loop import Run  # noqa: E402
+
+CPU = torch.device("cpu")
+
+
+def trained(config: TrainingConfig, datasets: Path, folder: Path, *, resume: bool = False) -> Run:
+    run = Run(config, datasets, folder, CPU)
+    assert run.resume() is resume
+    run.train()
+    return run
+
+
+def picture_of(height: int, width: int) -> np.ndarray:
+    return np.ascontiguousarray(skimage.data.astronaut()[100 : 100 + height, 150 : 150 + width])
+
+
+def numbered_pair(height: int, width: int, scale: int) -> Pair:
+    """A pair in which every HR value is its own number."""
+    numbers = np.arange(height * width * scale**2, dtype=np.float32)
+    lr = np.arange(height * width, dtype=np.float32).reshape(height, width)
+    return Pair(lr, numbers.reshape(scale**2, height, width))
