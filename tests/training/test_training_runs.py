@@ -88,6 +88,7 @@ def test_a_compiled_run_goes_on_compiled_and_in_bf16(
         Run(replace(config, precision=PrecisionConfig()), pictures, tmp_path, CPU, compiled=True)
 
 
+@pytest.mark.hardware
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "soap"])
 @pytest.mark.parametrize("kind", ["stack", "espcn", "srcnn-915", "espcn-deconvolution", "tnrd"])
