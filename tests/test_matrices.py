@@ -315,7 +315,7 @@ def test_parts_of_the_parameters_lie_apart(name):
         stack(3, [16], channels=3),
         stack(2, [16], kernels=[9, 3]),
         stack(2, [16], kernels=[3, 11]),
-        stack(2, [200]),
+        stack(2, [129]),
         ModelSpec(2, (Convolution(1, 4, 3),)),
         ModelSpec(2, (Convolution(1, 8, 3), Convolution(8, 4, 3, "tanh"))),
     ],
