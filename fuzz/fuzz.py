@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -73,6 +74,9 @@ def main() -> None:
 
     if given.file:
         print("taken" if PARSERS[given.name].accepts(given.file.read_bytes()) else "refused")
+        return
+    if find_spec("atheris") is None:
+        print("fuzz: skipped, as atheris is not installed; it has wheels for CPython under Linux alone")
         return
     names = [given.name] if given.name else list(PARSERS)
     seconds = given.seconds or max(1, TOTAL_SECONDS // len(names))

@@ -53,7 +53,7 @@ def hr_tile(picture):
     return luma_8bit(image).astype(np.uint8)
 
 
-def upscale_luma(name, precision, engine="auto"):
+def upscale_luma(name, precision, engine):
     """A function from uint8 luma to floats in [0, 1] that are not rounded, or in fp32 to 16 bits at most.
 
     In int8 the engine is given floats, in fp32 uint16: for these, other tests compile the networks anyway.
@@ -144,11 +144,11 @@ def test_golden_files_are_small():
 
 def mean_psnr_db(name, precision, folder):
     scale = catalog.find(name).scale
-    upscale = upscale_luma(name, precision)
+    engine = choose(catalog.find(name), precision=precision).engine
     scores = []
     for file in pictures(folder):
         image = crop_to_multiple(read_picture(file), scale)
-        sr = from_float(upscale(lr_plane(image, scale)), np.dtype(np.uint8))
+        sr = engine(lr_plane(image, scale))
         scores.append(psnr_db(luma_8bit(image), sr, shave=scale))
     return float(np.mean(scores))
 

@@ -53,7 +53,7 @@ def stack_with_rounding(small: TrainingConfig) -> TrainingConfig:
 
 
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # by PyTorch itself
-@pytest.mark.parametrize("kind", ["stack", "srcnn-915"])
+@pytest.mark.parametrize("kind", ["stack", pytest.param("srcnn-915", marks=pytest.mark.slow)])
 def test_a_compiled_run_is_the_same_training(
     kind: str, small: TrainingConfig, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,6 +88,7 @@ def test_a_compiled_run_goes_on_compiled_and_in_bf16(
         Run(replace(config, precision=PrecisionConfig()), pictures, tmp_path, CPU, compiled=True)
 
 
+@pytest.mark.hardware
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "soap"])
 @pytest.mark.parametrize("kind", ["stack", "espcn", "srcnn-915", "espcn-deconvolution", "tnrd"])

@@ -33,6 +33,7 @@ def test_a_film_is_taken_for_compressed(tmp_path):
             (raw, {"content": "compressed"}, "default-compressed-x2"),
         )
     ):
+        options["engine"] = "onnxruntime"  # which compiles nothing
         assert subpixel.upscale_video(film, tmp_path / f"{number}.mkv", **options).model == model
     with pytest.raises(ValueError, match="give a model or a content, not both"):
         subpixel.upscale_video(source, tmp_path / "out.mkv", model="fast-x2", content="clean")
