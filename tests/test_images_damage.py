@@ -17,6 +17,7 @@ import tifffile
 from PIL import Image
 
 from image_files import picture, png, png_chunk
+from memory import PEAK_CODE, needs_peak
 from subpixel.errors import UnreadableImage, UnsupportedImage
 from subpixel.images.read import read
 
@@ -54,14 +55,15 @@ class TestJpeg:
 
     @pytest.mark.parametrize("progressive", [False, True])
     def test_a_small_file_that_claims_a_lot_costs_little(self, tmp_path, progressive):
+        needs_peak()
         path = tmp_path / "a.jpg"
         path.write_bytes(claiming(jpeg(picture(64, 96), progressive=progressive), 16_000, 16_000))
         code = (
-            "import sys, pathlib, resource\n"
+            PEAK_CODE + "import sys, pathlib\n"
             "from subpixel.errors import UnreadableImage\n"
             "from subpixel.images.read import read\n"
             "try:\n    read(pathlib.Path(sys.argv[1]), lambda header: None)\n"
-            "except UnreadableImage:\n    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+            "except UnreadableImage:\n    print(peak_kib())\n"
         )
         started = time.process_time(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
         done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)

@@ -1,7 +1,6 @@
 """Pictures are enlarged and written strip by strip: the file is the same, and memory stays bounded."""
 
 import io
-import resource
 import subprocess
 import sys
 import zlib
@@ -14,6 +13,7 @@ from PIL import Image
 
 from image_files import picture, png
 from interpolating import bicubic_model
+from memory import PEAK_CODE, needs_peak, peak_kib, reset_peak
 from subpixel import Upscaler
 from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.errors import ImageTooLarge
@@ -157,16 +157,17 @@ def test_gray_pixels_stay_gray():
 class TestMemory:
     def test_a_large_picture_takes_no_more_than_a_few_strips(self, tmp_path):
         """Of 96 million pixels, 288 MB, that a picture of 6 million becomes."""
+        needs_peak()
         noise = np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8).repeat(10, 0).repeat(10, 1)
         Image.fromarray(noise).save(tmp_path / "in.jpg")
         code = (
-            "import resource, sys\n"
+            PEAK_CODE + "import sys\n"
             "import subpixel, numpy\n"
             "upscaler = subpixel.load('fast', scale=4, threads=2)\n"
             "upscaler(numpy.zeros((300, 300, 3), numpy.uint8))\n"
-            "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+            "before = peak_kib()\n"
             "subpixel.upscale_image(sys.argv[1], sys.argv[2], upscaler=upscaler)\n"
-            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
+            "print(peak_kib() - before)\n"
         )
         command = [sys.executable, "-c", code, tmp_path / "in.jpg", tmp_path / "out.png"]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -178,7 +179,9 @@ class TestMemory:
     @pytest.mark.parametrize("side", [16_384, 40_000])
     def test_said_before_decoding(self, tmp_path, upscaler, side):
         (tmp_path / "in.png").write_bytes(png((side, side, 8, 2, 0), [b""]))
-        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        needs_peak()
+        reset_peak()
+        used = peak_kib()
         with pytest.raises(ImageTooLarge, match=r"in\.png: .* need about \d+ MiB.*--max-memory"):
             upscale_image(
                 tmp_path / "in.png",
@@ -187,7 +190,7 @@ class TestMemory:
                 max_memory_mib=800,
                 max_output_pixels=2**40,
             )
-        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - used < 100_000
+        assert peak_kib() - used < 100_000
 
     def test_settable(self, tmp_path, upscaler):
         Image.fromarray(picture(64, 64)).save(tmp_path / "in.png")
