@@ -6,23 +6,8 @@ import sys
 import av
 import pytest
 
-import subpixel
 from interpolating import bicubic_model
-from subpixel.upscaler import Upscaler
 from video_files import decoded, ffmpeg, packets, pictures, streams, write
-
-
-@pytest.fixture(scope="module")
-def upscaler():
-    return Upscaler(bicubic_model(2), "numpy", threads=1)
-
-
-@pytest.fixture
-def upscale(upscaler):
-    def upscale(source, output, **options):
-        return subpixel.upscale_video(source, output, upscaler=upscaler, **options)
-
-    return upscale
 
 
 def sounding(path, codec, *options, delay=0):

@@ -6,24 +6,8 @@ import av
 import pytest
 from av.sidedata.sidedata import Type
 
-import subpixel
-from interpolating import bicubic_model
-from subpixel.upscaler import Upscaler
 from subpixel.video.media.hdr import attached, display_matrix
 from video_files import decoded, ffmpeg, insert_box, pictures, remuxed, streams, write
-
-
-@pytest.fixture(scope="module")
-def upscaler():
-    return Upscaler(bicubic_model(2), "numpy", threads=1)
-
-
-@pytest.fixture
-def upscale(upscaler):
-    def upscale(source, output, **options):
-        return subpixel.upscale_video(source, output, upscaler=upscaler, **options)
-
-    return upscale
 
 
 def told(report):

@@ -9,27 +9,12 @@ import av
 import numpy as np
 import pytest
 
-import subpixel
 from interpolating import bicubic_model
 from subpixel.errors import EncoderError
-from subpixel.upscaler import Upscaler
 from subpixel.video.pipeline import work
 from video_files import decoded, ffmpeg, packets, pictures, streams, with_data, write
 
 DATA = ("data", "bin_data")
-
-
-@pytest.fixture(scope="module")
-def upscaler():
-    return Upscaler(bicubic_model(2), "numpy", threads=1)
-
-
-@pytest.fixture
-def upscale(upscaler):
-    def upscale(source, output, **options):
-        return subpixel.upscale_video(source, output, upscaler=upscaler, **options)
-
-    return upscale
 
 
 @pytest.fixture
