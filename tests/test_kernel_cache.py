@@ -157,3 +157,30 @@ def test_what_is_kept_needs_no_halide(folder):
         for _ in range(2)
     ]
     assert loaded == ["True", "False"]
+
+
+@pytest.mark.skipif(not halide_runs() or os.name != "posix", reason="the Halide engine does not run here")
+def test_a_full_disk_is_an_error_and_not_the_end_of_the_process(tmp_path):
+    """LLVM ends the process where it cannot write; nothing is compiled where there is no room."""
+    import resource
+
+    code = """
+from subpixel.engines.halide.kernel import compile_object
+from subpixel.engines.halide.machine import machine
+from subpixel.engines.halide.plan import make_plan
+from subpixel.errors import EngineError
+from subpixel.models.networks import stack
+
+try:
+    compile_object(make_plan(stack(2, [4]), machine("avx2"), "fp32"), "uint8")
+except EngineError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000)),
+    )
+    assert done.stdout.startswith("a compiled network cannot be written to a temporary file"), done

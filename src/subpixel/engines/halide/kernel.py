@@ -22,6 +22,9 @@ from subpixel.errors import EngineError
 
 FUNCTION = "enlarge"
 
+MOST_OBJECT_BYTES = 2**22
+"""Room that an object file may need; those of the packaged models have less than a tenth of it."""
+
 
 def compile_object(plan: Plan, samples: str) -> bytes:
     """Compile a plan for one kind of samples; the object file's bytes.
@@ -35,6 +38,7 @@ def compile_object(plan: Plan, samples: str) -> bytes:
     try:
         with tempfile.TemporaryDirectory(prefix="subpixel-") as folder:
             path = Path(folder) / "kernel.o"
+            path.write_bytes(bytes(MOST_OBJECT_BYTES))  # LLVM ends the process where it has no room to write
             pipeline = define(plan, samples)
             schedule(pipeline)
             hl.Pipeline(pipeline.output).compile_to(
