@@ -1,15 +1,12 @@
 """What became of a source before: it decides which network enlarges it where none is named."""
 
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 from subpixel.files import is_file
 from subpixel.images.compression import CLEAN_QUALITY, lossy_quality
 from subpixel.images.formats import EXTENSIONS as PICTURE_EXTENSIONS
-from subpixel.options import ContentKind, SourceKind
-
-KINDS = get_args(ContentKind)
-"""What `--content` can say; "auto" is decided by the source."""
+from subpixel.options import SourceKind
 
 
 class Content(NamedTuple):

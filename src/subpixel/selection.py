@@ -14,29 +14,6 @@ from subpixel.options import ContentKind, EngineName, Precision, SourceKind
 from subpixel.upscaler import Upscaler, load
 
 
-def check(
-    *,
-    model: str | os.PathLike[str] | None,
-    scale: int | None,
-    content: ContentKind | None,
-    engine: EngineName,
-    precision: Precision,
-    threads: int | None,
-) -> None:
-    """Raise what `load` would, before any file is looked at: see `select`."""
-    clean = Content("clean", "")
-    select(
-        None,
-        model=model,
-        scale=scale,
-        content=content,
-        engine=engine,
-        precision=precision,
-        threads=threads,
-        guess=lambda: clean,
-    )
-
-
 class Selection(NamedTuple):
     """An upscaler for one file, and why that one."""
 

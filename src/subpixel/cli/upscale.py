@@ -159,7 +159,8 @@ def upscale(
     named, and the others are done all the same.
     """
     from subpixel.batch import plan
-    from subpixel.selection import check
+    from subpixel.content import content_of_film, content_of_picture
+    from subpixel.selection import select
 
     with exiting(2, ValueError, SubpixelError):
         if as_json and output == PIPE:
@@ -182,7 +183,10 @@ def upscale(
             "precision": precision,
             "threads": threads,
         }
-        check(**options)
+        # What is wrong with the options is told before any work; the first file needs what is loaded here.
+        first = todo.jobs[0]
+        content_of = content_of_film if first.is_video else content_of_picture
+        select(None, **options, guess=lambda: content_of(first.source))
     run = UpscaleRun(
         options=options,
         image_options={
