@@ -61,9 +61,9 @@ def upscale(
     content: Annotated[
         str | None,
         typer.Option(
-            help="Instead of a model, what became of the input before: auto, clean or compressed. auto, the "
-            "default, takes pictures for compressed whose file says that they lost much to JPEG or WebP, and "
-            "films that are not .y4m."
+            help="Selects the model by the input, instead of -m: clean, compressed, or auto, the default. "
+            "auto means compressed for images whose file says that JPEG or WebP took much from them, and for "
+            "videos that are not .y4m."
         ),
     ] = None,
     engine: Annotated[str, typer.Option(help="auto, halide, onnxruntime or numpy.")] = "auto",
