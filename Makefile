@@ -1,11 +1,12 @@
 # Two commands do everything on a fresh machine with Python 3.11+, git and make:
-#   make demo   enlarge a photograph and show where the results lie
+#   make demo   upscale a photograph and print the paths of the results
 #   make test   run the tests
+# make web starts the page in the browser.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types check tables fuzz test-all clean
+.PHONY: demo web test test-cluster lint types check tables fuzz test-all clean
 
 $(VENV)/base: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -13,7 +14,7 @@ $(VENV)/base: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
-# torch comes first and pinned: where an index holds a CPU build of it, no other package pulls a larger one.
+# torch is installed first, at a fixed version: if the index has a CPU build, no other package replaces it by a larger one.
 $(VENV)/dev: $(VENV)/base
 	$(BIN)/python -m pip install --quiet torch==2.13.0
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
@@ -22,17 +23,30 @@ $(VENV)/dev: $(VENV)/base
 demo: $(VENV)/base
 	$(BIN)/python examples/demo.py
 
-# The test processes already use every core; threads of their own would only wait for each other.
+web: $(VENV)/base
+	$(BIN)/python -m pip install --quiet --editable '.[web,formats]'
+	$(BIN)/python -m subpixel serve
+
+# The test processes already use all cores; more threads would only wait for each other. Tests of clusters come after the
+# others: they share one cluster of many processes.
 test test-all: export OMP_NUM_THREADS = 1
 test test-all: export OPENBLAS_NUM_THREADS = 1
 test: $(VENV)/dev
-	$(BIN)/python -m pytest -n auto -m "not slow"
+	$(BIN)/python -m pytest -n auto -m "not slow" --ignore=tests/cluster
+	$(BIN)/python -m pytest -m "not slow" tests/cluster
 
 test-all: $(VENV)/dev
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --ignore=tests/cluster
+	$(BIN)/python -m pytest tests/cluster
 
-# Each of our parsers on damaged input, a minute together. Only here is atheris installed, which has no wheel everywhere:
-# without it, fuzz.py says so and does nothing.
+# Kills processes, nodes and drivers of a cluster on this machine, at random moments, and separates two nodes in
+# mid-job; takes some minutes. The second part needs root, and says so.
+test-cluster: $(VENV)/dev
+	$(BIN)/python tests/cluster_faults.py
+	$(BIN)/python tests/cluster_partition.py
+
+# Runs each parser on damaged input, for a minute in all. Installs atheris, which has no wheel for some platforms; there,
+# fuzz.py prints a message and does nothing.
 fuzz: $(VENV)/dev
 	-$(BIN)/python -m pip install --quiet --only-binary atheris --editable '.[fuzz]'
 	$(BIN)/python fuzz/fuzz.py
@@ -47,7 +61,7 @@ types: $(VENV)/dev
 
 check: lint types test
 
-# The tables of measured numbers on the pages, from benchmarks/results/; a test finds pages that have drifted.
+# Writes the tables of measured numbers on the pages from benchmarks/results/. A test finds tables that are out of date.
 tables: $(VENV)/base
 	$(BIN)/python benchmarks/tables.py
 

@@ -1,16 +1,16 @@
-"""How long the command takes for one picture, the first time and afterwards: figures of `docs/engine.md`.
+"""Measure how long the command takes for one small image, in the first run and in later ones.
 
     python benchmarks/cold_start.py [--rounds 7]
 
-`subpixel upscale` of one 640x360 PNG, x3, as a whole process: as it chooses by itself; and with the engine
-`halide` and ESPCN, with an empty folder for compiled networks, and again with what the first run left there,
-in turn; and within a process, compiling and loading the kernel that this needs, and compiling that of
-`default`. Writes
-``benchmarks/results/cold-start-KIND.json`` for this kind of processor.
+CPU time of whole processes of `subpixel upscale` on a 200x120 PNG, x3, with the default model and engine:
+first with an empty cache of compiled networks, then with the cache of that run. Within this process, CPU time
+to compile and to load the int8 network. Writes ``benchmarks/results/cold-start-KIND.json`` for this kind of
+processor, for `docs/engine.md`.
 """
 
 import argparse
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -20,42 +20,30 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from shared import store
+from shared import host_kind, store
 
-from subpixel.engines.halide import HalideEngine
-from subpixel.engines.halide.machine import host_kind
+from subpixel.engines.native.engine import NativeEngine
 from subpixel.models import catalog as packaged
 
-HALIDE = ("-m", "espcn-t91-x3", "--engine", "halide")
+MODEL = "default-x3"
 
 
-def command_seconds(picture: Path, output: Path, cache: Path, *options: str) -> float:
-    started = time.perf_counter()
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "subpixel",
-            "upscale",
-            str(picture),
-            "-o",
-            str(output),
-            "--overwrite",
-            *options,
-        ],
-        env=os.environ | {"SUBPIXEL_CACHE": str(cache)},
-        check=True,
-    )
-    return time.perf_counter() - started
+def command_seconds(image: Path, output: Path, cache: Path) -> float:
+    """CPU time of a run of the command."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-m", "subpixel", "upscale", str(image), "-o", str(output), "-s", "3"]
+    environment = os.environ | {"SUBPIXEL_CACHE": str(cache)}
+    subprocess.run([*command, "--overwrite"], env=environment, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def kernel_seconds(name: str, cache: str) -> float:
-    """Until a model's int8 kernel is ready, from this cache or, with "off", from none."""
+def network_seconds(cache: str) -> float:
+    """CPU time until the network is ready, with this cache, or without one (``"off"``)."""
     os.environ["SUBPIXEL_CACHE"] = cache
-    engine = HalideEngine(packaged.find(name), precision="int8")
-    started = time.perf_counter()
-    engine._kernel("uint8")
-    return time.perf_counter() - started
+    started = time.process_time()
+    NativeEngine(packaged.find(MODEL))(np.zeros((1, 1), np.uint8))
+    return time.process_time() - started
 
 
 def main() -> None:
@@ -64,28 +52,20 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=7)
     rounds = parser.parse_args().rounds
-    times: dict[str, list[float]] = {
-        "by default": [],
-        "first": [],
-        "afterwards": [],
-        "compile": [],
-        "load": [],
-        "compile default": [],
-    }
+    times: dict[str, list[float]] = {"first": [], "afterwards": [], "compile": [], "load": []}
     with tempfile.TemporaryDirectory() as folder:
-        picture, output = Path(folder) / "in.png", Path(folder) / "out.png"
+        image, output = Path(folder) / "in.png", Path(folder) / "out.png"
         noise = np.random.default_rng(0).integers(0, 256, (12, 20, 3), np.uint8)
-        Image.fromarray(noise).resize((640, 360), Image.Resampling.BICUBIC).save(picture)
-        command_seconds(picture, output, Path(folder) / "warm", *HALIDE)  # Python's own caches
+        Image.fromarray(noise).resize((200, 120), Image.Resampling.BICUBIC).save(image)
+        command_seconds(image, output, Path(folder) / "warm")  # fills Python's own caches
+        network_seconds("off")
         for number in range(rounds):
             cache = Path(folder) / str(number)
-            times["by default"].append(command_seconds(picture, output, cache, "-s", "3"))
-            times["first"].append(command_seconds(picture, output, cache, *HALIDE))
-            times["afterwards"].append(command_seconds(picture, output, cache, *HALIDE))
-            times["compile"].append(kernel_seconds("espcn-t91-x3", "off"))
-            kernel_seconds("espcn-t91-x3", str(cache))
-            times["load"].append(kernel_seconds("espcn-t91-x3", str(cache)))
-            times["compile default"].append(kernel_seconds("default-x3", "off"))
+            times["first"].append(command_seconds(image, output, cache))
+            times["afterwards"].append(command_seconds(image, output, cache))
+            times["compile"].append(network_seconds("off"))
+            network_seconds(str(cache))
+            times["load"].append(network_seconds(str(cache)))
     stored = {
         "kind": host_kind(),
         "rounds": rounds,

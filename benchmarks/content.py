@@ -1,11 +1,11 @@
-"""What training on compressed pictures is worth: both forms of the default network on such sources.
+"""Measure `default` and `default-compressed` on compressed input.
 
     python benchmarks/content.py --datasets ../shared/datasets
 
-The small pictures of the protocol go through JPEG, and the small frames of clips through H.264 (x264), before
-they are enlarged in int8 and compared with the originals: mean luma PSNR in dB. A model is measured anew only
-when its file has changed. Writes ``benchmarks/results/content.json``, which `docs/models.md` prints, and
-draws crops of Set14 behind JPEG: ``docs/figures/models-compressed.png``.
+The LR images of the protocol are compressed with JPEG, and the LR frames of clips with H.264 (x264), before
+they are upscaled in int8 and compared with the originals. The result is the mean luma PSNR in dB. A model
+is measured again only if its file has changed. Writes ``benchmarks/results/content.json`` for
+`docs/models.md`, and draws crops of Set14 after JPEG: ``docs/figures/models-compressed.png``.
 """
 
 import argparse
@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from shared import RAW_SIZE, RESULTS, ROOT, digest, load, stamp
 
+from subpixel.evaluation.clips import find_clips, luma_planes
+from subpixel.evaluation.compression import through_h264
 from subpixel.evaluation.drawing import save_figure
 from subpixel.evaluation.figures import crops
 from subpixel.evaluation.methods import Method, find_method
@@ -28,14 +30,13 @@ from subpixel.evaluation.protocol import (
     Degradation,
     crop_to_multiple,
     evaluate_image,
+    find_images,
     lr_plane,
     mean,
-    pictures,
-    read_picture,
-    super_resolved,
+    read_image,
+    super_resolve,
 )
-from subpixel.evaluation.video import find_clips, luma_planes
-from subpixel.training.compression import through_h264, through_jpeg
+from subpixel.training.compression import through_jpeg
 
 DRAWING = ROOT / "docs" / "figures" / "models-compressed.png"
 NAMES = ("default", "default-compressed")
@@ -47,18 +48,20 @@ Plane = NDArray[np.uint8]
 Upscale = Callable[[Plane], Plane]
 
 
-def on_pictures(datasets: Path, scale: int, upscale: Upscale) -> dict[str, dict[str, float]]:
+def on_images(datasets: Path, scale: int, upscale: Upscale) -> dict[str, dict[str, float]]:
     """Mean PSNR by test set and JPEG quality."""
     result = {}
     for folder, called in SETS.items():
-        images = [read_picture(file) for file in pictures(datasets / folder)]
+        images = [read_image(file) for file in find_images(datasets / folder)]
         row = {"clean": mean([evaluate_image(image, upscale, scale) for image in images]).psnr_db}
         for quality in QUALITIES:
 
-            def enlarge(plane: Plane, quality: int = quality) -> Plane:
+            def upscale_compressed(plane: Plane, quality: int = quality) -> Plane:
                 return upscale(through_jpeg(plane, quality))
 
-            row[str(quality)] = mean([evaluate_image(image, enlarge, scale) for image in images]).psnr_db
+            row[str(quality)] = mean(
+                [evaluate_image(image, upscale_compressed, scale) for image in images]
+            ).psnr_db
         result[called] = {key: round(value, 3) for key, value in row.items()}
     return result
 
@@ -68,27 +71,27 @@ def on_clips(datasets: Path, scale: int, upscale: Upscale) -> dict[str, dict[str
     result: dict[str, dict[str, float]] = {}
     for clip in find_clips([datasets / "video"], RAW_SIZE) or []:
         with contextlib.closing(luma_planes(clip, RAW_SIZE)) as planes:
-            large = [crop_to_multiple(luma, scale).copy() for luma in islice(planes, FRAMES)]
-        small = [lr_plane(hr, scale, Degradation("bicubic")) for hr in large]
-        films = {"clean": small, **{str(crf): through_h264(small, crf) for crf in RATE_FACTORS}}
+            hr_frames = [crop_to_multiple(luma, scale).copy() for luma in islice(planes, FRAMES)]
+        clean = [lr_plane(hr, scale, Degradation("bicubic")) for hr in hr_frames]
+        lr_frames = {"clean": clean, **{str(crf): through_h264(clean, crf) for crf in RATE_FACTORS}}
         result[clip.name] = {}
-        for key, film in films.items():
+        for key, frames in lr_frames.items():
             scores = [
-                psnr_db(hr, super_resolved(lr, upscale, scale), shave=scale)
-                for hr, lr in zip(large, film, strict=True)
+                psnr_db(hr, super_resolve(lr, upscale, scale), shave=scale)
+                for hr, lr in zip(hr_frames, frames, strict=True)
             ]
             result[clip.name][key] = round(float(np.mean(scores)), 3)
     return result
 
 
 def draw(datasets: Path, scale: int = 2, quality: int = 50) -> None:
-    """Crops of Set14 whose small pictures went through JPEG."""
+    """Draw crops of Set14 whose LR images were compressed with JPEG."""
 
-    def behind_jpeg(name: str) -> Method:
+    def after_jpeg(name: str) -> Method:
         method = find_method(name, scale=scale)
         return replace(method, upscale=lambda plane: method.upscale(through_jpeg(plane, quality)))
 
-    methods = [behind_jpeg(name) for name in ("bicubic", *NAMES)]
+    methods = [after_jpeg(name) for name in ("bicubic", *NAMES)]
     save_figure(crops(datasets / "Set14", methods, count=3), DRAWING)
 
 
@@ -107,7 +110,7 @@ def main() -> None:
             stored[name] = {
                 "digest": digest(name),
                 "measured": stamp(),
-                "jpeg": on_pictures(datasets, scale, upscale),
+                "jpeg": on_images(datasets, scale, upscale),
                 "h264": on_clips(datasets, scale, upscale),
             }
             print(name, stored[name]["jpeg"], flush=True)

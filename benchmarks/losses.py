@@ -1,12 +1,12 @@
-"""What a network is trained to hit: the mean squared error, PSNR, a teacher's pictures; and from which start.
+"""Compare training targets: mean squared error, PSNR, and the results of a teacher network.
 
     python benchmarks/losses.py --datasets ../shared/datasets [--threads 1]
 
-Each run is the recipe of version 1 of `fast-x3` cut to 3000 steps of 16 patches, without rounding, and with
-one change. The teacher is the packaged `best-x3`: a share of each target is what it makes of the patch
-(distillation). It is judged, as fp32, on pictures that are neither trained nor tested on: the 40 of BSDS500
-that the recipe holds out, and photographs that come with scikit-image, halved. Writes
-``benchmarks/results/losses.json`` after each run, and goes on from it.
+Each run is the config of version 1 of `fast-x3`, cut to 3000 steps of 16 patches, without fake quantization,
+and with one change. The teacher is the packaged `best-x3`; a share of each target is its result for the patch
+(distillation). The runs are compared in fp32, on images that are not used for training or testing: the 40 of
+BSDS500 that the config holds out, and photographs of scikit-image at half size. Writes
+``benchmarks/results/losses.json`` after each run, and continues from it.
 """
 
 import argparse
@@ -23,7 +23,8 @@ from shared import ROOT, load, store, with_changes
 from subpixel.evaluation.protocol import Degradation
 from subpixel.models import catalog as packaged
 from subpixel.ops.resize import imresize
-from subpixel.training.config import TrainingConfig, load_config
+from subpixel.training.config import TrainingConfig
+from subpixel.training.config_file import load_config
 from subpixel.training.data import Batch, Pair, Patches, make_pair
 from subpixel.training.loop import Run
 from subpixel.training.network import Network
@@ -58,19 +59,19 @@ TEACHERS_SHARE = {
 }
 
 
-class TaughtPatches:
-    """The patches of a run, with a teacher's pictures for a share of each target."""
+class DistillationPatches:
+    """The patches of a run, with the result of a teacher network as a share of each target."""
 
     def __init__(self, patches: Patches, teacher: Network, share: float) -> None:
         self.patches, self.teacher, self.share = patches, teacher, share
         self.batches_per_epoch = patches.batches_per_epoch
 
     def epoch(self, number: int) -> Iterator[Batch]:
-        """As of `Patches`."""
+        """See `Patches.epoch`."""
         for batch in self.patches.epoch(number):
             with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-                told = self.teacher(batch.lr).float()
-            yield dataclasses.replace(batch, target=torch.lerp(batch.target, told, self.share))
+                taught = self.teacher(batch.lr).float()
+            yield dataclasses.replace(batch, target=torch.lerp(batch.target, taught, self.share))
 
 
 def train(name: str, base: TrainingConfig, datasets: Path, photographs: list[Pair]) -> dict[str, Any]:
@@ -81,7 +82,7 @@ def train(name: str, base: TrainingConfig, datasets: Path, photographs: list[Pai
             teacher = Network(model.spec)
             teacher.load_model(model)
             teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            run.patches = TaughtPatches(run.patches, teacher, share)  # type: ignore[assignment]
+            run.patches = DistillationPatches(run.patches, teacher, share)  # type: ignore[assignment, arg-type]
         run.train()
         held_out_db = run.validate()
         run.validation = photographs

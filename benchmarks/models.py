@@ -1,22 +1,21 @@
-"""What every packaged model costs: its time beside the paper's ESPCN of the same scale, in the same run.
+"""Time every packaged model, beside the ESPCN of the paper at the same scale.
 
     python benchmarks/models.py [--rounds 15]
 
-Every model enlarges a 640x360 plane in int8 on the engine `halide`, in turn with all others of its scale, and
-some a plane that becomes 3840x2160. Writes ``benchmarks/results/models-KIND.json`` for this kind of
-processor, which `docs/models.md` prints, and draws quality, as `benchmarks/precision.py` stored it, against
-time: ``docs/figures/models-KIND.png``.
+Each model upscales a 640x360 plane in int8 on the engine `native`, in turn with all others of its scale;
+some also upscale a plane to 3840x2160. Writes ``benchmarks/results/models-KIND.json`` for this kind of
+processor, for `docs/models.md`. Draws time against quality, as stored by `benchmarks/precision.py`:
+``docs/figures/models-KIND.png``.
 """
 
 import argparse
 from pathlib import Path
 from typing import Any
 
-from shared import ROOT, load, store
+from shared import ROOT, host_kind, load, store
 
-from subpixel.benchmark.measure import medians_in_turn_ms
-from subpixel.engines.halide import HalideEngine
-from subpixel.engines.halide.machine import host_kind
+from subpixel.benchmark.measure import median_times_ms
+from subpixel.engines.native.engine import NativeEngine
 from subpixel.engines.select import available_cpus
 from subpixel.evaluation.drawing import OKABE_ITO, new_figure, save_figure
 from subpixel.models import catalog as packaged
@@ -31,14 +30,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     rounds = parser.parse_args().rounds
     threads = available_cpus()
-    engines = {
-        name: HalideEngine(packaged.find(name), precision="int8", threads=threads)
-        for name in packaged.names()
-    }
+    engines = {name: NativeEngine(packaged.find(name), threads=threads) for name in packaged.names()}
     rows: list[dict[str, Any]] = []
     for scale in (2, 3, 4):
         of_scale = {name: engine for name, engine in engines.items() if engine.model.scale == scale}
-        medians = medians_in_turn_ms(of_scale, (360, 640), rounds)
+        medians = median_times_ms(of_scale, (360, 640), rounds)
         espcn = medians[f"espcn-t91-x{scale}"]
         for name, median in sorted(medians.items(), key=lambda pair: pair[1]):
             spec = engines[name].model.spec
@@ -54,7 +50,7 @@ def main() -> None:
             )
             print(rows[-1], flush=True)
     to_2160p = {
-        name: round(1000 / medians_in_turn_ms({name: engines[name]}, shape, rounds)[name], 1)
+        name: round(1000 / median_times_ms({name: engines[name]}, shape, rounds)[name], 1)
         for name, shape in TO_2160P
         if name in engines
     }
@@ -70,7 +66,7 @@ def main() -> None:
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """Set14's PSNR in int8 against time, a panel for each scale; not of models for compressed sources."""
+    """Draw PSNR on Set14 in int8 against time, a panel per scale, without the models for compressed input."""
     stored = load("precision")
     figure = new_figure((9, 3.2))
     for panel, scale in enumerate((2, 3, 4)):
@@ -82,7 +78,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
             family = name.rsplit("-", 1)[0]
             color = OKABE_ITO[1] if family.startswith("espcn") else OKABE_ITO[0]
             axes.plot(row["ms"], psnr_db, "o", color=color)
-            left = row["of_espcn"] > 1.5  # so that it stays inside
+            left = row["of_espcn"] > 1.5  # so that the label stays inside the panel
             axes.annotate(
                 family,
                 (row["ms"], psnr_db),

@@ -1,10 +1,10 @@
-"""What a few minutes of training on one's own images give: the example of `docs/training.md`.
+"""Measure what a short training on your own images gives: the example of `docs/training.md`.
 
     python benchmarks/own_images.py [--threads 1]
 
-Draws 40 pages of text and trains `configs/own-images-x2.toml` on them: 5 are held out. Measures bicubic,
-the packaged `default-x2` and the result on these 5, in fp32 and in int8; and the CPU time of training. Writes
-``benchmarks/results/own_images.json``. Needs `pip install '.[train]'`.
+Draws 40 pages of text, and trains `configs/own-images-x2.toml` on 35 of them. Measures the PSNR of bicubic,
+of the packaged `default-x2` and of the trained model on the other 5, in fp32 and in int8, and the CPU time
+of the training. Writes ``benchmarks/results/own_images.json``. Needs `pip install '.[train]'`.
 """
 
 import argparse
@@ -23,15 +23,15 @@ from subpixel.evaluation.protocol import (
     Degradation,
     bicubic,
     evaluate_image,
+    find_images,
     lr_plane,
     mean,
-    pictures,
-    read_picture,
+    read_image,
 )
 from subpixel.models import catalog as packaged
 from subpixel.models.calibration import calibrate
 from subpixel.models.model import Model
-from subpixel.training.config import load_config
+from subpixel.training.config_file import load_config
 from subpixel.training.loop import Run
 from subpixel.training.result import finished_model
 
@@ -39,7 +39,7 @@ PAGES, SIZE = 40, (800, 600)
 
 
 def draw_pages(folder: Path) -> None:
-    """Random words of the license in several sizes, dark on light and light on dark."""
+    """Draw pages of random words from the license, in several sizes, dark on light and light on dark."""
     words = re.findall(r"[A-Za-z0-9]+[,.]?", (ROOT / "LICENSE").read_text(encoding="utf-8"))
     rng = random.Random(1)
     for number in range(PAGES):
@@ -52,8 +52,8 @@ def draw_pages(folder: Path) -> None:
 
 
 def psnr_db(model: Model, held_out: list[Path]) -> dict[str, float]:
-    """On the pages held out, in both precisions."""
-    images = [read_picture(file) for file in held_out]
+    """Mean PSNR of a model on the held-out pages, in both precisions."""
+    images = [read_image(file) for file in held_out]
     return {
         precision: round(
             mean(
@@ -75,8 +75,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     threads = parser.parse_args().threads
     torch.set_num_threads(threads)
-    recipe = ROOT / "configs" / "own-images-x2.toml"
-    config = load_config(recipe)
+    config_file = ROOT / "configs" / "own-images-x2.toml"
+    config = load_config(config_file)
     with tempfile.TemporaryDirectory() as name:
         datasets = Path(name)
         folder = datasets / config.data.folders[0]
@@ -86,21 +86,21 @@ def main() -> None:
         started = time.process_time()
         run.train()
         seconds = time.process_time() - started
-        files = pictures(folder)
-        held_out, others = files[: config.validation.limit], files[config.validation.limit :]
-        planes = [lr_plane(read_picture(file), config.network.scale, Degradation()) for file in others]
-        trained = finished_model(run, recipe)
+        pages = find_images(folder)
+        held_out, others = pages[: config.validation.limit], pages[config.validation.limit :]
+        planes = [lr_plane(read_image(file), config.network.scale, Degradation()) for file in others]
+        trained = finished_model(run, config_file)
         assert isinstance(trained, Model)
-        mine = calibrate(trained, planes)
-        images = [read_picture(file) for file in held_out]
+        calibrated = calibrate(trained, planes)
+        images = [read_image(file) for file in held_out]
         upscale = bicubic(config.network.scale)
-        of_bicubic = round(
+        bicubic_db = round(
             mean([evaluate_image(image, upscale, config.network.scale) for image in images]).psnr_db, 3
         )
         result = {
-            "bicubic": dict.fromkeys(("fp32", "int8"), of_bicubic),
+            "bicubic": dict.fromkeys(("fp32", "int8"), bicubic_db),
             "`default-x2`": psnr_db(packaged.find("default-x2"), held_out),
-            "the trained model": psnr_db(mine, held_out),
+            "the trained model": psnr_db(calibrated, held_out),
         }
     store("own_images", {"threads": threads, "seconds": round(seconds, 1), "psnr_db": result})
 

@@ -1,13 +1,13 @@
-"""The paper's tables and figures with our own networks: what `docs/paper.md` shows.
+"""Make the tables and figures of the ESPCN paper with our own networks, for `docs/paper.md`.
 
     python benchmarks/paper.py measure    # PSNR: results/paper.json
     python benchmarks/paper.py video      # PSNR on clips: results/paper-video.json
     python benchmarks/paper.py time       # times and Figure 2: results/paper-times.json
-    python benchmarks/paper.py figures    # Figures 3 to 6, and the companion note's
+    python benchmarks/paper.py figures    # Figures 3 to 6
 
-`make tables` puts the stored results into the pages. ``--datasets`` says where pictures and clips lie.
-``measure`` and ``video`` continue from what is stored: a network is measured again only when its file has
-changed. ``time`` should have the machine to itself. Needs `pip install '.[train,bench]'`: TNRD runs by torch.
+`make tables` copies the stored results to the pages. ``--datasets`` is the folder of images and clips.
+``measure`` and ``video`` continue from the stored results: a network is measured again only if its file has
+changed. Run ``time`` on an idle machine. Needs `pip install '.[train,bench]'`, because TNRD runs on PyTorch.
 """
 
 import argparse
@@ -19,14 +19,15 @@ from statistics import median
 
 import numpy as np
 from shared import RAW_SIZE, RESULTS, ROOT, TO_1080P, digest, load, stamp, store
-from tables_paper import METHODS, SETS, at_hand, at_scale, video_methods
+from tables_paper import METHODS, SETS, at_scale, available_methods, video_methods
 
 from subpixel.engines.select import available_cpus, choose
 from subpixel.evaluation import figures
+from subpixel.evaluation.clips import find_clips
 from subpixel.evaluation.drawing import save_figure
 from subpixel.evaluation.methods import Method, find_method
-from subpixel.evaluation.protocol import Degradation, evaluate_image, mean, pictures, read_picture
-from subpixel.evaluation.video import evaluate_clip, find_clips
+from subpixel.evaluation.protocol import evaluate_image, find_images, mean, read_image
+from subpixel.evaluation.video import ClipSetup, evaluate_clip
 from subpixel.models import catalog as packaged
 from subpixel.models.calibration import calibrate
 from subpixel.models.model import Model, ModelMetadata
@@ -34,14 +35,14 @@ from subpixel.models.model import Model, ModelMetadata
 DRAWINGS = ROOT / "docs" / "figures"
 
 FRAMES = 10
-"""Of each clip."""
+"""Number of frames from the start of each clip."""
 
 OTHER_CLIPS = ("openh264_foreman_cif_intra",)
-"""The same as another of the clips."""
+"""Clips with the same content as another one."""
 
 
 def method(name: str, scale: int, precision: str = "auto") -> Method:
-    """A method ready to run; TNRD and networks without an 8-bit form run in fp32 whatever is asked."""
+    """Find a method; bicubic and TNRD have only one precision, whatever is asked."""
     if name == "bicubic" or name.startswith("tnrd"):
         precision = "auto"
     return find_method(name, scale=scale, precision=precision)
@@ -51,15 +52,15 @@ def measure(datasets: Path) -> None:
     path = RESULTS / "paper.json"
     stored = load("paper")
     for scale in METHODS:
-        for name in at_hand(scale):
+        for name in available_methods(scale):
             key = name if name != "bicubic" else f"bicubic-x{scale}"
             if stored.get(key, {}).get("digest") == digest(name):
                 continue
             upscale = method(name, scale, "fp32").upscale
             psnr_db = {}
             for folder, called in SETS.items():
-                files = pictures(datasets / folder)
-                scores = [evaluate_image(read_picture(file), upscale, scale) for file in files]
+                files = find_images(datasets / folder)
+                scores = [evaluate_image(read_image(file), upscale, scale) for file in files]
                 psnr_db[called] = round(mean(scores).psnr_db, 3)
             stored[key] = {"digest": digest(name), "measured": stamp(), "psnr_db": psnr_db}
             print(key, psnr_db, flush=True)
@@ -79,45 +80,46 @@ def measure_video(datasets: Path) -> None:
                 continue
             upscale = method(name, scale, "fp32").upscale
             scores = [
-                evaluate_clip(clip, upscale, scale, Degradation("bicubic"), size=RAW_SIZE, frames=FRAMES)
-                for clip in clips
+                evaluate_clip(clip, upscale, ClipSetup(scale), size=RAW_SIZE, frames=FRAMES) for clip in clips
             ]
-            stored[f"bicubic-x{scale}"] = {one.name: round(one.bicubic_psnr_db, 3) for one in scores}
-            psnr_db = {one.name: round(one.psnr_db, 3) for one in scores}
+            stored[f"bicubic-x{scale}"] = {one.name: round(one.mean.bicubic.psnr_db, 3) for one in scores}
+            psnr_db = {one.name: round(one.mean.model.psnr_db, 3) for one in scores}
             stored[name] = {"digest": digest(name), "measured": stamp(), "psnr_db": psnr_db}
             print(name, psnr_db, flush=True)
             path.write_text(json.dumps(stored, indent=2, sort_keys=True) + "\n")
 
 
 def untrained(name: str, scale: int) -> Method:
-    """The network ``name`` at a scale for which it has no weights: they do not change how long it takes."""
-    like = packaged.find(name)
-    *hidden, last = like.spec.layers
-    outputs = like.spec.channels * (scale**2 if like.spec.upsampling == "shuffle" else 1)
+    """The network ``name`` at a scale for which there are no weights; random ones take the same time."""
+    other = packaged.find(name)
+    *hidden, last = other.spec.layers
+    outputs = other.spec.channels * (scale**2 if other.spec.upsampling == "shuffle" else 1)
     layers = (*hidden, dataclasses.replace(last, outputs=outputs))
-    spec = dataclasses.replace(like.spec, scale=scale, layers=layers)
+    spec = dataclasses.replace(other.spec, scale=scale, layers=layers)
     rng = np.random.default_rng(0)
     weights = {key: rng.normal(0, 0.05, shape).astype(np.float32) for key, shape in spec.shapes().items()}
     model = Model(at_scale(name, scale), spec, weights, ModelMetadata())
-    if like.quantized:
+    if other.quantized:
         model = calibrate(model, [rng.integers(0, 256, (96, 96)).astype(np.uint8)])
     return Method(model.name, scale, choose(model).engine)
 
 
 def time_all(datasets: Path, rounds: int) -> None:
-    methods = [method(name, 3) for name in at_hand(3)]
+    methods = [method(name, 3) for name in available_methods(3)]
     figure, shown = figures.quality_against_time(datasets / "Set14", methods)
     save_figure(figure, DRAWINGS / "paper-quality.png")
     frames = {}
     for scale, (height, width) in TO_1080P.items():
         plane = np.random.default_rng(0).integers(0, 256, (height, width)).astype(np.uint8)
-        of_scale = [method(name, scale) for name in at_hand(scale)]
-        trained = at_hand(scale)
-        of_scale += [untrained(name, scale) for name in at_hand(3) if at_scale(name, scale) not in trained]
+        of_scale = [method(name, scale) for name in available_methods(scale)]
+        trained = available_methods(scale)
+        of_scale += [
+            untrained(name, scale) for name in available_methods(3) if at_scale(name, scale) not in trained
+        ]
         times: dict[str, list[float]] = {one.name: [] for one in of_scale}
-        for turn in range(rounds):
+        for number in range(rounds):
             for one in of_scale:
-                if turn < 3 or times[one.name][0] < 1000:  # those that take seconds have three turns
+                if number < 3 or times[one.name][0] < 1000:  # slow methods run only three times
                     started = time.perf_counter()
                     one.upscale(plane)
                     times[one.name].append((time.perf_counter() - started) * 1000)
@@ -128,7 +130,7 @@ def time_all(datasets: Path, rounds: int) -> None:
 
 def draw(datasets: Path) -> None:
     espcn, srcnn = (
-        packaged.find(next(name for name in names if name in at_hand(3)))
+        packaged.find(next(name for name in names if name in available_methods(3)))
         for names in (("espcn-large-x3", "espcn-t91-x3"), ("srcnn-955-large-x3", "srcnn-915-t91-x3"))
     )
     for called, network in (("espcn", espcn), ("srcnn", srcnn)):
@@ -136,7 +138,7 @@ def draw(datasets: Path) -> None:
         save_figure(figures.last_layer(network), DRAWINGS / f"paper-{called}-last.png")
     shown = ("bicubic", srcnn.name, "tnrd-large-x3", espcn.name, "default-x3")
     for folder in ("Set14", "BSDS500/val"):
-        methods = [method(name, 3) for name in shown if name in at_hand(3)]
+        methods = [method(name, 3) for name in shown if name in available_methods(3)]
         figure = figures.crops(datasets / folder, methods)
         save_figure(figure, DRAWINGS / f"paper-crops-{SETS[folder]}.png")
 

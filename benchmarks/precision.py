@@ -1,8 +1,8 @@
-"""What 8 bits cost: mean luma PSNR of every packaged model in fp32 and int8.
+"""Measure what int8 costs: mean luma PSNR of every packaged model in fp32 and int8.
 
     python benchmarks/precision.py --datasets ../shared/datasets
 
-Writes ``benchmarks/results/precision.json``, which `docs/models.md` prints.
+Writes ``benchmarks/results/precision.json``, for `docs/models.md`.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from typing import Any
 from shared import load, store
 
 from subpixel.engines.select import choose
-from subpixel.evaluation.protocol import evaluate_image, mean, pictures, read_picture
+from subpixel.evaluation.protocol import evaluate_image, find_images, mean, read_image
 from subpixel.evaluation.published import known_name
 from subpixel.models import catalog as packaged
 
@@ -24,7 +24,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--datasets", type=Path, default=Path("../shared/datasets"))
-    parser.add_argument("--only", nargs="+", metavar="MODEL", help="measure these, and keep what is stored")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="MODEL",
+        help="measure only these, and keep the stored results of the others",
+    )
     options = parser.parse_args()
     datasets = options.datasets
     stored: dict[str, Any] = load("precision") if options.only else {}
@@ -36,8 +41,8 @@ def main() -> None:
             stored[name][precision] = {}
             for folder in SETS:
                 scores = [
-                    evaluate_image(read_picture(file), engine, model.scale)
-                    for file in pictures(datasets / folder)
+                    evaluate_image(read_image(file), engine, model.scale)
+                    for file in find_images(datasets / folder)
                 ]
                 dataset = known_name(datasets / folder) or folder
                 stored[name][precision][dataset] = round(mean(scores).psnr_db, 3)

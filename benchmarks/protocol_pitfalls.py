@@ -1,11 +1,11 @@
-"""The protocol's bicubic baseline, and what each common deviation does to PSNR: for `docs/protocol.md`.
+"""Measure the bicubic baseline, and what each common deviation from the protocol changes: `docs/protocol.md`.
 
     python benchmarks/protocol_pitfalls.py DATASETS [-m MODEL]...
 
-DATASETS holds the folders Set5 and Set14; the baseline is also measured on BSDS500/val (BSD100) and
-BSDS500/test where they are. One choice at a time differs from the protocol; the tables give the mean PSNR
-minus the protocol's, in dB. Writes ``benchmarks/results/protocol_pitfalls.json``. Needs torch
-and scikit-image (the extra `dev`).
+DATASETS contains the folders Set5 and Set14. The baseline is also measured on BSDS500/val (BSD100) and
+BSDS500/test if they exist. One choice at a time differs from the protocol; the result is the mean PSNR
+minus that of the protocol, in dB. Writes ``benchmarks/results/protocol_pitfalls.json``. Needs torch and
+scikit-image (the extra `dev`).
 """
 
 import argparse
@@ -22,14 +22,14 @@ from shared import store
 from subpixel.engines.base import from_float
 from subpixel.engines.select import choose
 from subpixel.evaluation.metrics import psnr_db, ssim
-from subpixel.evaluation.protocol import crop_to_multiple, evaluate_image, mean, pictures, read_picture
+from subpixel.evaluation.protocol import crop_to_multiple, evaluate_image, find_images, mean, read_image
 from subpixel.models import catalog as packaged
 from subpixel.ops.color import luma, luma_8bit
 from subpixel.ops.resize import blur_and_decimate, imresize
 
-Picture = NDArray[np.uint8]
+Image8 = NDArray[np.uint8]
 Plane = NDArray[Any]
-Enlarge = Callable[[Plane, int], Plane]
+Upscale = Callable[[Plane, int], Plane]
 SCALES = (2, 3, 4)
 SETS = {"Set5": "Set5", "Set14": "Set14"}
 BASELINE_SETS = SETS | {"BSD100": "BSDS500/val", "BSD500": "BSDS500/test"}
@@ -46,29 +46,29 @@ def unrounded(plane: Plane) -> Plane:
 
 @dataclass(frozen=True)
 class Protocol:
-    """The choices that the number depends on; all planes are in [0, 1]."""
+    """The choices that the PSNR depends on; all planes are in [0, 1]."""
 
-    enlarge: Enlarge = imresize
-    crop: Callable[[Picture, int], Picture] = crop_to_multiple
-    luma: Callable[[Picture], Plane] = lambda image: luma_8bit(image) / 255
-    shrink: Callable[[Plane, int], Plane] = lambda hr, scale: imresize(hr, 1 / scale)
-    shrink_picture: Callable[[Picture, int], Plane] | None = None
+    upscale: Upscale = imresize
+    crop: Callable[[Image8, int], Image8] = crop_to_multiple
+    luma: Callable[[Image8], Plane] = lambda image: luma_8bit(image) / 255
+    downscale: Callable[[Plane, int], Plane] = lambda hr, scale: imresize(hr, 1 / scale)
+    downscale_image: Callable[[Image8, int], Plane] | None = None
     round_lr: Callable[[Plane], Plane] = rounded
     round_sr: Callable[[Plane], Plane] = rounded
     shave: Callable[[int], int] = lambda scale: scale
     peak: Callable[[Plane], float] = lambda hr: 1.0
     mean: Callable[[Sequence[float]], float] = lambda values: float(np.mean(values))
 
-    def planes(self, image: Picture, scale: int) -> tuple[Plane, Plane]:
-        """HR and SR of one picture."""
+    def planes(self, image: Image8, scale: int) -> tuple[Plane, Plane]:
+        """HR and SR of one image."""
         image = self.crop(image, scale)
         hr = self.luma(image)
-        lr = self.shrink_picture(image, scale) if self.shrink_picture else self.shrink(hr, scale)
+        lr = self.downscale_image(image, scale) if self.downscale_image else self.downscale(hr, scale)
         height, width = hr.shape[:2]
-        return hr, self.round_sr(self.enlarge(self.round_lr(lr), scale))[:height, :width]
+        return hr, self.round_sr(self.upscale(self.round_lr(lr), scale))[:height, :width]
 
-    def psnr_db(self, images: Sequence[Picture], scale: int) -> float:
-        """The mean over a test set."""
+    def psnr_db(self, images: Sequence[Image8], scale: int) -> float:
+        """The mean PSNR over a test set."""
         pairs = [self.planes(image, scale) for image in images]
         return self.mean([psnr_db(x, y, peak=self.peak(x), shave=self.shave(scale)) for x, y in pairs])
 
@@ -80,7 +80,7 @@ def pillow(plane: Plane, scale: float) -> Plane:
 
 
 def opencv(plane: Plane, scale: float) -> Plane:
-    """The rule of OpenCV's INTER_CUBIC, as PyTorch has it: a = -0.75 and no antialiasing."""
+    """The filter of OpenCV's INTER_CUBIC, by PyTorch: a = -0.75 and no antialiasing."""
     import torch
 
     size = [round(side * scale) for side in plane.shape]
@@ -103,18 +103,18 @@ def box_mean(hr: Plane, scale: int) -> Plane:
 
 
 def mirrored(plane: Plane, scale: float) -> Plane:
-    """`imresize` with the picture mirrored at its edge instead of the edge pixel repeated."""
-    margin = 12
-    cut = slice(round(margin * scale), -round(margin * scale))
-    return imresize(np.pad(plane, margin, mode="symmetric"), scale)[cut, cut]
+    """`imresize` with the image mirrored at its edge, instead of the edge pixel repeated."""
+    padding = 12
+    inside = slice(round(padding * scale), -round(padding * scale))
+    return imresize(np.pad(plane, padding, mode="symmetric"), scale)[inside, inside]
 
 
-def once_rounded(image: Picture, scale: int) -> Plane:
-    """LR luma by way of LR in RGB at 8 bits, without the rounding between the two passes."""
+def once_rounded(image: Image8, scale: int) -> Plane:
+    """LR luma from 8-bit LR in RGB, rounded once instead of after each of the two passes."""
     return luma(rounded(imresize(image / 255, 1 / scale)))
 
 
-def as_color(image: Picture) -> Picture:
+def as_color(image: Image8) -> Image8:
     return image if image.ndim == 3 else np.stack([image] * 3, axis=-1)
 
 
@@ -126,38 +126,38 @@ def deviations(standard: Protocol, *, baseline: bool) -> dict[str, Protocol]:
     def change(**choices: Any) -> Protocol:
         return replace(standard, **choices)
 
-    enlarging = {
-        "SR by OpenCV's or PyTorch's bicubic": change(enlarge=opencv),
+    upsampling = {
+        "SR by OpenCV's or PyTorch's bicubic": change(upscale=opencv),
         "both LR and SR by OpenCV's or PyTorch's bicubic": change(
-            shrink=lambda hr, scale: opencv(hr, 1 / scale), enlarge=opencv
+            downscale=lambda hr, scale: opencv(hr, 1 / scale), upscale=opencv
         ),
-        "SR by Pillow's bicubic": change(enlarge=pillow),
-        "SR by bicubic mirrored at the edge": change(enlarge=mirrored),
+        "SR by Pillow's bicubic": change(upscale=pillow),
+        "SR by bicubic mirrored at the edge": change(upscale=mirrored),
     }
     return {
         "LR by OpenCV's or PyTorch's bicubic: a = -0.75, no antialiasing": change(
-            shrink=lambda hr, scale: opencv(hr, 1 / scale)
+            downscale=lambda hr, scale: opencv(hr, 1 / scale)
         ),
-        "LR by scikit-image's resize, order 3, anti_aliasing": change(shrink=scikit_image),
-        "LR by box means (OpenCV's INTER_AREA)": change(shrink=box_mean),
+        "LR by scikit-image's resize, order 3, anti_aliasing": change(downscale=scikit_image),
+        "LR by box means (OpenCV's INTER_AREA)": change(downscale=box_mean),
         "LR by Gaussian blur (sigma 1 px) and decimation": change(
-            shrink=lambda hr, scale: blur_and_decimate(hr, scale, 1.0)
+            downscale=lambda hr, scale: blur_and_decimate(hr, scale, 1.0)
         ),
         "the same, keeping each cell's first pixel: a shift": change(
-            shrink=lambda hr, scale: blur_and_decimate(hr, 1, 1.0)[::scale, ::scale]
+            downscale=lambda hr, scale: blur_and_decimate(hr, 1, 1.0)[::scale, ::scale]
         ),
         "LR by Pillow's bicubic, or PyTorch's with antialias": change(
-            shrink=lambda hr, scale: pillow(hr, 1 / scale)
+            downscale=lambda hr, scale: pillow(hr, 1 / scale)
         ),
-        "LR by bicubic mirrored at the edge": change(shrink=lambda hr, scale: mirrored(hr, 1 / scale)),
+        "LR by bicubic mirrored at the edge": change(downscale=lambda hr, scale: mirrored(hr, 1 / scale)),
         "LR luma rounded after each of the two passes (MATLAB on `uint8`)": change(
-            shrink=lambda hr, scale: imresize(from_float(hr, np.dtype(np.uint8)), 1 / scale) / 255
+            downscale=lambda hr, scale: imresize(from_float(hr, np.dtype(np.uint8)), 1 / scale) / 255
         ),
         "LR luma of 8-bit RGB files, rounded after each pass": change(
-            shrink_picture=lambda image, scale: luma(imresize(image, 1 / scale))
+            downscale_image=lambda image, scale: luma(imresize(image, 1 / scale))
         ),
-        "the same, rounded once": change(shrink_picture=once_rounded),
-        **(enlarging if baseline else {}),
+        "the same, rounded once": change(downscale_image=once_rounded),
+        **(upsampling if baseline else {}),
         "LR not rounded, as by SRCNN": change(round_lr=unrounded),
         "SR neither rounded nor clipped": change(round_sr=unrounded),
         "HR not rounded": change(luma=luma),
@@ -190,20 +190,20 @@ def similarities(scale: int) -> dict[str, Callable[[Plane, Plane], float]]:
     }
 
 
-def network(name: str) -> tuple[int, Enlarge]:
-    """A model's scale, and how it enlarges."""
+def network(name: str) -> tuple[int, Upscale]:
+    """The scale of a model, and its upscaling as a function."""
     engine = choose(packaged.find(name), precision="fp32").engine
 
-    def enlarge(plane: Plane, _: int) -> Plane:
+    def upscale(plane: Plane, _: int) -> Plane:
         if plane.ndim == 2:
             return engine(plane)
         return np.stack([engine(channel) for channel in np.moveaxis(plane, -1, 0)], axis=-1)
 
-    return engine.model.scale, enlarge
+    return engine.model.scale, upscale
 
 
-def baseline(images: Sequence[Picture], scale: int) -> dict[str, float]:
-    """Bicubic under the protocol, and with LR not rounded, as by SRCNN."""
+def baseline(images: Sequence[Image8], scale: int) -> dict[str, float]:
+    """Scores of bicubic under the protocol, and with unrounded LR, as in SRCNN's programs."""
     result = {}
     for name, protocol in {"": Protocol(), "lr_unrounded_": Protocol(round_lr=unrounded)}.items():
         pairs = [protocol.planes(image, scale) for image in images]
@@ -212,22 +212,22 @@ def baseline(images: Sequence[Picture], scale: int) -> dict[str, float]:
     return result
 
 
-def pitfalls(enlarge: Enlarge, images: Sequence[Picture], scale: int) -> dict[str, Any]:
-    """The protocol's PSNR, what each deviation adds to it, and SSIM by several rules."""
-    standard = Protocol(enlarge=enlarge)
+def pitfalls(method: Upscale, images: Sequence[Image8], scale: int) -> dict[str, Any]:
+    """The PSNR of the protocol, what each deviation adds to it, and SSIM by several definitions."""
+    standard = Protocol(upscale=method)
     base = standard.psnr_db(images, scale)
 
     def upscale(lr: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return from_float(enlarge(lr / 255, scale), lr.dtype)
+        return from_float(method(lr / 255, scale), lr.dtype)
 
-    # What is varied here must be what the package does.
+    # The protocol that is varied here must be that of the package.
     assert abs(mean([evaluate_image(image, upscale, scale) for image in images]).psnr_db - base) < 1e-9
     pairs = [standard.planes(image, scale) for image in images]
     return {
         "psnr_db": base,
         "psnr_change_db": {
             what: protocol.psnr_db(images, scale) - base
-            for what, protocol in deviations(standard, baseline=enlarge is imresize).items()
+            for what, protocol in deviations(standard, baseline=method is imresize).items()
         },
         "ssim": {
             what: float(np.mean([measure(x, y) for x, y in pairs]))
@@ -246,15 +246,15 @@ def main() -> None:
         "--model",
         action="append",
         default=[],
-        help="a packaged model or a model file, to show beside bicubic; may be repeated",
+        help="a packaged model or a model file to measure beside bicubic; may be repeated",
     )
     arguments = parser.parse_args()
-    methods: dict[int, dict[str, Enlarge]] = {scale: {f"bicubic x{scale}": imresize} for scale in SCALES}
+    methods: dict[int, dict[str, Upscale]] = {scale: {f"bicubic x{scale}": imresize} for scale in SCALES}
     for name in arguments.model:
-        scale, enlarge = network(name)
-        methods[scale][name] = enlarge
+        scale, upscale = network(name)
+        methods[scale][name] = upscale
     images = {
-        name: [read_picture(file) for file in pictures(arguments.datasets / folder)]
+        name: [read_image(file) for file in find_images(arguments.datasets / folder)]
         for name, folder in BASELINE_SETS.items()
         if name in SETS or (arguments.datasets / folder).is_dir()
     }
@@ -264,8 +264,8 @@ def main() -> None:
         },
         "pitfalls": {
             f"x{scale}": {
-                model: {name: pitfalls(enlarge, images[name], scale) for name in SETS}
-                for model, enlarge in models.items()
+                model: {name: pitfalls(upscale, images[name], scale) for name in SETS}
+                for model, upscale in models.items()
             }
             for scale, models in methods.items()
         },

@@ -1,4 +1,4 @@
-"""What several benchmarks need: results with a stamp, and tables of Markdown."""
+"""Functions that several benchmarks share: stored results with a stamp, and Markdown tables."""
 
 import hashlib
 import json
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from subpixel.benchmark.measure import machine_name
+from subpixel.engines.native.targets import find
 from subpixel.models import catalog as packaged
 
 if TYPE_CHECKING:
@@ -21,12 +22,11 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 
 STAMP = "measured"
-"""The key of a result's stamp."""
+"""The key of the stamp in a stored result."""
 
 PACKAGES = (
     "subpixel",
     "numpy",
-    "halide",
     "llvmlite",
     "onnxruntime",
     "openvino",
@@ -35,19 +35,29 @@ PACKAGES = (
     "av",
     "pillow",
 )
-"""Packages whose versions a stamp holds, where they are installed."""
+"""Packages whose versions are part of a stamp, if they are installed."""
 
 RAW_SIZE = (640, 360)
-"""Size of the frames in the one clip without a header among ``datasets/video``."""
+"""Width and height of the frames in the one raw clip of ``datasets/video``."""
 
 TO_1080P = {3: (360, 640), 4: (270, 480)}
-"""Rows and columns of what becomes 1920x1080, by scale."""
+"""Height and width of the input whose result is 1920x1080, by scale."""
+
+
+KINDS = {"avx512_vnni": "vnni"}
+"""Names of processors in names of results, where they are not those of instruction sets."""
+
+
+def host_kind() -> str:
+    """Return the kind of this processor: amx, vnni, avx512, avx2 and so on."""
+    name = find().name
+    return KINDS.get(name, name)
 
 
 def stamp() -> dict[str, Any]:
-    """Where, when and with what a result is measured: machine, commit, versions and date (UTC).
+    """The origin of a result: machine, date (UTC), commit, and versions of packages.
 
-    The commit ends in "-dirty" where the working tree differs from it.
+    The commit ends in "-dirty" if the working tree differs from it.
     """
     versions = {}
     for package in PACKAGES:
@@ -67,15 +77,15 @@ def stamp() -> dict[str, Any]:
 
 
 def store(name: str, result: Mapping[str, Any]) -> Path:
-    """Write ``results/NAME.json`` with a stamp at its head, and say how it gets onto the pages."""
+    """Write ``results/NAME.json`` with a stamp, and print the next step."""
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps({STAMP: stamp(), **result}, indent=2) + "\n", encoding="utf-8")
-    print(f"wrote {path.relative_to(ROOT)}; `make tables` writes the pages' tables from it")
+    print(f"wrote {path.relative_to(ROOT)}; `make tables` updates the tables on the pages from it")
     return path
 
 
 def load(name: str) -> dict[str, Any]:
-    """A stored result without its stamp; empty where there is none yet."""
+    """A stored result without its stamp; empty if there is none yet."""
     path = RESULTS / f"{name}.json"
     stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     stored.pop(STAMP, None)
@@ -83,29 +93,29 @@ def load(name: str) -> dict[str, Any]:
 
 
 def provenance(name: str) -> str:
-    """The caption above a table of times: the machine, and what else is stored of threads, date and commit.
+    """The caption of a table of times: machine, and threads, date and commit as far as they are stored.
 
-    Results from before there were stamps have the machine alone.
+    Results that are older than the stamps contain only the machine.
     """
     stored = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-    of = {**stored.get(STAMP, {}), **stored.get("beside", [stored])[0]}
-    parts = [of["machine"]]
+    facts = {**stored.get(STAMP, {}), **stored.get("beside", [stored])[0]}
+    parts = [facts["machine"]]
     if threads := stored.get("threads"):
         count = threads if isinstance(threads, int) else stored["beside"][0]["threads"]
         parts.append(f"{count} thread{'s' if count > 1 else ''}")
-    if "date" in of:
-        parts.append(f"{of['date']}, commit {of['commit']}")
+    if "date" in facts:
+        parts.append(f"{facts['date']}, commit {facts['commit']}")
     return ", ".join(parts)
 
 
 def digest(name: str) -> str:
-    """The digest of a packaged model's file: results say with it which weights they are of."""
+    """The digest of the file of a packaged model, by which a result names the weights that it is for."""
     path = packaged.path(name)
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path else ""
 
 
 def with_changes(config: "TrainingConfig", *changes: Mapping[str, Mapping[str, Any]]) -> "TrainingConfig":
-    """A config with values of its tables replaced, one set of changes after the other."""
+    """A config with some values of its tables replaced; later changes take precedence."""
     for tables in changes:
         for name, values in tables.items():
             config = replace(config, **{name: replace(getattr(config, name), **values)})
@@ -113,18 +123,18 @@ def with_changes(config: "TrainingConfig", *changes: Mapping[str, Mapping[str, A
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of Markdown; columns other than the first are aligned to the right."""
+    """A Markdown table, in which all columns but the first are aligned to the right."""
     line = ["---", *["---:"] * (len(head) - 1)]
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, line, *rows))
 
 
 def with_table(page: str, name: str, table: str) -> str:
-    """A Markdown page with what stands between its marks of that name replaced."""
+    """A Markdown page with the table between ``<!-- NAME -->`` and ``<!-- end of NAME -->`` replaced."""
     marks = f"<!-- {name} -->", f"<!-- end of {name} -->"
     pattern = re.escape(marks[0]) + ".*?" + re.escape(marks[1])
     page, count = re.subn(
         pattern, lambda match: f"{marks[0]}\n\n{table}\n\n{marks[1]}", page, flags=re.DOTALL
     )
     if count != 1:
-        raise SystemExit(f"the page has {count} places for the table {name!r}")
+        raise SystemExit(f"the page has {count} pairs of marks for the table {name!r}, not 1")
     return page

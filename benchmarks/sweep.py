@@ -1,12 +1,12 @@
-"""Shapes of networks, all trained by the same short recipe: quality against measured time.
+"""Compares shapes of networks, all trained with the same short config: PSNR against measured time.
 
     python benchmarks/sweep.py --datasets ../shared/datasets [--threads 1]
 
-Each shape is trained as `configs/sweep-x3.toml` says, but for 6000 steps and
-without rounding. It is judged, as fp32, on pictures that are neither trained nor tested on, and timed in int8
-on the engine `halide`, all in turn. Writes ``benchmarks/results/sweep.json`` after each shape, and goes on
-from it: shapes that it has, and whose weights lie in ``runs/sweep``, are not trained again. Draws
-``docs/figures/sweep.png``.
+Each shape is trained with `configs/sweep-x3.toml`, but for 6000 steps and without fake quantization. PSNR is
+measured in fp32 on images that are neither trained nor tested on. Time is measured in int8 on the engine
+`native`, with the shapes in turn. Writes ``benchmarks/results/sweep.json`` after each shape. A later run
+continues from it: shapes that it contains, and whose weights are in ``runs/sweep``, are not trained again.
+Draws ``docs/figures/sweep.png``.
 """
 
 import argparse
@@ -19,17 +19,19 @@ import numpy as np
 import torch
 from shared import ROOT, load, store, with_changes
 
-from subpixel.benchmark.measure import medians_in_turn_ms
-from subpixel.engines.halide import HalideEngine
+from subpixel.benchmark.measure import median_times_ms
+from subpixel.engines.native.engine import NativeEngine
 from subpixel.engines.select import available_cpus
 from subpixel.evaluation.drawing import OKABE_ITO, new_figure, save_figure
-from subpixel.evaluation.protocol import crop_to_multiple, pictures, read_picture
+from subpixel.evaluation.protocol import crop_to_multiple, find_images, read_image
 from subpixel.models.calibration import calibrate
 from subpixel.models.model import ModelMetadata, load_model
 from subpixel.ops.color import luma_8bit
 from subpixel.ops.resize import imresize
-from subpixel.training.config import NetworkConfig, TrainingConfig, load_config
-from subpixel.training.loop import Run, describe
+from subpixel.training.build import network_spec
+from subpixel.training.config import NetworkConfig, TrainingConfig
+from subpixel.training.config_file import load_config
+from subpixel.training.loop import Run
 
 EPOCHS, SCALE = 12, 3
 
@@ -44,12 +46,12 @@ LABEL_LEFT, LABEL_UP = (
     ("7 x 16 (default)", "7 x 16, 5x5 first", "7 x 16, relu"),
     ("7 x 16, 5x5 first", "9 x 16"),
 )
-"""Which names stand so beside their points in the drawing, not to lie on others."""
+"""Names to the left of their points, and above them, so that labels do not overlap in the figure."""
 
 
 def stack(*widths: int, **changes: Any) -> NetworkConfig:
-    metadata: dict[str, Any] = {"activation": "prelu", "residual": "nearest", "expansion": 4}
-    return NetworkConfig("stack", SCALE, widths=widths, **(metadata | changes))
+    settings: dict[str, Any] = {"activation": "prelu", "residual": "nearest", "expansion": 4}
+    return NetworkConfig("stack", SCALE, widths=widths, **(settings | changes))
 
 
 SHAPES = {
@@ -74,7 +76,7 @@ SHAPES = {
 
 
 def short_run(name: str, network: NetworkConfig, base: TrainingConfig, datasets: Path) -> dict[str, Any]:
-    """Train a shape; what is stored of it, its weights included as a file below ``runs/sweep``."""
+    """Train a shape and save its weights in ``runs/sweep``; return the result to store."""
     config = with_changes(dataclasses.replace(base, network=network), SHORT)
     with tempfile.TemporaryDirectory() as folder:
         run = Run(config, datasets, Path(folder), torch.device("cpu"))
@@ -83,8 +85,8 @@ def short_run(name: str, network: NetworkConfig, base: TrainingConfig, datasets:
         model = run.model(ModelMetadata())
     model.save(weights_of(name))
     return {
-        "parameters": describe(network).parameters,
-        "macs_per_lr_pixel": describe(network).macs_per_lr_pixel,
+        "parameters": network_spec(network).parameters,
+        "macs_per_lr_pixel": network_spec(network).macs_per_lr_pixel,
         "psnr_db": round(psnr_db, 3),
     }
 
@@ -95,10 +97,10 @@ def weights_of(name: str) -> Path:
     return folder / f"{name.replace(' ', '-').replace(',', '')}.safetensors"
 
 
-def small_planes(folder: Path) -> list[Any]:
+def lr_planes(folder: Path) -> list[Any]:
     planes = []
-    for path in pictures(folder)[:30]:
-        hr = luma_8bit(crop_to_multiple(read_picture(path), SCALE)).astype(np.float64)
+    for path in find_images(folder)[:30]:
+        hr = luma_8bit(crop_to_multiple(read_image(path), SCALE)).astype(np.float64)
         planes.append(np.clip(np.rint(imresize(hr, 1 / SCALE)), 0, 255).astype(np.uint8))
     return planes
 
@@ -124,7 +126,7 @@ def draw(shapes: dict[str, dict[str, Any]], path: Path) -> None:
     axes.minorticks_off()
     axes.margins(0.2, 0.1)
     axes.set_xlabel("ms for 640x360 to 1920x1080, int8")
-    axes.set_ylabel("PSNR in dB after 6000 steps, fp32, held-out pictures")
+    axes.set_ylabel("PSNR in dB after 6000 steps, fp32, held-out images")
     axes.grid(alpha=0.3)
     save_figure(figure, path)
 
@@ -134,7 +136,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--datasets", type=Path, default=Path("../shared/datasets"))
-    parser.add_argument("--threads", type=int, help="of training")
+    parser.add_argument("--threads", type=int, help="threads for training")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -145,11 +147,11 @@ def main() -> None:
             shapes[name] = short_run(name, network, base, options.datasets)
             write(shapes)
             print(name, shapes[name], flush=True)
-    planes = small_planes(options.datasets / "T91")
+    planes = lr_planes(options.datasets / "T91")
     models = {name: calibrate(load_model(weights_of(name)), planes) for name in SHAPES}
     threads = available_cpus()
-    engines = {name: HalideEngine(model, precision="int8", threads=threads) for name, model in models.items()}
-    for name, median in medians_in_turn_ms(engines, (360, 640), rounds=15).items():
+    engines = {name: NativeEngine(model, threads=threads) for name, model in models.items()}
+    for name, median in median_times_ms(engines, (360, 640), rounds=15).items():
         shapes[name]["ms"] = round(median, 2)
     write(shapes)
     draw(shapes, ROOT / "docs" / "figures" / "sweep.png")

@@ -1,18 +1,20 @@
-"""Write every table of measured numbers on the pages from the stored results: `make tables`.
+"""Write all tables of measured numbers on the pages, from the stored results: `make tables`.
 
     python benchmarks/tables.py
 
-A table stands between ``<!-- NAME -->`` and ``<!-- end of NAME -->``. A benchmark writes only its result,
-into ``benchmarks/results``; `TABLES` says which function makes which table of which page from it. A test
-compares the pages with what is written here.
+A benchmark writes its result to ``benchmarks/results``. `TABLES` lists the pages, their tables, and the
+function that makes each table from results. On a page, a table is between ``<!-- NAME -->`` and ``<!-- end
+of NAME -->``. A test compares the pages with the results.
 """
 
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+import tables_cluster as cluster
 import tables_paper as paper
 import tables_quality as quality
+import tables_sharpness as look
 import tables_speed as speed
 import tables_training as training
 from shared import ROOT, with_table
@@ -25,12 +27,16 @@ TABLES: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "compressed": quality.compressed,
         "by quality": quality.by_quality,
     },
+    "docs/images.md": {"sizes": quality.sizes, "stages": speed.stills},
     "docs/engine.md": {
         "runtimes": speed.runtimes,
-        "sizes": partial(speed.sizes, "engine-amx", "engine-vnni"),
-        "starts": partial(speed.starts, "cold-start-amx", "cold-start-vnni"),
+        "targets": speed.targets,
+        "starts": partial(speed.starts, "cold-start-vnni"),
     },
-    "docs/video.md": {"speed": partial(speed.video, "video-amx")},
+    "docs/cluster.md": {"overhead": cluster.overhead, "simulation": cluster.simulation},
+    "docs/video.md": {"speed": partial(speed.video, "video-amx"), "unchanged": speed.unchanged},
+    "docs/sharpness.md": {"sharpness": look.sharpness, "grain": look.grain, "cost": look.cost},
+    "docs/web.md": {"page": speed.web_page, "server": speed.web},
     "docs/training.md": {"own images": training.own_images},
     "docs/paper.md": {
         "quality x3": partial(paper.quality_table, 3),
@@ -48,27 +54,34 @@ TABLES: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "pitfalls x4": partial(quality.pitfalls, "x4"),
         "clips": paper.evaluated_clips,
     },
+    "docs/research/2026-11-30-native-engine.md": {"speed": speed.native},
+    "docs/research/2026-11-30-several-frames.md": {
+        "motion": training.block_motion,
+        "networks": training.several_frames,
+    },
     "docs/research/2026-11-26-training.md": {
-        "paces": training.paces,
-        "recipe": training.recipe,
+        "paces": training.gpu_step,
+        "recipe": training.espcn_choices,
         "step": training.step,
         "time to a PSNR": training.time_to_psnr,
     },
-    "docs/research/2026-11-27-eight-bits.md": {"rounding": training.rounding},
-    "docs/research/2026-11-27-engine.md": {"crew": speed.crew},
+    "docs/research/2026-11-27-eight-bits.md": {"rounding": training.fake_quantization},
+    "docs/research/2026-11-27-engine.md": {"crew": speed.thread_pool},
     "docs/research/2026-11-27-engine-speed.md": {
-        "amx": partial(speed.beside, "engine-amx"),
-        "amx threads": partial(speed.threads, "engine-amx"),
-        "vnni": partial(speed.beside, "engine-vnni"),
-        "vnni threads": partial(speed.threads, "engine-vnni"),
+        "amx": partial(speed.beside, "earlier/engine-amx"),
+        "amx threads": partial(speed.threads, "earlier/engine-amx"),
+        "vnni": partial(speed.beside, "earlier/engine-vnni"),
+        "vnni threads": partial(speed.threads, "earlier/engine-vnni"),
         "avx2": partial(speed.beside, "earlier/engine-avx2"),
+        "sizes": partial(speed.sizes, "earlier/engine-amx", "earlier/engine-vnni"),
+        "starts": partial(speed.starts, "earlier/cold-start-amx", "earlier/cold-start-vnni"),
         "avx2 starts": partial(speed.starts, "earlier/cold-start-avx2"),
     },
     "docs/research/2026-11-27-models.md": {
         "4K": quality.to_2160p,
         "models on vectors": speed.models_vnni,
-        "by heart": quality.by_heart,
-        "stack recipe": training.stack_recipe,
+        "by heart": quality.memorization,
+        "stack recipe": training.stack_choices,
         "losses": training.losses,
         "sweep": training.sweep,
     },
@@ -82,12 +95,13 @@ TABLES: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "vnni": partial(speed.video, "earlier/video-vnni"),
         "avx2": partial(speed.video, "earlier/video-avx2"),
     },
+    "docs/research/2026-11-29-sharpness.md": {"rules": look.rules, "weights": look.weights},
 }
-"""For each page its tables, by name."""
+"""The tables of each page, by name."""
 
 
 def pages() -> dict[Path, str]:
-    """Every page with tables, as it should be."""
+    """The pages that have tables, with all tables up to date."""
     written = {}
     for name, tables in TABLES.items():
         page = (ROOT / name).read_text(encoding="utf-8")
@@ -98,7 +112,7 @@ def pages() -> dict[Path, str]:
 
 
 def main() -> None:
-    """Write those that differ."""
+    """Write the pages that differ."""
     for path, page in pages().items():
         if path.read_text(encoding="utf-8") != page:
             path.write_text(page, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The systems of `docs/paper.md`, and its tables."""
+"""The methods of `docs/paper.md`, and its tables."""
 
 from shared import load, markdown_table, provenance
 
@@ -6,10 +6,10 @@ from subpixel.evaluation.published import published
 from subpixel.models import catalog as packaged
 
 SETS = {"Set5": "Set5", "Set14": "Set14", "BSDS500/val": "BSD300", "BSDS500/test": "BSD500"}
-"""Folders, and what the paper calls them."""
+"""Folders of test sets, and their names in the paper."""
 
 KNOWN = {"Set5": "Set5", "Set14": "Set14", "BSD300": "BSD100", "BSD500": "BSD500"}
-"""The paper's names as `subpixel.evaluation.published` has them."""
+"""Names of the paper, and the names for them in `subpixel.evaluation.published`."""
 
 METHODS = {
     3: {
@@ -37,7 +37,7 @@ METHODS = {
         "best-x4": None,
     },
 }
-"""Our networks, and the rows of the paper's Tables 1 and 2 that they stand beside."""
+"""Our networks, and the rows of Tables 1 and 2 of the paper that they are compared with, by scale."""
 
 
 VIDEO_METHODS = (
@@ -45,31 +45,31 @@ VIDEO_METHODS = (
     ("espcn-large", "espcn-t91"),
     ("best", "default", "fast"),
 )
-"""Of each the first that ships stands in the tables of video."""
+"""Families for the tables of video, in groups; the first of each group that ships is measured."""
 
 
-def at_hand(scale: int) -> list[str]:
-    """Those of `METHODS` that ship."""
+def available_methods(scale: int) -> list[str]:
+    """The methods in `METHODS` that ship."""
     known = {"bicubic", *packaged.names(), *packaged.paper_names()}
     return [name for name in METHODS[scale] if name in known]
 
 
 def video_methods(scale: int) -> list[str]:
-    """As in Tables 3 and 4 one SRCNN and one ESPCN, the best that ship, and ours."""
+    """The methods for video: one SRCNN, one ESPCN and one of ours, the best that ship."""
     chosen = []
     for candidates in VIDEO_METHODS:
-        names = [name for name in at_hand(scale) if name.rpartition("-")[0] in candidates]
+        names = [name for name in available_methods(scale) if name.rpartition("-")[0] in candidates]
         chosen += sorted(names, key=lambda name: candidates.index(name.rpartition("-")[0]))[:1]
     return chosen
 
 
 def at_scale(name: str, scale: int) -> str:
-    """What a method for x3 is called at another scale."""
+    """The name of an x3 method at another scale."""
     return name.replace("-x3", f"-x{scale}")
 
 
 def quality_table(scale: int) -> str:
-    """Our PSNR and, in brackets, the paper's."""
+    """Our PSNR, and that of the paper in brackets."""
     stored = load("paper")
     names = list(SETS.values())
     rows = []
@@ -87,7 +87,7 @@ def quality_table(scale: int) -> str:
 
 
 def video_table(scale: int) -> str:
-    """A column for each method, a row for each clip."""
+    """PSNR on video: a column per method, a row per clip."""
     stored = load("paper-video")
     of_bicubic, names = stored[f"bicubic-x{scale}"], video_methods(scale)
     if missing := [name for name in names if name not in stored]:
@@ -100,7 +100,7 @@ def video_table(scale: int) -> str:
 
 
 def evaluated_clips() -> str:
-    """Clips as `subpixel evaluate --json` measured them, with `espcn-t91`."""
+    """PSNR of `espcn-t91` on clips, as stored from `subpixel evaluate --json`."""
     stored = [load(f"video-psnr-x{scale}") for scale in (3, 4)]
 
     def cells(scores: dict[str, float]) -> list[str]:
@@ -119,9 +119,9 @@ def evaluated_clips() -> str:
 
 
 def time_table() -> str:
-    """Every system on our engines."""
+    """Times of all methods on our engines."""
     stored = load("paper-times")
-    head = ("method", "runs by", "Set14 x3, a picture (ms)", "1920x1080 x3 (ms)", "1920x1080 x4 (ms)")
+    head = ("method", "engine", "Set14 x3, per image (ms)", "1920x1080 x3 (ms)", "1920x1080 x4 (ms)")
     rows, frames = [], stored["1920x1080"]
     for row in stored["Set14 x3"]:
         name = row["method"]
@@ -133,7 +133,7 @@ def time_table() -> str:
 
 
 def torch_table(device: str) -> str:
-    """Times by PyTorch, as `torch_times.py` stored them, in fp32 and, where measured, in brackets in fp16."""
+    """Times with PyTorch from `torch_times.py`, in fp32, and in brackets in fp16 where measured."""
     stored = load(f"torch-{device}")
     fp32, fp16 = stored["milliseconds"]["fp32"], stored["milliseconds"].get("fp16", {})
     digits, columns, rows = 2 if fp16 else 1, list(fp32), []

@@ -1,4 +1,4 @@
-"""Tables of quality: PSNR of the packaged models, and what the protocol's choices are worth."""
+"""Tables of quality: PSNR of the packaged models, and the effect of each choice of the protocol."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -10,7 +10,7 @@ from subpixel.models import catalog as packaged
 SETS = ("Set5", "Set14", "BSD100")
 SCALES = (2, 3, 4)
 FRONT = ("best", "default", "default-compressed", "fast", "espcn-t91")
-"""The families in README.md, besides bicubic."""
+"""The families of models in README.md, besides bicubic."""
 
 CONTENT = ("default", "default-compressed")
 PUBLISHED_BICUBIC = {
@@ -26,7 +26,7 @@ PUBLISHED_BICUBIC = {
     ("BSD500", "x3"): ("27.26", ""),
     ("BSD500", "x4"): ("25.97", ""),
 }
-"""PSNR and SSIM: Set5 and Set14 from SRCNN's paper (2016), the others from `evaluation.published`."""
+"""PSNR and SSIM: Set5 and Set14 from the SRCNN paper (2016), the others from `evaluation.published`."""
 
 PITFALLS = (
     "LR by OpenCV's or PyTorch's bicubic: a = -0.75, no antialiasing",
@@ -42,11 +42,21 @@ PITFALLS = (
     "no border left out",
     "PSNR of the mean squared error of the set",
 )
-"""Deviations that docs/protocol.md shows; research has all."""
+"""The deviations in docs/protocol.md; the research page has all."""
+
+SHOWN_AS = {
+    "the same, keeping each cell's first pixel: a shift": (
+        "LR by Gaussian blur (sigma 1 px), keeping the first pixel of each block: a shift"
+    ),
+    "LR not rounded, as by SRCNN": "LR not rounded, as in the programs of SRCNN",
+    "gray pictures through RGB to 16..235": "grayscale images through RGB to 16..235",
+    "PSNR of the mean squared error of the set": "PSNR of the mean squared error of the test set",
+}
+"""Names in docs/protocol.md of deviations whose stored names only make sense among all the others."""
 
 
 def front() -> str:
-    """Set14 in int8, a row for each family."""
+    """PSNR on Set14 in int8: a row per family."""
     stored, baseline = load("precision"), load("protocol_pitfalls")["baseline"]["Set14"]
     rows = [[f"`{family}`", *_cells(stored, family)] for family in FRONT]
     rows.append(["bicubic", *(f"{baseline[f'x{scale}']['psnr_db']:.2f}" for scale in SCALES)])
@@ -59,7 +69,7 @@ def _cells(stored: dict[str, Any], family: str) -> list[str]:
 
 
 def models() -> str:
-    """Quality in int8, and in brackets in fp32, beside cost."""
+    """PSNR in int8, in brackets in fp32, and time."""
     precision, costs = load("precision"), load("models-amx")["640x360"]
     rows = []
     for row in costs:
@@ -71,7 +81,7 @@ def models() -> str:
 
 
 def to_2160p() -> str:
-    """Frames a second to 3840x2160."""
+    """Frames per second to 3840x2160."""
     rates = load("models-amx")["frames_per_second_to_3840x2160"]
     table = markdown_table(
         ["model", "frames per second"], [[f"`{name}`", str(rate)] for name, rate in rates.items()]
@@ -80,7 +90,7 @@ def to_2160p() -> str:
 
 
 def cards() -> str:
-    """What each packaged model's file says of itself."""
+    """The metadata in the file of each packaged model."""
     rows = []
     for name in packaged.names():
         model, path = packaged.find(name), packaged.path(name)
@@ -92,22 +102,22 @@ def cards() -> str:
 
 
 def compressed() -> str:
-    """``default`` / ``default-compressed`` after JPEG and after H.264."""
+    """PSNR of ``default`` / ``default-compressed`` after JPEG and after H.264."""
     stored = load("content")
     first = stored["default-x2"]
     jpeg, h264 = ("clean", "90", "70", "50", "30"), ("clean", "18", "23", "28", "32")
-    of_pictures, of_clips = [], []
+    image_rows, clip_rows = [], []
     for scale in SCALES:
         one, other = (stored[f"{name}-x{scale}"]["jpeg"] for name in CONTENT)
         for called in SETS:
             cells = (f"{one[called][key]:.2f} / {other[called][key]:.2f}" for key in jpeg)
-            of_pictures.append((f"x{scale}, {called}", *cells))
+            image_rows.append((f"x{scale}, {called}", *cells))
         one, other = (stored[f"{name}-x{scale}"]["h264"] for name in CONTENT)
         cells = (f"{_mean(one, key):.2f} / {_mean(other, key):.2f}" for key in h264)
-        of_clips.append((f"x{scale}, mean of {len(first['h264'])} clips", *cells))
-    pictures_head = ("images", "clean", "JPEG 90", "JPEG 70", "JPEG 50", "JPEG 30")
-    clips_head = ("videos", "clean", "CRF 18", "CRF 23", "CRF 28", "CRF 32")
-    return f"{markdown_table(pictures_head, of_pictures)}\n\n{markdown_table(clips_head, of_clips)}"
+        clip_rows.append((f"x{scale}, mean of {len(first['h264'])} clips", *cells))
+    image_head = ("images", "clean", "JPEG 90", "JPEG 70", "JPEG 50", "JPEG 30")
+    clip_head = ("videos", "clean", "CRF 18", "CRF 23", "CRF 28", "CRF 32")
+    return f"{markdown_table(image_head, image_rows)}\n\n{markdown_table(clip_head, clip_rows)}"
 
 
 def by_quality(scale: int = 2) -> str:
@@ -122,12 +132,22 @@ def by_quality(scale: int = 2) -> str:
     return markdown_table(("model", *(f"quality {quality}" for quality in qualities)), rows)
 
 
+def sizes() -> str:
+    """PSNR on Set14 at factors that no model has, or that need two."""
+    stored = load("sizes")["psnr_db"]
+    rows = [
+        (label, *(f"{stored[factor][name]:.2f}" for factor in stored))
+        for label, name in (("Lanczos (Pillow)", "lanczos"), ("`default`", "default"), ("`best`", "best"))
+    ]
+    return markdown_table(("PSNR on Set14 (dB)", *stored), rows)
+
+
 def _mean(clips: dict[str, dict[str, float]], key: str) -> float:
     return sum(clip[key] for clip in clips.values()) / len(clips)
 
 
 def baseline(*, ssim: bool = True) -> str:
-    """Bicubic under the protocol, and with unrounded LR, beside what was published."""
+    """Bicubic under the protocol and with unrounded LR, beside published numbers."""
     head = ["bicubic", "scale", "PSNR (dB)", "LR unrounded", "published"]
     head += ["SSIM", "LR unrounded", "published"] if ssim else []
     rows = []
@@ -141,7 +161,7 @@ def baseline(*, ssim: bool = True) -> str:
 
 
 def pitfalls(scale: str = "x3", only: Iterable[str] | None = None) -> str:
-    """What each deviation adds to PSNR; and, where all are shown, SSIM by several rules."""
+    """What each deviation adds to PSNR; with all deviations also SSIM by several definitions."""
     columns = {
         f"{model}, {name}": found
         for model, sets in load("protocol_pitfalls")["pitfalls"][scale].items()
@@ -151,12 +171,17 @@ def pitfalls(scale: str = "x3", only: Iterable[str] | None = None) -> str:
     for key, style in (("psnr_change_db", "+.3f"), *([] if only else [("ssim", ".4f")])):
         for what in only or dict.fromkeys(what for found in columns.values() for what in found[key]):
             values = (found[key].get(what) for found in columns.values())
-            rows.append([what, *("" if value is None else format(value, style) for value in values)])
+            rows.append(
+                [
+                    SHOWN_AS.get(what, what) if only else what,
+                    *("" if value is None else format(value, style) for value in values),
+                ]
+            )
     return markdown_table(["", *columns], rows)
 
 
-def by_heart() -> str:
-    """What ``best`` gains over ``default`` on pictures that both were trained on, and on others."""
+def memorization() -> str:
+    """Gain of ``best`` over ``default`` on training images and on held-out images."""
     known = load("training_runs")[
         "mean luma PSNR on 60 pictures of BSDS500/train that are trained on, and on the 40 that are not"
     ]

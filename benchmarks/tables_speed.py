@@ -1,11 +1,11 @@
-"""Tables of speed: the engine beside other runtimes, its start, and whole video jobs."""
+"""Tables of speed: the engine beside other runtimes, its start, and complete video jobs."""
 
 from typing import Any
 
 from shared import load, markdown_table, provenance
 
-COLUMNS = {"engine-amx": "with AMX", "engine-vnni": "with AVX-512 VNNI"}
-"""The processors of the tables for users."""
+COLUMNS = {"earlier/engine-amx": "with AMX", "earlier/engine-vnni": "with AVX-512 VNNI"}
+"""The processors in the tables for users."""
 
 JOBS = {
     "subpixel": "Subpixel, ESPCN, to H.264",
@@ -19,21 +19,22 @@ JOBS = {
 
 
 def runtimes() -> str:
-    """Every runtime on ESPCN x3, a column for each processor; versions stand below."""
+    """Times of every runtime on ESPCN x3: a column per processor, and the versions below."""
     stored = {name: load(name)["beside"][1]["results"] for name in COLUMNS}
-    names = {_called(row): row["median_ms"] for row in stored["engine-amx"]}
+    names = {_called(row): row["median_ms"] for row in stored[next(iter(COLUMNS))]}
+    names.pop("**Subpixel** fp32", None)  # by an engine that is gone; ONNX Runtime computes it now
     rows = []
     for called in sorted(names, key=lambda called: names[called]):
         times = [next(row for row in stored[name] if _called(row) == called)["median_ms"] for name in COLUMNS]
         rows.append([called, *(f"{time:.1f}" for time in times)])
     where = ";\n".join(f"{column}: {provenance(name)}" for name, column in COLUMNS.items())
     table = markdown_table(["runtime", *(f"{column} (ms)" for column in COLUMNS.values())], rows)
-    return f"{table}\n\n{where[0].upper()}{where[1:]}.\n{_versions(stored['engine-amx'])}"
+    return f"{table}\n\n{where[0].upper()}{where[1:]}.\n{_versions(stored[next(iter(COLUMNS))])}"
 
 
 def _called(row: dict[str, Any]) -> str:
-    runner = {"subpixel-halide": "**Subpixel**", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
-    others = {"opencv": "OpenCV", "torch": "PyTorch"}
+    runner = dict.fromkeys(("subpixel-native", "subpixel-halide"), "**Subpixel**")
+    others = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "opencv": "OpenCV", "torch": "PyTorch"}
     return f"{(runner | others).get(row['runner'], row['runner'])} {row['precision']}"
 
 
@@ -47,7 +48,7 @@ def _versions(rows: list[dict[str, Any]]) -> str:
 
 
 def beside(name: str) -> str:
-    """All scales and runtimes on one processor."""
+    """Times of ESPCN by scale and runtime on one processor."""
     stored = load(name)["beside"]
     head = ["scale", *(f"{row['runner']} {row['precision']}" for row in stored[0]["results"])]
     rows = [[f"x{one['scale']}", *(f"{row['median_ms']:.1f}" for row in one["results"])] for one in stored]
@@ -55,7 +56,7 @@ def beside(name: str) -> str:
 
 
 def sizes(*names: str) -> str:
-    """ESPCN x3 by size, in both precisions."""
+    """Times of ESPCN x3 by size, in both precisions."""
     rows = []
     for of_size in zip(*(load(name)["sizes"] for name in names), strict=True):
         width, height = map(int, of_size[0]["size"].split("x"))
@@ -67,7 +68,7 @@ def sizes(*names: str) -> str:
 
 
 def threads(name: str) -> str:
-    """ESPCN x3 on one and two threads."""
+    """Times of ESPCN x3 on one and on two threads."""
     rows = [
         [str(one["threads"]), *(f"{row['median_ms']:.1f}" for row in one["results"])]
         for one in load(name)["threads"]
@@ -76,13 +77,40 @@ def threads(name: str) -> str:
     return f"{provenance(name).partition(', 2 threads')[0]}:\n\n{markdown_table(['threads', *head], rows)}"
 
 
+def native() -> str:
+    """Times of the native engine, beside Halide, for each instruction set."""
+    rows = [
+        [
+            target,
+            f"`{name.removesuffix('-x3')}`",
+            f"{one['median_ms']:.1f}",
+            f"{one['share_of_peak']:.2f}",
+            f"{one['halide_ratio']:.2f}",
+        ]
+        for target, models in load("native")["targets"].items()
+        for name, one in models.items()
+    ]
+    head = ["target", "network", "time (ms)", "share of peak", "Halide's time / this time"]
+    return f"{provenance('native')}:\n\n{markdown_table(head, rows)}"
+
+
+def targets() -> str:
+    """Times of the native engine for each instruction set."""
+    stored = load("targets")["targets"]
+    rows = [
+        [f"`{target}`", *(f"{of[name]['median_ms']:.1f} ({of[name]['share_of_peak']:.0%})" for name in of)]
+        for target, of in stored.items()
+    ]
+    head = ["instruction set", *(f"`{name.removesuffix('-x3')}`" for name in next(iter(stored.values())))]
+    return f"{provenance('targets')}, ms (share of the peak):\n\n{markdown_table(head, rows)}"
+
+
 def starts(*names: str) -> str:
-    """Seconds that the first run of the command takes, and later ones."""
+    """Seconds of the first run of the command, and of later runs."""
     kinds = {
         "first": "first run of the command",
         "afterwards": "later runs",
-        "compile": "of that: to compile ESPCN",
-        "compile default": "to compile `default`",
+        "compile": "of that: to compile the network",
         "load": "to load a compiled network",
     }
     stored = [load(name)["median_seconds"] for name in names]
@@ -91,8 +119,63 @@ def starts(*names: str) -> str:
     return markdown_table(["median", *heads], rows)
 
 
-def crew() -> str:
-    """What helpers in compiled code changed."""
+def web() -> str:
+    """Latency, throughput, overload and memory of the server."""
+    stored = load("web-vnni")
+    busy, overload, upload = stored["busy"], stored["overload"], stored["upload"]
+    refused = overload["answers"].get("503", 0) + overload["answers"].get("429", 0)
+    accepted = overload["answers"]["200"]
+    memory = stored["many_jobs"]["memory_mib"]
+    rows = [
+        [
+            "image of 1 MP, from the upload to the first byte of the result",
+            f"{_s(stored['job_seconds']['median'])}",
+        ],
+        ["`POST /upscale` x2 of 256x256, 8 clients", f"{busy['per_second']:.0f} a second"],
+        [
+            f"ten times as many calls, for {overload['seconds']:.0f} s",
+            f"{accepted} answered, {refused} refused after {_s(overload['refused_median_seconds'])} "
+            f"(99%: {_s(overload['refused_p99_seconds'])})",
+        ],
+        [
+            "`GET /health` meanwhile",
+            f"{_s(overload['health_median_seconds'])}, at most {_s(overload['health_max_seconds'])}",
+        ],
+        [
+            f"memory of all processes over {stored['many_jobs']['jobs']} jobs",
+            f"{memory[0]:.0f} MiB after the first tenth, {memory[-1]:.0f} MiB at the end",
+        ],
+        [
+            f"memory of the server while it receives {upload['gigabytes']:g} GB, cut in the middle",
+            f"at most {upload['peak_memory_mib']:.0f} MiB",
+        ],
+    ]
+    note = f"{provenance('web-vnni')}; load average before the start: {stored['load_before']}."
+    return f"{markdown_table(['measured', 'result'], rows)}\n\n{note}"
+
+
+def web_page() -> str:
+    """From the drop on the page to the result on the screen."""
+    stored = load("web-page-vnni")
+    rows = [
+        [name.upper()]
+        + [
+            f"{_s(stored[name][key]['min'])} / {_s(stored[name][key]['median'])}"
+            for key in ("ready", "painted")
+        ]
+        for name in ("png", "jpeg")
+    ]
+    table = markdown_table(["image of 1 MP", "result is ready", "result is on the screen"], rows)
+    note = f"The fastest / the median of {stored['runs']}, in Chromium; {provenance('web-page-vnni')}; "
+    return f"{table}\n\n{note}load average before the start: {stored['load_before']}."
+
+
+def _s(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 0.1 else f"{1000 * seconds:.0f} ms"
+
+
+def thread_pool() -> str:
+    """Times before and after worker threads in compiled code."""
     stored = load("single_experiments")["int8 with AMX, ms: before a change, and after it"]
     of = next(value for key, value in stored.items() if "best-x3" in value and "64x48" in value["best-x3"])
     columns = list(of["best-x3"])
@@ -104,7 +187,7 @@ def crew() -> str:
 
 
 def models_vnni() -> str:
-    """Times of the models of 2026-11-25 on vectors."""
+    """Times on vectors of the models of 2026-11-25."""
     rows = [
         [f"`{row['model']}`", f"{row['ms']:.2f}", f"{row['of_espcn']:.2f}"]
         for row in load("earlier/models-vnni")["640x360"]
@@ -114,7 +197,7 @@ def models_vnni() -> str:
 
 
 def video(name: str) -> str:
-    """Whole video jobs."""
+    """Times of complete video jobs."""
     stored = load(name)
     rows = []
     for job, text in JOBS.items():
@@ -124,3 +207,27 @@ def video(name: str) -> str:
             rows.append([text, *cells])
     table = markdown_table(["job", "seconds", "frames per second", "memory (MB)"], rows)
     return f"{provenance(name)}, {stored['frames']} frames:\n\n{table}"
+
+
+def stills() -> str:
+    """CPU times of a large photograph by stage."""
+    stages = {"decode": "JPEG", "network": "network", "color": "color", "compress": "PNG", "total": "all"}
+    rows = []
+    for result in load("stills")["results"]:
+        for kind, called in (("code", ""), ("numpy", ", color by NumPy")):
+            seconds = result["seconds"][kind]
+            rows.append([f"x{result['scale']:g}{called}", *(f"{seconds[stage]:.2f}" for stage in stages)])
+    table = markdown_table(["factor", *(f"{called} (s)" for called in stages.values())], rows)
+    return f"{provenance('stills')}, CPU time of all threads together:\n\n{table}"
+
+
+def unchanged() -> str:
+    """What it saves to copy the unchanged parts of videos."""
+    stored = load("unchanged")
+    rows = []
+    for clip, row in stored["clips"].items():
+        job = f"{row['job_time_ratio']:.2f}" if "job_time_ratio" in row else "-"
+        size = f"{row['width']}x{row['height']}"
+        rows.append([clip, size, f"{row['copied_share']:.0%}", f"{row['time_ratio']:.2f}", job])
+    table = markdown_table(["video", "size", "copied", "time of frames", "time of the job"], rows)
+    return f"{provenance('unchanged')}, {stored['target']}:\n\n{table}"

@@ -1,4 +1,4 @@
-"""Tables of training: what shapes, recipes and forms of the network are worth, and what they cost."""
+"""Tables of training: what choices in a config and forms of the network gain and cost."""
 
 from typing import Any
 
@@ -6,16 +6,16 @@ from shared import load, markdown_table, provenance
 
 
 def own_images() -> str:
-    """What five minutes on pictures of one kind give."""
+    """PSNR after five minutes of training on similar images."""
     stored = load("own_images")
     rows = [[name, *(f"{psnr:.2f}" for psnr in of.values())] for name, of in stored["psnr_db"].items()]
-    head = ["upscaled by", *(f"{precision} (dB)" for precision in next(iter(stored["psnr_db"].values())))]
+    head = ["upscaled with", *(f"{precision} (dB)" for precision in next(iter(stored["psnr_db"].values())))]
     caption = f"{provenance('own_images')}; training took {stored['seconds']:.0f} seconds of CPU time"
     return f"{caption}:\n\n{markdown_table(head, rows)}"
 
 
 def sweep() -> str:
-    """Shapes of networks: cost, time and quality."""
+    """Multiply-adds, time and PSNR of networks of several shapes."""
     rows = [
         (name, str(row["macs_per_lr_pixel"]), f"{row['ms']:.2f}", f"{row['psnr_db']:.2f}")
         for name, row in sorted(load("sweep")["shapes"].items(), key=lambda pair: float(pair[1]["ms"]))
@@ -25,7 +25,7 @@ def sweep() -> str:
 
 
 def losses() -> str:
-    """What a network is trained for."""
+    """PSNR by what is minimized in training."""
     rows = [
         [name, f"{row['held_out_db']:.2f}", f"{row['photographs_db']:.2f}"]
         for name, row in load("losses")["runs"].items()
@@ -33,14 +33,14 @@ def losses() -> str:
     return markdown_table(["trained for", "40 pictures (dB)", "5 photographs (dB)"], rows)
 
 
-def stack_recipe() -> str:
-    """What the choices of a stack's recipe are worth."""
+def stack_choices() -> str:
+    """PSNR of a stack by what is changed in its config."""
     rows = [[name, f"{psnr:.2f}"] for name, psnr in load("stack_runs")["recipe"].items()]
     return markdown_table(["changed", "PSNR (dB)"], rows)
 
 
-def rounding() -> str:
-    """What rounding in training is worth."""
+def fake_quantization() -> str:
+    """PSNR in fp32 and int8 by the fake quantization in training."""
     rows = [
         [row["network"], row["training"], f"{row['fp32']:.2f}", f"{row['int8']:.2f}"]
         for row in load("stack_runs")["rounding"]
@@ -48,17 +48,47 @@ def rounding() -> str:
     return markdown_table(["network", "training", "fp32", "int8"], rows)
 
 
-def recipe() -> str:
-    """What the choices of ESPCN's recipe are worth."""
+def block_motion() -> str:
+    """What motion leaves of the blocks of the validation clips, and how many blocks it explains."""
+    clips = load("earlier/block-motion")["clips"]
+    rows = []
+    for encoder in next(iter(clips.values())):
+        for source in clips[next(iter(clips))][encoder]:
+            of_clips = [clip[encoder][source] for clip in clips.values()]
+            left, opened = (sum(one[key] for one in of_clips) / len(of_clips) for key in ("left", "open"))
+            rows.append([f"{source}, x264 {encoder}", f"{left:.2f}", f"{opened:.0%}"])
+    return markdown_table(["motion from", "left (8-bit levels)", "blocks explained"], rows)
+
+
+def several_frames() -> str:
+    """Networks over several frames beside packaged models, on the validation clips."""
+    stored = load("frames")
+    rows = [
+        [
+            f"`{name}`",
+            str(row["macs_per_lr_pixel"]),
+            f"{row['psnr_db']:.2f}",
+            f"{row['ssim']:.4f}",
+            f"{1000 * row['warping_error']:.3f}",
+            f"{row['tof_px']:.3f}",
+        ]
+        for name, row in stored["rows"].items()
+    ]
+    head = ["network", "multiply-adds", "PSNR (dB)", "SSIM", "warping error x1000", "tOF (px)"]
+    return markdown_table(head, rows)
+
+
+def espcn_choices() -> str:
+    """PSNR of ESPCN by what is changed in its config."""
     rows = [
         [name, f"{row['start_psnr_db']:.2f}", f"{row['psnr_db']:.2f}"]
-        for name, row in load("recipe")["results"].items()
+        for name, row in load("training-choices")["results"].items()
     ]
     return markdown_table(["changed", "PSNR at the start (dB)", "after the run (dB)"], rows)
 
 
-def paces() -> str:
-    """Milliseconds that a step of training takes on a GPU."""
+def gpu_step() -> str:
+    """Milliseconds per training step on a GPU."""
     rows = [
         [
             one["network"],
@@ -72,7 +102,7 @@ def paces() -> str:
 
 
 def step() -> str:
-    """What a step of training costs by the form of the network."""
+    """Milliseconds per training step on a CPU, by the form of the network."""
     paper: dict[int, tuple[str, str]] = {2: ("2", "4"), 3: ("3.17", "9"), 4: ("4", "16")}
     rows = []
     for row in load("training-step")["rows"]:
@@ -87,7 +117,7 @@ def step() -> str:
 
 
 def time_to_psnr() -> str:
-    """Seconds, and steps in brackets, until each target."""
+    """Seconds, and steps in parentheses, until each target PSNR."""
     stored: dict[str, Any] = load("training-to-psnr")
     targets, rows = stored["targets_db"], []
     for name, form in stored["forms"].items():

@@ -1,17 +1,18 @@
-"""Find the two fits to tanh that the engines use, and say how far off they are.
+"""Find the two approximations of tanh that the engines use, and print their errors.
 
     python benchmarks/tanh_fits.py
 
-For 8 bits x * P(|x|) in 16-bit integers, by linear programming; for fp32 x * P(x^2) / Q(x^2), by Lawson's
-reweighting of least squares. They stand in `subpixel/quantization.py` and
-`subpixel/engines/halide/algorithm.py`. Needs SciPy, which scikit-image brings.
+For int8 it is x * P(|x|) in 16-bit integers, found by linear programming. For fp32 it is x * P(x^2) /
+Q(x^2), found by Lawson's iteratively reweighted least squares. The coefficients are in
+`subpixel/models/quantization.py` and `subpixel/engines/native/requantize.py`. Needs SciPy, which
+scikit-image installs.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linprog
 
-from subpixel.models.quantization import TANH_LIMIT, tanh_steps
+from subpixel.models.quantization import TANH_LIMIT, fixed_point_tanh
 
 ROUNDS = 600
 
@@ -19,7 +20,7 @@ ROUNDS = 600
 def fit(
     limit: float, numerator: int, denominator: int
 ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
-    """Fit with that many powers of x^2 (beside the constant 1 of Q); error, P and Q."""
+    """Fit x * P(x^2) / Q(x^2) with so many coefficients of P and of Q - 1. Returns the error, P and Q."""
     angles = np.pi * (np.arange(4000) + 0.5) / 4000
     x = np.append(limit * (0.5 - 0.5 * np.cos(angles)), limit)
     square, wanted = (x / limit) ** 2, np.tanh(x)
@@ -44,9 +45,9 @@ def fit(
 
 
 def fit_small(limit: float, count: int) -> tuple[float, NDArray[np.float64]]:
-    """The coefficients of |x| / limit that fit best, and of these the ones whose largest is smallest.
+    """Fit x * P(|x| / limit), with the smallest largest coefficient among the best fits.
 
-    What the polynomial gives at the limit stands for all that lies beyond, up to 1.
+    Beyond the limit, where tanh goes up to 1, the value at the limit is used.
     """
     x = np.append(np.linspace(0, limit, 2000), limit)
     wanted = np.append(np.tanh(x[:-1]), 1.0)
@@ -66,13 +67,13 @@ def fit_small(limit: float, count: int) -> tuple[float, NDArray[np.float64]]:
 
 def main() -> None:
     error, top = fit_small(TANH_LIMIT, 6)
-    print(f"polynomial of |x| up to {TANH_LIMIT}: off by {error:.2e}; in steps of 2**-12:")
+    print(f"polynomial of |x| up to {TANH_LIMIT}: error {error:.2e}; coefficients in steps of 2**-12:")
     print(f"  {np.rint(top * 2**12).astype(int).tolist()}")
     arguments = np.arange(-(2**15) + 1, 2**15)
-    off = tanh_steps(arguments) * TANH_LIMIT / 2**12 - np.tanh(arguments * TANH_LIMIT / 2**15)
-    print(f"  those of the package, rounding at each step: off by {np.abs(off).max():.2e}")
+    off = fixed_point_tanh(arguments) * TANH_LIMIT / 2**12 - np.tanh(arguments * TANH_LIMIT / 2**15)
+    print(f"  as in the package, with all rounding: error {np.abs(off).max():.2e}")
     error, top, bottom = fit(7.0, 4, 3)
-    print(f"rational on [-7, 7]: off by {error:.2e}\n  {top.tolist()}\n  {bottom.tolist()}")
+    print(f"rational on [-7, 7]: error {error:.2e}\n  {top.tolist()}\n  {bottom.tolist()}")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
-"""How long the paper's networks and ours take by PyTorch, each in the form that it has in the paper.
+"""Time the networks of the paper and ours with PyTorch, each in the form that it has in the paper.
 
     python benchmarks/torch_times.py --datasets ../shared/datasets [--device cpu]
 
-On a CUDA GPU, where the paper has its times from a K2, or on a CPU. PyTorch runs every network on luma that
-lies in the device's memory as 8 bits, and leaves the enlarged luma there as 8 bits. "fp32" is IEEE arithmetic
-(no TF32); "fp16", on a GPU alone, is the whole network in half precision. Methods take turns; times are
-medians. Weights are random: they do not change how long it takes. Writes
-``benchmarks/results/torch-cuda.json`` or ``torch-cpu.json``. Needs `pip install '.[train]'`.
+Runs on a CUDA GPU (the paper used a K2) or on a CPU. Input and result are 8-bit luma in the memory of the
+device. "fp32" is IEEE arithmetic, without TF32. "fp16", only on a GPU, is the whole network in half
+precision. All methods run in turn, and times are medians. Weights are random, which does not change the
+times. Writes ``benchmarks/results/torch-cuda.json`` or ``torch-cpu.json``. Needs `pip install '.[train]'`.
 """
 
 import argparse
@@ -15,6 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from typing import Literal
 
 import torch
 from PIL import Image
@@ -22,46 +22,54 @@ from shared import TO_1080P, store
 from torch import Tensor, nn
 
 from subpixel.engines.tnrd import TNRD, Bicubic
-from subpixel.evaluation.protocol import pictures
+from subpixel.evaluation.protocol import find_images
+from subpixel.training.build import network_spec
 from subpixel.training.config import NetworkConfig
-from subpixel.training.loop import describe
 from subpixel.training.network import DeconvolutionNetwork, Network
 
 WIDTHS = {"8-16-16-16": (8, 16, 16, 16), "7 x 16": (16,) * 7, "7 x 32": (32,) * 7}
-"""Shapes of our own family, as the sweep in `docs/research` calls them."""
+"""Widths of networks of our own family, by their names in the sweep in `docs/research`."""
+
+KINDS: dict[str, Literal["srcnn-915", "srcnn-955", "espcn-pre-upsampling", "espcn"]] = {
+    "srcnn-915": "srcnn-915",
+    "srcnn-955": "srcnn-955",
+    "espcn-enlarged-first": "espcn-pre-upsampling",
+    "espcn": "espcn",
+}
+"""Values of `network.kind`, by the names under which results are stored."""
 
 DTYPES = {"cuda": {"fp32": torch.float32, "fp16": torch.float16}, "cpu": {"fp32": torch.float32}}
-"""Measured on each kind of device."""
+"""The precisions that are measured, by type of device."""
 
-Enlarge = Callable[[Tensor], Tensor]
+Upscale = Callable[[Tensor], Tensor]
 
 
-def methods(scale: int, dtype: torch.dtype, device: torch.device) -> dict[str, Enlarge]:
-    """From ``(1, 1, H, W)`` in [0, 1] to the same in HR."""
+def methods(scale: int, dtype: torch.dtype, device: torch.device) -> dict[str, Upscale]:
+    """Make the methods, functions from ``(1, 1, H, W)`` in [0, 1] to ``(1, 1, scale*H, scale*W)``."""
 
     def ready(network: nn.Module) -> nn.Module:
         return network.to(device, dtype, memory_format=torch.channels_last).eval()  # type: ignore[call-overload, no-any-return]
 
-    def shuffled(network: nn.Module) -> Enlarge:
+    def with_shuffle(network: nn.Module) -> Upscale:
         return lambda lr: nn.functional.pixel_shuffle(network(lr), scale)
 
-    result: dict[str, Enlarge] = {"bicubic": ready(Bicubic(scale))}
-    for kind in ("srcnn-915", "srcnn-955", "espcn-enlarged-first", "espcn"):
-        network = Network(describe(NetworkConfig(kind, scale, "tanh")))
-        result[kind] = shuffled(ready(network))
-    result["espcn-deconvolution"] = shuffled(
-        ready(DeconvolutionNetwork.like(Network(describe(NetworkConfig("espcn", scale, "tanh")))))
+    result: dict[str, Upscale] = {"bicubic": ready(Bicubic(scale))}
+    for name, kind in KINDS.items():
+        network = Network(network_spec(NetworkConfig(kind, scale, "tanh")))
+        result[name] = with_shuffle(ready(network))
+    result["espcn-deconvolution"] = with_shuffle(
+        ready(DeconvolutionNetwork.like(Network(network_spec(NetworkConfig("espcn", scale, "tanh")))))
     )
     for name, widths in WIDTHS.items():
         config = NetworkConfig("stack", scale, "prelu", widths=widths, residual="nearest")
-        result[name] = shuffled(ready(Network(describe(config))))
-    if dtype == torch.float32:  # its sums over filter responses in levels of 255 are beyond fp16
-        result["tnrd"] = ready(TNRD(scale)).enlarge  # type: ignore[assignment]
+        result[name] = with_shuffle(ready(Network(network_spec(config))))
+    if dtype == torch.float32:  # for luma from 0 to 255, its sums of filter responses exceed fp16
+        result["tnrd"] = ready(TNRD(scale)).upscale  # type: ignore[assignment]
     return result
 
 
-def milliseconds(enlarge: Enlarge, plane: Tensor, dtype: torch.dtype) -> float:
-    """For one 8-bit plane, until the device is done."""
+def milliseconds(upscale: Upscale, plane: Tensor, dtype: torch.dtype) -> float:
+    """Time for one 8-bit plane, until the device is done."""
 
     def wait() -> None:
         if plane.is_cuda:
@@ -69,7 +77,7 @@ def milliseconds(enlarge: Enlarge, plane: Tensor, dtype: torch.dtype) -> float:
 
     wait()
     started = time.perf_counter()
-    hr = enlarge(plane.to(dtype) / 255)
+    hr = upscale(plane.to(dtype) / 255)
     (hr * 255 + 0.5).clamp_(0, 255).to(torch.uint8)
     wait()
     return (time.perf_counter() - started) * 1000
@@ -79,14 +87,14 @@ def milliseconds(enlarge: Enlarge, plane: Tensor, dtype: torch.dtype) -> float:
 def medians(
     scale: int, shapes: list[tuple[int, int]], rounds: int, dtype: torch.dtype, device: torch.device
 ) -> dict[str, float]:
-    """Of each method, for a plane of each shape, on average over the shapes."""
+    """Median time of each method for a plane, as the mean over the shapes."""
     planes = [torch.randint(0, 256, (1, 1, *shape), dtype=torch.uint8, device=device) for shape in shapes]
     of_scale = methods(scale, dtype, device)
     spent: dict[str, list[float]] = {name: [] for name in of_scale}
-    for turn in range(-3 if device.type == "cuda" else -1, rounds):
-        for name, enlarge in of_scale.items():
-            total = sum(milliseconds(enlarge, plane, dtype) for plane in planes)
-            if turn >= 0:
+    for number in range(-3 if device.type == "cuda" else -1, rounds):
+        for name, upscale in of_scale.items():
+            total = sum(milliseconds(upscale, plane, dtype) for plane in planes)
+            if number >= 0:  # the first rounds warm up
                 spent[name].append(total / len(planes))
     return {name: round(median(values), 3) for name, values in spent.items()}
 
@@ -101,9 +109,9 @@ def main() -> None:
     options = parser.parse_args()
     device = torch.device(options.device)
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise SystemExit("no CUDA GPU here; --device cpu measures the CPU")
+        raise SystemExit("no CUDA GPU was found; pass --device cpu to measure the CPU")
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    sizes = [Image.open(path).size for path in pictures(options.datasets / "Set14")]
+    sizes = [Image.open(path).size for path in find_images(options.datasets / "Set14")]
     set14 = [(height // 3, width // 3) for width, height in sizes]
     frames = [(f"1920x1080 x{scale}", scale, [shape]) for scale, shape in TO_1080P.items()]
     times = {}

@@ -1,10 +1,11 @@
-"""What a training step costs by the form of the network: a table of `docs/research`.
+"""Measures the time of a training step by the form of the network, for a table of `docs/research`.
 
     python benchmarks/training_step.py [--rounds 15] [--threads 1]
 
-The same layers (ESPCN, tanh), the same batch of 12 patches of 40x40 LR pixels, plain gradient descent: with a
-sub-pixel convolution for the last layer, with the equal transposed convolution, and behind bicubic, in HR
-space. The forms take turns. Writes ``benchmarks/results/training-step.json``. Needs `pip install '.[train]'`.
+All forms have the layers of ESPCN with tanh, a batch of 12 patches of 40x40 LR pixels, and plain gradient
+descent. The last layer is a sub-pixel convolution or the equivalent transposed convolution, or all layers are
+in HR space, after a bicubic upsampling. The forms are measured in turn. Writes
+``benchmarks/results/training-step.json``. Needs `pip install '.[train]'`.
 """
 
 import argparse
@@ -15,7 +16,8 @@ import torch
 from shared import store
 
 from subpixel.models.networks import espcn
-from subpixel.training.network import DeconvolutionNetwork, Network, initialize
+from subpixel.training.initialization import initialize
+from subpixel.training.network import DeconvolutionNetwork, Network
 
 BATCH, SIDE = 12, 40
 
@@ -23,9 +25,9 @@ BATCH, SIDE = 12, 40
 def step_ms(network: Network, lr: torch.Tensor, target: torch.Tensor) -> float:
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-4)
     started = time.perf_counter()
-    cost = (network(lr) - target).square().mean()
+    loss = (network(lr) - target).square().mean()
     optimizer.zero_grad(set_to_none=True)
-    cost.backward()
+    loss.backward()
     optimizer.step()
     return (time.perf_counter() - started) * 1000
 

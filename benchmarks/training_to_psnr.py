@@ -1,13 +1,13 @@
-"""How long training takes to reach a given PSNR, by the form of the network.
+"""Measures how long training takes to reach a given PSNR, by the form of the network.
 
     python benchmarks/training_to_psnr.py --datasets ../shared/datasets
 
-ESPCN for x3 by `configs/espcn-t91-x3.toml`, in fp32, on the same batches and from the same hidden layers,
-with a last layer fitted to them: a sub-pixel convolution, the equal transposed convolution, and, behind
-bicubic, one in HR space. Training alone is timed, by the processor's time of its one thread; PSNR is of the
-averaged weights on pictures that are not trained on. Each form stops when it has reached the highest of
-`TARGETS`, or has spent `MOST_SECONDS`. Writes ``benchmarks/results/training-to-psnr.json``.
-Needs `pip install '.[train]'`.
+All forms are ESPCN for x3 with `configs/espcn-t91-x3.toml`, in fp32, on the same batches and from the same
+hidden layers, with a last layer that is fitted to these. The last layer is a sub-pixel convolution or the
+equivalent transposed convolution, or all layers are in HR space, after a bicubic upsampling. The time is the
+CPU time of training on one thread, without validation. PSNR is of the averaged weights, on images that are
+not trained on. Each form stops at the highest of `TARGETS` or after `MAX_SECONDS`. Writes
+``benchmarks/results/training-to-psnr.json``. Needs `pip install '.[train]'`.
 """
 
 import argparse
@@ -21,26 +21,26 @@ from typing import Any, Literal
 import torch
 from shared import ROOT, store
 
-from subpixel.training.config import load_config
-from subpixel.training.loop import Progress, Run
+from subpixel.training.config_file import load_config
+from subpixel.training.loop import EpochReport, Run
 
-Kind = Literal["espcn", "espcn-deconvolution", "espcn-enlarged-first"]
+Kind = Literal["espcn", "espcn-deconvolution", "espcn-pre-upsampling"]
 FORMS: dict[str, Kind] = {
     "sub-pixel": "espcn",
     "transposed": "espcn-deconvolution",
-    "behind bicubic": "espcn-enlarged-first",
+    "behind bicubic": "espcn-pre-upsampling",
 }
 TARGETS = (28.7, 28.8, 28.9)
-"""Mean PSNR in dB over the pictures that progress is measured on."""
-MOST_SECONDS, STEPS_BETWEEN = 420, 25
+"""Mean PSNR in dB over the validation images."""
+MAX_SECONDS, STEPS_BETWEEN = 420, 25
 
 
-class EnoughError(Exception):
-    """The last target is reached, or too long has passed."""
+class StopTrainingError(Exception):
+    """The last target is reached, or the time is up."""
 
 
 class TimedRun(Run):
-    """A run that knows how long its epochs took, without validation and checkpoints."""
+    """A run that adds up the CPU time of its epochs, without validation and checkpoints."""
 
     spent_s = 0.0
 
@@ -57,7 +57,7 @@ def time_to_targets(kind: Kind, datasets: Path) -> dict[str, Any]:
         config,
         network=dataclasses.replace(config.network, kind=kind),
         patches=dataclasses.replace(config.patches, batches_per_epoch=STEPS_BETWEEN, border="pad"),
-        # The rate hardly falls in so short a time, so that none is ahead for being nearer to its end.
+        # So long a schedule that the rate hardly falls, so that no form gains from being nearer to its end.
         schedule=dataclasses.replace(config.schedule, max_epochs=44_000 // STEPS_BETWEEN, warmup_epochs=8),
         precision=dataclasses.replace(config.precision, passes="fp32"),
         validation=dataclasses.replace(config.validation, every_epochs=1),
@@ -68,17 +68,17 @@ def time_to_targets(kind: Kind, datasets: Path) -> dict[str, Any]:
         run = TimedRun(config, datasets, Path(folder), torch.device("cpu"))
         start = run.validate()
 
-        def follow(progress: Progress) -> None:
-            assert progress.validation_psnr_db is not None
-            steps = progress.epoch * STEPS_BETWEEN
-            while len(reached) < len(TARGETS) and progress.validation_psnr_db >= TARGETS[len(reached)]:
+        def record(report: EpochReport) -> None:
+            assert report.validation_psnr_db is not None
+            steps = report.epoch * STEPS_BETWEEN
+            while len(reached) < len(TARGETS) and report.validation_psnr_db >= TARGETS[len(reached)]:
                 reached.append({"steps": steps, "seconds": round(run.spent_s, 1)})
-            ends.append(progress.validation_psnr_db)
-            if len(reached) == len(TARGETS) or run.spent_s > MOST_SECONDS:
-                raise EnoughError
+            ends.append(report.validation_psnr_db)
+            if len(reached) == len(TARGETS) or run.spent_s > MAX_SECONDS:
+                raise StopTrainingError
 
-        with contextlib.suppress(EnoughError):
-            run.train(follow)
+        with contextlib.suppress(StopTrainingError):
+            run.train(record)
     return {"start_db": round(start, 3), "end_db": round(ends[-1], 3), "reached": reached}
 
 

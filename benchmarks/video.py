@@ -1,11 +1,11 @@
-"""A whole video job beside the same one with FFmpeg's bicubic scaler: the figures of `docs/video.md`.
+"""Time complete video jobs, beside the same job with FFmpeg's bicubic scaler: for `docs/video.md`.
 
     python benchmarks/video.py CLIP [--frames 300] [--rounds 3]
 
-CLIP is any film; its frames, made 640x360 and repeated as far as needed, become an H.264 file, which is
-then enlarged x3 and encoded with libx264 superfast at crf 20, in turn by `subpixel upscale` with ESPCN, with
-what it chooses by itself and with a network of one layer, and by the `ffmpeg` of the package imageio-ffmpeg.
-Writes ``benchmarks/results/video-KIND.json`` for this kind of processor. Needs `pip install '.[bench]'`.
+CLIP is any video. Its frames, resized to 640x360 and repeated as needed, become an H.264 file. This file is
+upscaled x3 and encoded with libx264 superfast at CRF 20: by `subpixel upscale` with ESPCN, with the default
+model and with a network of one layer, and by the `ffmpeg` of the package imageio-ffmpeg, in turn. Writes
+``benchmarks/results/video-KIND.json`` for this kind of processor. Needs `pip install '.[bench]'`.
 """
 
 import argparse
@@ -23,14 +23,14 @@ from typing import Any
 
 import av
 import numpy as np
-from shared import store
+from shared import host_kind, store
 
 import subpixel
-from subpixel.engines.halide.machine import host_kind
 from subpixel.engines.select import available_cpus
 from subpixel.models.model import Model
 from subpixel.models.spec import Convolution, ModelSpec
 from subpixel.ops.resize import bicubic_kernels
+from subpixel.sizes import TargetSize
 from subpixel.video.pipeline.frames import FrameUpscaler
 
 SIZE, SCALE = (640, 360), 3
@@ -38,7 +38,7 @@ ENCODER = {"preset": "superfast", "crf": "20"}
 
 
 def frames_of(clip: Path) -> Iterator[av.VideoFrame]:
-    """The clip's frames at 640x360, there and back again without end."""
+    """Yield the frames of the clip at 640x360, forwards and backwards in turn, without end."""
     with av.open(str(clip)) as source:
         frames = [
             frame.reformat(*SIZE, format="yuv420p", interpolation="BICUBIC")
@@ -62,7 +62,7 @@ def make_clip(clip: Path, target: Path, count: int) -> None:
 
 
 class Job:
-    """A command, timed from its start to its end, with what memory it had meanwhile."""
+    """A command that is run to its end: its time, and samples of its memory."""
 
     def __init__(self, command: list[str], **options: Any) -> None:
         started = time.perf_counter()
@@ -79,7 +79,7 @@ class Job:
 
 
 def one_layer() -> Model:
-    """Bicubic as a network, next to which all else that is done to a film can be seen."""
+    """Bicubic as a network of one layer: its job takes about the time of everything but the network."""
     spec = ModelSpec(SCALE, (Convolution(1, SCALE**2, 5),))
     weights = {
         "layers.0.weight": bicubic_kernels(SCALE)[:, None].astype(np.float32),
@@ -104,17 +104,17 @@ def bicubic_job(ffmpeg: str, source: Path, target: Path) -> Job:
     return Job([ffmpeg, "-v", "error", "-y", "-i", str(source), *scaler, *encoder, str(target)])
 
 
-def parts_of_a_frame(source: Path) -> dict[str, float]:
-    """Milliseconds for one frame: in whole, and for all but the network."""
+def frame_times(source: Path) -> dict[str, float]:
+    """Milliseconds for one frame and for its network, and the share of everything but the network."""
     upscaler = subpixel.load(f"espcn-t91-x{SCALE}")
-    enlarge = FrameUpscaler(upscaler.compiled)
+    upscale = FrameUpscaler(upscaler.family, TargetSize(scale=upscaler.scale))
     with av.open(str(source)) as file:
         frames = list(itertools.islice(file.decode(video=0), 30))
-    times: dict[str, list[float]] = {"whole": [], "network": []}
+    times: dict[str, list[float]] = {"frame": [], "network": []}
     for frame in frames:
         started = time.perf_counter()
-        large = enlarge(frame)
-        times["whole"].append(time.perf_counter() - started)
+        large = upscale(frame)
+        times["frame"].append(time.perf_counter() - started)
         plane = np.frombuffer(memoryview(frame.planes[0]), np.uint8)
         luma = np.ascontiguousarray(plane.reshape(-1, frame.planes[0].line_size)[:, : frame.width])
         started = time.perf_counter()
@@ -123,9 +123,9 @@ def parts_of_a_frame(source: Path) -> dict[str, float]:
         del large
     medians = {name: statistics.median(spent) * 1000 for name, spent in times.items()}
     return {
-        "frame_ms": round(medians["whole"], 2),
+        "frame_ms": round(medians["frame"], 2),
         "network_ms": round(medians["network"], 2),
-        "chroma_and_conversion_share": round(max(0.0, 1 - medians["network"] / medians["whole"]), 3),
+        "chroma_and_conversion_share": round(max(0.0, 1 - medians["network"] / medians["frame"]), 3),
     }
 
 
@@ -145,7 +145,7 @@ def main() -> None:
         make_clip(options.clip, source, options.frames)
         one = Path(folder) / "one-layer.safetensors"
         one_layer().save(one)
-        turns: dict[str, Callable[[], Job]] = {
+        commands: dict[str, Callable[[], Job]] = {
             "subpixel": lambda: upscale_job(source, str(target)),
             "ffmpeg bicubic": lambda: bicubic_job(ffmpeg, source, target),
             "subpixel to y4m": lambda: upscale_job(source, "-"),
@@ -155,45 +155,52 @@ def main() -> None:
             "one layer to y4m": lambda: upscale_job(source, "-", str(one)),
         }
         for model in (f"espcn-t91-x{SCALE}", None, str(one)):
-            upscale_job(source, "-", model)  # compiles the network, once on a machine
-        jobs: dict[str, list[Job]] = {name: [] for name in turns}
+            upscale_job(source, "-", model)  # compiles the network, which is then cached
+        jobs: dict[str, list[Job]] = {name: [] for name in commands}
         for number in range(options.rounds):
-            for name, turn in turns.items():
-                jobs[name].append(turn())
+            for name, command in commands.items():
+                jobs[name].append(command())
             print(number, {name: round(runs[-1].seconds, 2) for name, runs in jobs.items()}, flush=True)
-        parts = parts_of_a_frame(source)
+        per_frame = frame_times(source)
         make_clip(options.clip, source, 4 * options.frames)
         memory = upscale_job(source, str(target)).memory_mb
+    result = summary(jobs, options.frames, per_frame, memory)
+    print(result)
+    store(f"video-{host_kind()}", result)
+
+
+def summary(
+    jobs: dict[str, list[Job]], frames: int, per_frame: dict[str, float], memory: list[float]
+) -> dict[str, Any]:
+    """The result to store. ``memory`` has samples of a job with 4 times as many frames as the others."""
     seconds = {name: statistics.median(job.seconds for job in runs) for name, runs in jobs.items()}
     quarter = len(memory) // 4
-    stored = {
+    return {
         "kind": host_kind(),
         "threads": available_cpus(),
-        "frames": options.frames,
+        "frames": frames,
         "jobs": {
             name: {
                 "seconds": round(spent, 2),
                 "all_seconds": [round(job.seconds, 2) for job in jobs[name]],
-                "frames_per_second": round(options.frames / spent, 1),
+                "frames_per_second": round(frames / spent, 1),
                 "peak_memory_mb": round(max(max(job.memory_mb, default=0) for job in jobs[name])),
             }
             for name, spent in seconds.items()
         },
         "ratio": round(seconds["subpixel"] / seconds["ffmpeg bicubic"], 2),
         "ratio of default": round(seconds["default"] / seconds["ffmpeg bicubic"], 2),
-        **parts,
+        **per_frame,
         "chroma_and_conversion_share_of_job": round(
-            (parts["frame_ms"] - parts["network_ms"]) / 1000 * options.frames / seconds["subpixel"], 3
+            (per_frame["frame_ms"] - per_frame["network_ms"]) / 1000 * frames / seconds["subpixel"], 3
         ),
         "memory_over_time": {
-            "frames": 4 * options.frames,
+            "frames": 4 * frames,
             "peak_mb_by_quarter": [
                 round(max(memory[start * quarter : (start + 1) * quarter])) for start in range(4)
             ],
         },
     }
-    print(stored)
-    store(f"video-{host_kind()}", stored)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
-"""Why a transposed convolution is a convolution of the small image and a shuffle, in one dimension.
+"""Show in one dimension why a transposed convolution is a convolution of the small image, and a shuffle.
 
     python examples/deconvolution_as_convolution.py [-o FIGURE.png]
 
-This is the story of the companion note to ESPCN (Shi et al., "Is the deconvolution layer the same as a
-convolutional layer?", arXiv 1609.07009), with its sizes: 8 samples, a filter (a, b, c, d) of 4 taps, stride
-2 and padding 2 make 5 samples, and the three layers that go back make 8 again. Each layer is a matrix; the
-script builds the matrices tap by tap, prints them, and applies them. It needs matplotlib for the figure.
+This follows the companion note to ESPCN (Shi et al., "Is the deconvolution layer the same as a
+convolutional layer?", arXiv 1609.07009), with the same sizes. A convolution with a filter (a, b, c, d) of 4
+taps, stride 2 and padding 2 turns 8 samples into 5, and three kinds of layers turn 5 samples into 8. Each
+layer is a matrix. The script builds the matrices tap by tap, prints them, and applies them. The figure
+needs matplotlib.
 """
 
 import argparse
@@ -25,21 +26,21 @@ NAMES = "abcd"
 NONE = -1
 
 Taps = NDArray[np.int_]
-"""A layer as a matrix, without the weights: which tap of the filter stands in each place, or NONE."""
+"""A layer as a matrix without weights: each entry is the index of a tap of the filter, or NONE."""
 
 Vector = NDArray[np.float64]
 
 
 def convolution() -> Taps:
-    """Stride 2: in each row the filter stands two places further. ``(5, 2 + 8 + 2)``, padding included."""
+    """Stride 2: each row has the filter two columns further right. ``(5, 2 + 8 + 2)``, with padding."""
     row, column = np.ogrid[:SMALL, : LARGE + 2 * PADDING]
     return _inside(column - STRIDE * row)
 
 
 def transposed_convolution() -> Taps:
-    """The transpose: each sample adds the whole filter to the output, two places further. ``(2 + 8 + 2, 5)``.
+    """The transpose: each sample adds the filter to the output, two rows further down. ``(2 + 8 + 2, 5)``.
 
-    Where the convolution padded its input, this layer crops its output: the first and last two rows go.
+    The convolution pads its input. This layer crops its output instead: the first and the last two rows.
     """
     return convolution().T
 
@@ -47,43 +48,43 @@ def transposed_convolution() -> Taps:
 def subpixel_convolution() -> Taps:
     """Stride 1/2: a convolution of stride 1 over the samples with zeros between them. ``(8, 11)``.
 
-    The 5 samples and the zeros between them are 9 places, and ``TAPS - 1 - PADDING = 1`` more at each end.
+    The 5 samples and the 4 zeros between them are 9 columns; ``TAPS - 1 - PADDING = 1`` is added at each end.
     """
     row, column = np.ogrid[:LARGE, : len(zeros_between(np.zeros(SMALL)))]
     return _inside(column - row)
 
 
 def zeros_between(samples: Vector) -> Vector:
-    """What `subpixel_convolution` slides over: zeros between the samples, and at the ends."""
-    margin = TAPS - 1 - PADDING
-    spread = np.zeros(STRIDE * (len(samples) - 1) + 1 + 2 * margin)
+    """The input of `subpixel_convolution`: the samples with zeros between them and at the ends."""
+    padding = TAPS - 1 - PADDING
+    spread = np.zeros(STRIDE * (len(samples) - 1) + 1 + 2 * padding)
     spread[samples_at()] = samples
     return spread
 
 
 def samples_at() -> slice:
-    """The places of the samples among the zeros."""
-    margin = TAPS - 1 - PADDING
-    return slice(margin, margin + STRIDE * (SMALL - 1) + 1, STRIDE)
+    """The positions of the samples among the zeros."""
+    padding = TAPS - 1 - PADDING
+    return slice(padding, padding + STRIDE * (SMALL - 1) + 1, STRIDE)
 
 
 def reverse(taps: Taps) -> Taps:
-    """The same layer with its filter read from the other end: (d, c, b, a)."""
+    """The same layer with the filter reversed: (d, c, b, a)."""
     return np.where(taps == NONE, NONE, TAPS - 1 - taps)
 
 
 def crop(taps: Taps) -> Taps:
-    """Drop the rows of the transposed convolution that stand for the convolution's padding."""
+    """Drop the rows of the transposed convolution that correspond to the padding of the convolution."""
     return taps[PADDING:-PADDING]
 
 
 def with_weights(taps: Taps, weights: Vector) -> NDArray[np.float64]:
-    """The matrix itself."""
+    """The matrix of a layer with these weights."""
     return np.where(taps == NONE, 0.0, weights[taps])
 
 
 def small_convolutions_and_shuffle(samples: Vector, weights: Vector) -> Vector:
-    """Two convolutions of stride 1 over the 5 samples, (c, a) and (d, b); their outputs take turns."""
+    """Two convolutions of stride 1 over the 5 samples, (c, a) and (d, b), whose outputs are interleaved."""
     phases = [np.correlate(samples, weights[phase::STRIDE][::-1], "valid") for phase in range(STRIDE)]
     return np.stack(phases, axis=1).ravel()
 
@@ -96,7 +97,10 @@ def _inside(tap: Taps) -> Taps:
 
 
 def correlate(image: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A network's convolution without padding: ``(i, H, W)``, ``(o, i, k, k)`` to ``(o, H-k+1, W-k+1)``."""
+    """A convolution as in networks, without padding.
+
+    ``(i, H, W)`` and ``(o, i, k, k)`` give ``(o, H-k+1, W-k+1)``.
+    """
     windows = sliding_window_view(image, weights.shape[2:], axis=(1, 2))
     result: NDArray[np.float64] = np.einsum("ihwuv,oiuv->ohw", windows, weights)
     return result
@@ -105,9 +109,9 @@ def correlate(image: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArr
 def in_two_dimensions(
     image: NDArray[np.float64], kernel: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The same twice: with zeros between the pixels, and as 4 small filters and a shuffle.
+    """Compute the layer with zeros between the pixels, and as 4 small filters and a shuffle.
 
-    ``image`` is ``(1, 5, 5)``, ``kernel`` ``(1, 1, 4, 4)``, both results ``(1, 8, 8)``.
+    ``image`` is ``(1, 5, 5)``, ``kernel`` is ``(1, 1, 4, 4)``, and both results are ``(1, 8, 8)``.
     """
     spread = np.apply_along_axis(zeros_between, 1, np.apply_along_axis(zeros_between, 2, image))
     slow = correlate(spread, kernel[..., ::-1, ::-1])
@@ -115,15 +119,15 @@ def in_two_dimensions(
     return slow, fast
 
 
-# The story, printed
+# The explanation, printed
 
 
-def drawn(taps: Taps) -> str:
-    """The matrix as letters."""
+def as_text(taps: Taps) -> str:
+    """The matrix, printed with a letter for each tap."""
     return "\n".join("    " + " ".join("·" if tap == NONE else NAMES[tap] for tap in row) for row in taps)
 
 
-def tell() -> None:
+def explain() -> None:
     """Print the matrices, and the numbers that show which of them are equal."""
     rng = np.random.default_rng(0)
     x, weights = rng.integers(0, 10, LARGE).astype(float), np.array([1.0, 2.0, 3.0, 4.0])
@@ -137,32 +141,32 @@ def tell() -> None:
     print(f"""\
 A filter of {TAPS} taps: (a, b, c, d), stride {STRIDE}, padding {PADDING}. A dot is a zero.
 
-1. Convolution: {LARGE} samples x, and {PADDING} of padding at each end, become {SMALL} samples y = C x.
+1. Convolution: {LARGE} samples x, with a padding of {PADDING} at each end, become {SMALL} samples y = C x.
 
-{drawn(convolution())}
+{as_text(convolution())}
 
-2. Transposed convolution: {SMALL} samples become {LARGE}. The matrix is the transpose; the first and last
-   {PADDING} of its rows are cropped, for they fall where the convolution had its padding. What is left:
+2. Transposed convolution: {SMALL} samples become {LARGE}. The matrix is the transpose. Its first and last
+   {PADDING} rows are cropped, because they correspond to the padding of the convolution. What is left:
 
-{drawn(crop(transposed_convolution()))}
+{as_text(crop(transposed_convolution()))}
 
 3. Sub-pixel convolution: zeros between the {SMALL} samples, then a convolution of stride 1, here with the
-   filter from its other end, (d, c, b, a).
+   reversed filter (d, c, b, a).
 
-{drawn(reverse(subpixel_convolution()))}
+{as_text(reverse(subpixel_convolution()))}
 
-   Every other column meets a zero. Without those columns it is the matrix of 2, place by place:
+   Every other column is multiplied by a zero. Without these columns, it is the matrix of step 2:
 
-{drawn(reverse(subpixel_convolution())[:, samples_at()])}
+{as_text(reverse(subpixel_convolution())[:, samples_at()])}
 
-   The two layers differ by the order of the filter only, and a filter that is learned can have any order.
+   So the two layers differ only in the order of the taps, and a filter that is learned can have any order.
 
-4. No output sees more than two taps: the even ones (c, a), the odd ones (d, b). So two convolutions of the
-   {SMALL} samples, neither with a zero in between, give all of them; a shuffle puts them in turn.
+4. Each output uses two taps: even outputs use (c, a), and odd ones (d, b). So two convolutions of the {SMALL}
+   samples, without zeros in between, compute all outputs, and a shuffle interleaves them.
 
-{drawn(crop(transposed_convolution())[0::2])}
+{as_text(crop(transposed_convolution())[0::2])}
 
-{drawn(crop(transposed_convolution())[1::2])}
+{as_text(crop(transposed_convolution())[1::2])}
 
 With (a, b, c, d) = (1, 2, 3, 4) and x = {_numbers(x)}, y = {_numbers(y)}:
 
@@ -170,9 +174,9 @@ With (a, b, c, d) = (1, 2, 3, 4) and x = {_numbers(x)}, y = {_numbers(y)}:
     sub-pixel convolution                   {_numbers(subpixel)}
     small convolutions, then the shuffle    {_numbers(shuffled)}
 
-In two dimensions both axes do this at once. A kernel of 4 x 4 taps has 4 patterns of {active} active taps,
-so it is 4 filters of 2 x 2 taps over the small image (pixel_shuffle.subpixel_weights). A 5 x 5 image
-enlarged to 8 x 8 both ways differs by at most {np.abs(slow - fast).max():.0e}.""")
+In two dimensions, the same holds for both axes at once. A kernel of 4 x 4 taps has 4 patterns of
+{active} active taps, so it is 4 filters of 2 x 2 taps over the small image (pixel_shuffle.subpixel_weights).
+A 5 x 5 image becomes 8 x 8 both ways, and the results differ by at most {np.abs(slow - fast).max():.0e}.""")
 
 
 def _numbers(values: Vector) -> str:
@@ -182,12 +186,12 @@ def _numbers(values: Vector) -> str:
 # The figure
 
 COLORS = ("#0072B2", "#D55E00", "#56B4E9", "#F0E442")
-"""One for each tap, from Okabe and Ito's palette for all kinds of color vision: cold for the taps of even
-outputs, warm for those of odd ones."""
+"""A color for each tap, from the palette of Okabe and Ito, which suits all kinds of color vision.
+Blue is for the taps of even outputs, and warm colors are for those of odd outputs."""
 
 
 class Board:
-    """Unit squares on one canvas, y downwards, so that every matrix is drawn to the same measure."""
+    """A canvas of unit squares, with y downwards, on which all matrices have the same scale."""
 
     def __init__(self, width: float, height: float, cell_inches: float = 0.25) -> None:
         from matplotlib.figure import Figure
@@ -198,7 +202,7 @@ class Board:
         self.axes.axis("off")
 
     def cell(self, x: float, y: float, text: str = "", *, color: str = "white", faint: bool = False) -> None:
-        """One square; a faint one is there but has no effect."""
+        """Draw one square; a faint one has no effect on the result."""
         from matplotlib.patches import Rectangle
 
         edge = "#d8d8d8" if faint else "#606060"
@@ -210,7 +214,7 @@ class Board:
         self.text(x + 0.5, y + 0.53, text, color=ink, size=8.5, ha="center", va="center")
 
     def tap(self, x: float, y: float, tap: int, *, faint: bool = False) -> None:
-        """One entry of a matrix: a colored square with the tap's letter, or an empty one."""
+        """Draw one entry of a matrix: a colored square with the letter of the tap, or an empty one."""
         if tap == NONE:
             self.cell(x, y, faint=True)
         else:
@@ -224,30 +228,30 @@ class Board:
         faint_rows: Sequence[int] = (),
         faint_columns: Sequence[int] = (),
     ) -> None:
-        """A layer, of which some rows or columns are there but have no effect."""
+        """Draw the matrix of a layer; faint rows and columns have no effect on the result."""
         for (row, column), tap in np.ndenumerate(taps):
             self.tap(x + column, y + row, int(tap), faint=row in faint_rows or column in faint_columns)
 
     def vector(self, x: float, y: float, labels: Sequence[str]) -> None:
-        """A column of samples; one without a name is a zero."""
+        """Draw a column of samples; one without a label is a zero."""
         for row, label in enumerate(labels):
             self.cell(x, y + row, label or "0", color="#ececec" if label else "white", faint=not label)
 
     def heading(self, x: float, y: float, title: str, explanation: str) -> None:
-        """A panel's title and two lines that say what it shows."""
+        """Write the title of a panel, and two lines that explain it."""
         self.text(x, y, title, size=11.5, weight="bold", va="baseline")
         self.text(x, y + 0.45, explanation, size=9, va="top", linespacing=1.3)
 
     def equals(self, x: float, y: float) -> None:
-        """The sign between the output and the matrix."""
+        """Draw the sign between the output and the matrix."""
         self.text(x, y, "=", size=11, ha="center", va="center")
 
     def note(self, x: float, y: float, text: str) -> None:
-        """A word beside a matrix."""
+        """Write a note beside a matrix."""
         self.text(x, y, text, size=8.5, style="italic", color="#606060", ha="center", va="center")
 
     def text(self, x: float, y: float, text: str, **style: Any) -> None:
-        """Words, in matplotlib's terms."""
+        """Write text in a style, as for `matplotlib.axes.Axes.text`."""
         self.axes.text(x, y, text, **style)
 
 
@@ -257,7 +261,7 @@ def _pale(color: str) -> str:
 
 
 def draw(path: Path) -> None:
-    """Write the four layers as matrices to ``path``, each tap in its color."""
+    """Draw the four layers as matrices into the file ``path``, each tap in its color."""
     board = Board(30.8, 31.9)
     _draw_convolution(board, 1, 1.5)
     _draw_transposed(board, 18.2, 1.5)
@@ -279,7 +283,7 @@ def _draw_convolution(board: Board, x: float, y: float) -> None:
         x,
         y,
         "1  Convolution, stride 2",
-        "Each row holds the filter (a, b, c, d),\ntwo places further than the last.",
+        "Each row contains the filter (a, b, c, d),\ntwo columns further than the row above.",
     )
     y += 2.6
     middle = y + (len(PADDED) - SMALL) / 2
@@ -296,7 +300,7 @@ def _draw_transposed(board: Board, x: float, y: float) -> None:
         x,
         y,
         "2  Transposed convolution",
-        "The transpose of 1; cropped where\nthe convolution had padding.",
+        "The transpose of 1, cropped where\nthe convolution has padding.",
     )
     y += 2.6
     middle = y + len(PADDED) / 2
@@ -314,7 +318,7 @@ def _draw_subpixel(board: Board, x: float, y: float) -> None:
         y,
         "3  Sub-pixel convolution, stride 1/2",
         "Zeros between the samples; the filter reversed, stride 1.\n"
-        "Pale taps meet a zero: without their columns, this is 2.",
+        "Pale taps meet a zero: without these columns, it is 2.",
     )
     y += 2.6
     names = [""] * len(zeros_between(np.zeros(SMALL)))
@@ -322,7 +326,7 @@ def _draw_subpixel(board: Board, x: float, y: float) -> None:
     middle = y + len(names) / 2
     board.vector(x, middle - LARGE / 2, LARGE_NAMES)
     board.equals(x + 1.5, middle)
-    zeros = [place for place, name in enumerate(names) if not name]
+    zeros = [column for column, name in enumerate(names) if not name]
     board.matrix(x + 2, middle - LARGE / 2, reverse(subpixel_convolution()), faint_columns=zeros)
     board.vector(x + 13.6, y, names)
 
@@ -350,7 +354,7 @@ def _draw_shuffled(board: Board, x: float, y: float) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Tell the story; with ``-o``, draw it too."""
+    """Print the explanation, and with ``-o`` also draw it."""
     parser = argparse.ArgumentParser(
         description="Why a transposed convolution is a convolution and a shuffle."
     )
@@ -358,10 +362,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "-o", "--output", type=Path, metavar="FIGURE", help="draw the matrices into this file"
     )
     output = parser.parse_args(arguments).output
-    tell()
+    explain()
     if output:
         draw(output)
-        print(f"\nThe matrices, drawn: {output}")
+        print(f"\nwrote {output}")
 
 
 if __name__ == "__main__":

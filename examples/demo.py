@@ -1,6 +1,6 @@
-"""Enlarge a photograph three times and put before, bicubic and after side by side: ``make demo``.
+"""Upscale a photograph by 3, and show it beside the original and bicubic interpolation: ``make demo``.
 
-The picture is NASA's portrait of Eileen Collins (public domain), made small by ``imresize(portrait, 1/3)``.
+The image is NASA's portrait of Eileen Collins (public domain), downscaled by ``imresize(portrait, 1/3)``.
 """
 
 import argparse
@@ -17,18 +17,16 @@ BEFORE = Path(__file__).parent / "astronaut-170x170.png"
 
 
 def side_by_side(panels: dict[str, Image.Image]) -> Image.Image:
-    """The middle of each panel's picture at one size, each under its title."""
+    """Crop the same region of each image, and put the crops side by side under their titles."""
     side, title, gap = 480, 28, 8
     sheet = Image.new("RGB", (len(panels) * (side + gap) - gap, side + title), "white")
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(16)
-    for index, (name, picture) in enumerate(panels.items()):
+    for index, (name, image) in enumerate(panels.items()):
         left = index * (side + gap)
-        # The face and the badges, 240 HR pixels a side, each shown as 2 x 2.
+        # The face and the badges: 240 x 240 pixels, each drawn as 2 x 2.
         x, y = 130, 60
-        crop = picture.crop((x, y, x + side // 2, y + side // 2)).resize(
-            (side, side), Image.Resampling.NEAREST
-        )
+        crop = image.crop((x, y, x + side // 2, y + side // 2)).resize((side, side), Image.Resampling.NEAREST)
         sheet.paste(crop, (left, title))
         draw.text((left + 4, 4), name, fill="black", font=font)
     return sheet
@@ -36,7 +34,7 @@ def side_by_side(panels: dict[str, Image.Image]) -> Image.Image:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("-o", "--output", type=Path, default=Path("out/demo"), help="folder for the pictures")
+    parser.add_argument("-o", "--output", type=Path, default=Path("out/demo"), help="folder for the results")
     folder = parser.parse_args().output
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -44,18 +42,18 @@ def main() -> None:
     before.save(folder / "before.png")
     bicubic = Image.fromarray(imresize(np.asarray(before), SCALE))
     bicubic.save(folder / "bicubic.png")
-    report = subpixel.upscale_image(BEFORE, folder / "after.png", scale=SCALE, overwrite=True)
+    result = subpixel.upscale_image(BEFORE, folder / "after.png", scale=SCALE, overwrite=True)
     after = Image.open(folder / "after.png").convert("RGB")
 
     pixels = before.resize(after.size, Image.Resampling.NEAREST)
-    titles = (f"before ({before.width} x {before.height})", "bicubic x3", f"after x3 ({report.model})")
+    titles = (f"before ({before.width} x {before.height})", "bicubic x3", f"after x3 ({result.model})")
     sheet = side_by_side(dict(zip(titles, (pixels, bicubic, after), strict=True)))
     sheet.save(folder / "side-by-side.png")
 
     print(f"before        {folder / 'before.png'}  {before.width} x {before.height}")
     print(f"bicubic       {folder / 'bicubic.png'}")
     size = f"{after.width} x {after.height}"
-    print(f"after         {folder / 'after.png'}  {size}, by {report.model} on {report.engine}")
+    print(f"after         {folder / 'after.png'}  {size}, model {result.model}, engine {result.engine}")
     print(f"side by side  {folder / 'side-by-side.png'}")
 
 

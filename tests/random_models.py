@@ -1,11 +1,11 @@
-"""Models with random weights, for tests that ask whether two ways of computing agree."""
+"""Models with random weights, for tests that compare two implementations."""
 
 from functools import cache
 from itertools import pairwise
 
 import numpy as np
 
-from subpixel.engines.halide.engine import require
+from subpixel.engines.native.targets import find
 from subpixel.errors import EngineError
 from subpixel.models.calibration import calibrate
 from subpixel.models.model import Model
@@ -15,7 +15,7 @@ from subpixel.models.spec import Convolution, ModelSpec
 
 @cache
 def random_model(spec: ModelSpec, seed: int = 0) -> Model:
-    """Weights that keep the values between layers near 1, as those of a trained network do."""
+    """Make a model whose weights keep the values between layers near 1, like those of a trained network."""
     rng = np.random.default_rng(seed)
     weights = {}
     for name, shape in spec.shapes().items():
@@ -24,18 +24,18 @@ def random_model(spec: ModelSpec, seed: int = 0) -> Model:
     return Model(f"random-{seed}-x{spec.scale}", spec, weights)
 
 
-def halide_runs() -> bool:
-    """Whether the Halide engine works on this machine."""
+def native_runs() -> bool:
+    """Whether the native engine works on this machine."""
     try:
-        require()
+        find()
     except EngineError:
         return False
     return True
 
 
-@cache  # calibration takes most of the time of many a test, and models do not change
+@cache  # calibration takes most of the time of many tests, and models are immutable
 def quantized_model(spec: ModelSpec, seed: int = 0) -> Model:
-    """The same with 8-bit layers, calibrated on noise and on gradients."""
+    """Make a random model with int8 layers, calibrated on noise and gradients."""
     rng = np.random.default_rng(seed)
     shape = (spec.channels, 40, 44)
     gradient = np.linspace(0, 255, shape[1] * shape[2]).reshape(shape[1:])
@@ -45,15 +45,15 @@ def quantized_model(spec: ModelSpec, seed: int = 0) -> Model:
 
 
 def integer_model(scale: int = 2) -> Model:
-    """An ESPCN over whole numbers: below 2**24 float32 computes them exactly, in whatever order."""
+    """Make an ESPCN with integer weights: below 2**24, float32 sums are exact in any order."""
     spec = espcn(scale, activation="relu")
     rng = np.random.default_rng(0)
     weights = {name: rng.integers(-1, 2, shape).astype(np.float32) for name, shape in spec.shapes().items()}
     return Model(f"integers-x{scale}", spec, weights)
 
 
-def enlarged_first(seed: int) -> ModelSpec:
-    """Any network that works in HR space, small enough for tests."""
+def random_hr_spec(seed: int) -> ModelSpec:
+    """Make a small random network that works in HR space."""
     rng = np.random.default_rng(seed)
     scale, channels, depth = (int(rng.integers(1, high + 1)) for high in (5, 3, 3))
     widths = [channels, *rng.integers(1, 9, depth - 1).tolist(), channels]
@@ -69,8 +69,8 @@ def enlarged_first(seed: int) -> ModelSpec:
     return ModelSpec(scale, layers, channels, upsampling="bicubic")
 
 
-def odd_description(seed: int) -> ModelSpec:
-    """Any network that a `ModelSpec` can hold, small enough for tests."""
+def random_spec(seed: int) -> ModelSpec:
+    """Make a small random network, with all features of `ModelSpec` except bicubic upsampling."""
     rng = np.random.default_rng(seed)
     scale, channels, depth = (int(rng.integers(1, high + 1)) for high in (8, 4, 4))
     widths = [channels, *rng.integers(1, 9, depth - 1).tolist(), channels * scale**2]

@@ -15,7 +15,7 @@ from subpixel.models.spec import Convolution, ModelSpec
 
 @pytest.fixture
 def dataset(tmp_path):
-    """A folder of two pictures that looks like Set5's."""
+    """A folder of two images, in the layout of Set5."""
     folder = tmp_path / "Set5"
     (folder / "HR").mkdir(parents=True)
     Image.fromarray(data.astronaut()[:61, 60:160]).save(folder / "HR" / "astronaut.png")
@@ -25,7 +25,7 @@ def dataset(tmp_path):
 
 @pytest.fixture
 def model(tmp_path):
-    """A network that repeats each pixel 3 x 3 times, a little too bright."""
+    """A network that repeats each pixel 3 x 3 times, and adds 2 to it."""
     weights = np.zeros((9, 1, 3, 3), np.float32)
     weights[:, 0, 1, 1] = 1
     arrays = {"layers.0.weight": weights, "layers.0.bias": np.full(9, 2 / 255, np.float32)}
@@ -56,10 +56,10 @@ def test_json_is_the_documented_object(dataset, model):
     def repeat(plane):
         return np.kron(np.minimum(plane, 253), np.ones((3, 3), np.uint8)) + np.uint8(2)
 
-    for image, file in zip(report["images"], protocol.pictures(dataset), strict=True):
-        picture = protocol.read_picture(file)
-        expected = protocol.evaluate_image(picture, repeat, 3)
-        baseline = protocol.evaluate_image(picture, protocol.bicubic(3), 3)
+    for image, file in zip(report["images"], protocol.find_images(dataset), strict=True):
+        stored = protocol.read_image(file)
+        expected = protocol.evaluate_image(stored, repeat, 3)
+        baseline = protocol.evaluate_image(stored, protocol.bicubic(3), 3)
         assert image["psnr_db"] == expected.psnr_db
         assert image["ssim"] == expected.ssim
         assert image["bicubic_psnr_db"] == baseline.psnr_db
@@ -70,14 +70,14 @@ def test_json_is_the_documented_object(dataset, model):
         assert report["mean"][key] == pytest.approx(sum(values) / 2)
 
 
-def test_bicubic_is_a_model_too(dataset):
+def test_bicubic_as_the_model(dataset):
     result = run("evaluate", dataset, "-m", "bicubic", "-s", 4, "--json")
     report = json.loads(result.stdout)
     assert report["engine"] is None
     assert report["mean"]["psnr_db"] == report["mean"]["bicubic_psnr_db"]
 
 
-def test_gaussian_states_its_width_and_is_compared_with_nothing(dataset, model):
+def test_gaussian_reports_sigma_and_no_published_numbers(dataset, model):
     arguments = ("evaluate", dataset, "-m", model, "--engine", "numpy", "--degradation", "gaussian", "--json")
     report = json.loads(run(*arguments, "--sigma-px", 1.2).stdout)
     assert report["degradation"] == "gaussian"
@@ -87,7 +87,7 @@ def test_gaussian_states_its_width_and_is_compared_with_nothing(dataset, model):
     assert report["mean"]["psnr_db"] != plain["mean"]["psnr_db"]
 
 
-def test_a_perfect_result_is_null_in_json(tmp_path):
+def test_an_infinite_psnr_is_null_in_json(tmp_path):
     Image.new("L", (40, 40), 100).save(tmp_path / "flat.png")
     report = json.loads(run("evaluate", tmp_path, "-m", "bicubic", "-s", 2, "--json").stdout)
     assert report["dataset"] == tmp_path.name
@@ -95,7 +95,7 @@ def test_a_perfect_result_is_null_in_json(tmp_path):
     assert report["published"] == []
 
 
-def test_tables_for_people(dataset, model):
+def test_tables(dataset, model):
     result = run("evaluate", dataset, "-m", model, "--engine", "numpy")
     assert result.exit_code == 0, result.stderr
     for words in ("repeat-x3 on Set5 x3", "astronaut", "mean", "numpy fp32", "ESPCN tanh (91)", "32.55"):
@@ -103,7 +103,7 @@ def test_tables_for_people(dataset, model):
     assert "bicubic SSIM" in result.stdout and "gain dB" in result.stdout
 
 
-def test_bicubic_is_not_shown_beside_itself(dataset):
+def test_bicubic_is_not_compared_with_itself(dataset):
     Image.new("L", (40, 40), 100).save(dataset / "HR" / "[red]flat.png")
     result = run("evaluate", dataset, "-m", "bicubic", "-s", 3)
     assert result.exit_code == 0, result.stderr
@@ -118,7 +118,7 @@ def test_bicubic_is_not_shown_beside_itself(dataset):
         (("nowhere", "-m", "bicubic", "-s", 3), 1, "nowhere: no such folder"),
         (("SET", "-m", "no-such-network", "-s", 3), 2, "no packaged model"),
         (("SET", "-m", "nowhere.safetensors"), 2, "nowhere.safetensors"),
-        (("SET", "-m", "MODEL", "-s", 2), 2, "enlarges x3, not x2"),
+        (("SET", "-m", "MODEL", "-s", 2), 2, "upscales x3, not x2"),
         (("SET", "-m", "MODEL", "--engine", "abacus"), 2, "unknown engine"),
         (("SET", "-m", "MODEL", "--precision", "fp8"), 2, "unknown precision"),
         (("SET", "-m", "MODEL", "--threads", 0), 2, "--threads"),
@@ -137,7 +137,7 @@ def test_errors(dataset, model, arguments, exit_code, message):
     assert message in " ".join(result.stderr.replace("│", " ").split())
 
 
-def test_a_network_over_color_is_refused(dataset, tmp_path):
+def test_models_of_three_channels_are_refused(dataset, tmp_path):
     spec = ModelSpec(2, (Convolution(3, 12, 1),), channels=3)
     arrays = {
         "layers.0.weight": np.zeros((12, 3, 1, 1), np.float32),
@@ -149,12 +149,12 @@ def test_a_network_over_color_is_refused(dataset, tmp_path):
     assert "color-x2 has 3 channels" in result.stderr
 
 
-def test_a_broken_picture_stops_the_evaluation(dataset):
-    (dataset / "HR" / "broken.png").write_bytes(b"not a picture")
+def test_an_unreadable_image_stops_the_evaluation(dataset):
+    (dataset / "HR" / "broken.png").write_bytes(b"not an image")
     result = run("evaluate", dataset, "-m", "bicubic", "-s", 3, "--json")
     assert result.exit_code == 1
     assert "broken.png" in result.stderr
-    assert result.stdout == ""  # a mean over the others would pass for the mean
+    assert result.stdout == ""  # a mean over the other images would be misleading
 
 
 @pytest.fixture

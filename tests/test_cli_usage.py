@@ -1,4 +1,4 @@
-"""What the command refuses because it cannot be meant, and what it tells although it was done."""
+"""What the command refuses before any work, and what it warns about afterwards."""
 
 import json
 import os
@@ -12,28 +12,20 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from image_files import picture
-from interpolating import bicubic_model
+from image_files import smooth_image
 from subpixel.cli import app
-from video_files import pictures, write
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    path = tmp_path_factory.mktemp("models") / "bicubic-x2.safetensors"
-    bicubic_model(2).save(path)
-    return str(path)
+from video_files import make_frames, write
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch):
-    """A picture, a film and a folder of both, in the current folder."""
+def workdir(tmp_path, monkeypatch):
+    """An image, a video and a folder of both, in the current folder."""
     monkeypatch.chdir(tmp_path)
     Path("both").mkdir()
-    Image.fromarray(picture()).save("a.png")
-    Image.fromarray(picture()).save("both/a.png")
-    for film in ("b.mkv", "both/b.mkv"):
-        write(Path(film), pictures(2))
+    Image.fromarray(smooth_image()).save("a.png")
+    Image.fromarray(smooth_image()).save("both/a.png")
+    for video in ("b.mkv", "both/b.mkv"):
+        write(Path(video), make_frames(2))
     return tmp_path
 
 
@@ -56,56 +48,70 @@ VIDEO_OPTIONS = [
     ("--container", "mp4"),
     ("--start", "0"),
     ("--end", "1"),
+    ("--deinterlace", "fields"),
+    ("--field-order", "top"),
+    ("--inverse-telecine",),
+    ("--square-pixels",),
+    ("--grain", "keep"),
     ("--drop-unsupported",),
     ("--max-damage", "0.1"),
 ]
-PICTURE_OPTIONS = [("--quality", "95"), ("--max-output-pixels", "100000"), ("--max-memory", "1000")]
+IMAGE_OPTIONS = [
+    ("--wrap", "both"),
+    ("--quality", "95"),
+    ("--max-output-pixels", "100000"),
+    ("--max-memory", "1000"),
+    ("--jobs", "2"),
+]
 
 
 @pytest.mark.parametrize("option", VIDEO_OPTIONS, ids=lambda option: option[0])
-def test_options_for_videos_need_one(place, run, option):
-    before = files(place)
+def test_video_options_need_a_video(workdir, run, option):
+    before = files(workdir)
     result = run("a.png", "-o", "out.png", *option)
     assert result.exit_code == 2
-    assert result.stderr == f"error: {option[0]} is for videos, and no input is one\n"
-    assert files(place) == before
+    assert result.stderr == f"error: {option[0]} is for videos, and no input is one; leave it out\n"
+    assert files(workdir) == before
 
 
-@pytest.mark.parametrize("option", PICTURE_OPTIONS, ids=lambda option: option[0])
-def test_options_for_pictures_need_one(place, run, option):
-    before = files(place)
+@pytest.mark.parametrize("option", IMAGE_OPTIONS, ids=lambda option: option[0])
+def test_image_options_need_an_image(workdir, run, option):
+    before = files(workdir)
     result = run("b.mkv", "-o", "out.mkv", *option)
     assert result.exit_code == 2
-    assert result.stderr == f"error: {option[0]} is for pictures, and no input is one\n"
-    assert files(place) == before
+    assert result.stderr == f"error: {option[0]} is for images, and no input is one; leave it out\n"
+    assert files(workdir) == before
 
 
-@pytest.mark.parametrize(("panel", "options"), [("Pictures", PICTURE_OPTIONS), ("Videos", VIDEO_OPTIONS)])
-def test_these_are_all_options_of_their_panel(panel, options):
-    """An option is checked by the panel in which `--help` shows it."""
+@pytest.mark.parametrize(("panel", "options"), [("Images", IMAGE_OPTIONS), ("Videos", VIDEO_OPTIONS)])
+def test_all_options_of_a_panel_are_tested(panel, options):
+    """The panel of `--help` that shows an option decides how it is checked."""
     parameters = typer.main.get_command(app).commands["upscale"].params
     shown = {one.opts[0] for one in parameters if getattr(one, "rich_help_panel", None) == panel}
     assert shown == {option[0] for option in options}
 
 
-def test_quality_needs_a_format_that_has_it(place, run):
+def test_quality_needs_a_lossy_format(workdir, run):
     result = run("a.png", "-o", "out.png", "--quality", "80")
     assert result.exit_code == 2
-    assert result.stderr == "error: --quality is for JPEG and WebP, and no output is one\n"
+    assert (
+        result.stderr
+        == "error: --quality is for JPEG, WebP, AVIF, JPEG XL, and no output is one; leave it out\n"
+    )
     for extension in ("jpg", "webp"):
         assert run("a.png", "-o", f"out.{extension}", "--quality", "80").exit_code == 0
 
 
-def test_where_some_input_can_use_an_option_it_is_taken(place, run):
+def test_an_option_is_accepted_if_one_input_can_use_it(workdir, run):
     result = run("both", "-o", "out", "--crf", "30", "--max-output-pixels", "100000")
     assert result.exit_code == 0, result.output
-    assert files(place / "out") == ["a.png", "b.mkv"]
+    assert files(workdir / "out") == ["a.png", "b.mkv"]
 
 
-def test_other_commands_refuse_what_they_cannot_use(place):
+def test_other_commands_refuse_unused_options(workdir):
     for arguments, words in (
-        (["evaluate", "both", "-s", "2", "-m", "bicubic", "--engine", "numpy"], "bicubic is none"),
-        (["figures", "-o", "f", "--threads", "1"], "are for what --dataset draws"),
+        (["evaluate", "both", "-s", "2", "-m", "bicubic", "--engine", "numpy"], "bicubic is not a network"),
+        (["figures", "-o", "f", "--threads", "1"], "are for the figures that need --dataset"),
     ):
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 2, result.output
@@ -114,7 +120,7 @@ def test_other_commands_refuse_what_they_cannot_use(place):
 
 
 def on_a_terminal(arguments, *, stdin=False, stdout=False, stderr=False):
-    """Run a command with some of its streams on a terminal; exit code, and what the terminal showed."""
+    """Run a command with some streams on a terminal; return exit code, terminal output and stderr."""
     main, other = pty.openpty()
 
     def stream(wanted):
@@ -142,21 +148,21 @@ def on_a_terminal(arguments, *, stdin=False, stdout=False, stderr=False):
     return process.returncode, seen, errors.decode()
 
 
-def test_a_film_is_not_shown_as_text(place, model):
+def test_a_video_is_not_written_to_the_terminal(workdir, model):
     code, seen, errors = on_a_terminal(["upscale", "b.mkv", "-o", "-", "-m", model], stdout=True)
     assert (code, seen) == (2, b"")
-    assert errors.startswith("error: -o - would write a film to the terminal; ")
+    assert errors.startswith("error: -o - would write a video to the terminal; ")
 
 
-def test_a_film_is_not_read_from_the_keyboard(place, model):
+def test_a_video_is_not_read_from_the_keyboard(workdir, model):
     code, _, errors = on_a_terminal(["upscale", "-", "-o", "c.mkv", "-m", model], stdin=True)
     assert code == 2
-    assert errors.startswith("error: - is a film on stdin, and stdin is the terminal; ")
+    assert errors.startswith("error: - is a video on stdin, and stdin is the terminal; ")
     assert not Path("c.mkv").exists()
 
 
 @pytest.mark.parametrize("progress", ["auto", "none"])
-def test_success_is_one_line_a_file_on_a_terminal(place, model, progress):
+def test_success_prints_a_line_per_file_on_a_terminal(workdir, model, progress):
     arguments = ["upscale", "both", "-o", "out", "-m", model, "--engine", "numpy", "--progress", progress]
     code, seen, _ = on_a_terminal(arguments, stderr=True)
     assert code == 0
@@ -166,11 +172,11 @@ def test_success_is_one_line_a_file_on_a_terminal(place, model, progress):
     assert "both/b.mkv -> out/b.mkv: " in lines[1]
 
 
-def test_a_folder_that_is_made_for_one_file_is_told(place, run):
+def test_a_warning_when_a_folder_is_created_for_one_file(workdir, run):
     result = run("a.png", "-o", "result")
     assert result.exit_code == 0
     assert result.stderr == (
-        "note: result: is a folder, made because its name ends in no extension such as .png; "
+        "note: result: was created as a folder, as its name has no extension such as .png; "
         "the result is result/a.png\n"
     )
     for again in (
@@ -181,18 +187,19 @@ def test_a_folder_that_is_made_for_one_file_is_told(place, run):
         assert run(*again).stderr == ""
 
 
-def test_a_picture_that_becomes_a_film_is_told(place, run):
+def test_a_warning_when_an_image_becomes_a_video(workdir, run):
     result = run("a.png", "-o", "a.mkv")
     assert result.exit_code == 0, result.output
     assert (
-        "note: a.png: is a picture, and a.mkv a video of one frame; end the output in .png" in result.stderr
+        "note: a.png: is an image, and a.mkv a video of one frame; for an image, end the output in .png"
+        in result.stderr
     )
 
 
-def test_a_picture_that_goes_through_a_pipe_is_told(place, run):
+def test_a_warning_when_an_image_goes_through_a_pipe(workdir, run):
     result = run("a.png", "-o", "-")
     assert result.exit_code == 0, result.output
-    assert "note: a.png: is a picture, and the output a video of one frame" in result.stderr
+    assert "note: a.png: is an image, and the output a video of one frame" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -207,7 +214,7 @@ def test_a_picture_that_goes_through_a_pipe_is_told(place, run):
     ],
     ids=" ".join,
 )
-def test_what_is_empty_is_not_the_default(place, arguments):
+def test_an_empty_argument_is_refused(workdir, arguments):
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2
     assert "is empty" in result.stderr
@@ -233,21 +240,18 @@ def test_what_is_empty_is_not_the_default(place, arguments):
     ],
     ids=" ".join,
 )
-def test_a_home_that_the_shell_did_not_put_in(place, monkeypatch, arguments):
+def test_an_unexpanded_home_is_refused(workdir, monkeypatch, arguments):
     monkeypatch.setenv("HOME", "/home/somebody")
-    before = files(place)
+    before = files(workdir)
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2
-    assert (
-        "the shell left ~ as it is, as it does inside quotes and behind =; write /home/somebody"
-        in result.stderr
-    )
+    assert "the shell does not expand ~ inside quotes and after =; write /home/somebody" in result.stderr
     assert len(result.stderr.splitlines()) == 1
-    assert files(place) == before
+    assert files(workdir) == before
 
 
-def test_names_that_begin_with_a_tilde(place, run):
-    """They are names as others where there is such a file, or no such user."""
+def test_a_file_name_may_begin_with_a_tilde(workdir, run):
+    """If the file exists, or there is no user of that name."""
     Path("~").mkdir()
     Path("a.png").rename("~/a.png")
     assert run("~/a.png", "-o", "~backup.png").exit_code == 0
@@ -268,21 +272,21 @@ def test_names_that_begin_with_a_tilde(place, run):
     ],
     ids=" ".join,
 )
-def test_a_failure_leaves_no_empty_folder(place, arguments):
+def test_a_failed_command_leaves_no_empty_folder(workdir, arguments):
     if arguments[0] == "train":
         pytest.importorskip("torch")
-        from recipes import CONFIGS
+        from training_configs import CONFIGS
 
         Path("config.toml").write_text((CONFIGS / "espcn-t91-x3.toml").read_text())
     Path("broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     Path("broken.mkv").write_bytes(b"\x1aE\xdf\xa3")
-    before = files(place)
+    before = files(workdir)
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 1, result.output
-    assert files(place) == before
+    assert files(workdir) == before
 
 
-def test_a_failure_leaves_other_files_alone(place, run):
+def test_a_failed_command_keeps_existing_folders(workdir, run):
     Path("new").mkdir()
     Path("broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     assert run("broken.png", "-o", "new/deeper/b.png").exit_code == 1
@@ -290,6 +294,6 @@ def test_a_failure_leaves_other_files_alone(place, run):
     assert not Path("new/deeper").exists()
 
 
-def test_json_is_on_stdout_alone(place, run):
+def test_only_json_is_on_stdout(workdir, run):
     result = run("a.png", "-o", "result", "--json")
     assert json.loads(result.stdout)["output"] == "result/a.png"

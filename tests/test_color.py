@@ -16,7 +16,7 @@ def photo():
 
 def test_matches_scikit_image(photo):
     ours = rgb_to_ycbcr(photo / 255)
-    # scikit-image keeps MATLAB's matrix, whose chroma rows are rounded to three decimals.
+    # scikit-image has MATLAB's matrix, whose chroma rows are rounded to three decimals.
     np.testing.assert_allclose(ours * 255, rgb2ycbcr(photo), rtol=0, atol=1e-3)
     np.testing.assert_allclose(ours[..., 0] * 255, rgb2ycbcr(photo)[..., 0], rtol=0, atol=1e-12)
 
@@ -51,10 +51,10 @@ def test_bt709_values(color, expected):
     assert tuple(np.rint(ours * 255)) == expected
 
 
-def test_full_range_is_that_of_jpeg(photo):
+def test_full_range_matches_jpeg(photo):
     pillow = np.asarray(Image.fromarray(photo).convert("YCbCr"))
     ours = rgb_to_ycbcr(photo / 255, limited=False) * 255
-    np.testing.assert_allclose(ours, pillow, rtol=0, atol=1.01)  # Pillow cuts off fractions
+    np.testing.assert_allclose(ours, pillow, rtol=0, atol=1.01)  # Pillow truncates
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -89,7 +89,7 @@ def test_gray_is_its_own_luma(photo):
 
 
 def test_luma_8bit_rounds_every_color_half_up():
-    # Thousandths of luma, exactly, as Python integers; a sample of the cube that includes exact ties.
+    # Luma in thousandths, exact, as Python integers, for colors that include exact ties.
     red, green, blue = np.meshgrid(*[np.arange(0, 256, 5)] * 3)
     cube = np.stack([red, green, blue], axis=-1).reshape(-1, 1, 3).astype(np.uint8)
     exact = [65481 * r + 128553 * g + 24966 * b for r, g, b in cube[:, 0].tolist()]
@@ -111,6 +111,6 @@ def test_luma_8bit_rounds_every_color_half_up():
         lambda: luma_8bit(np.zeros((2, 2, 3), np.uint16)),
     ],
 )
-def test_refuses_what_it_cannot_read(call):
+def test_invalid_images_are_refused(call):
     with pytest.raises(ValueError, match=r"expected|unknown"):
         call()

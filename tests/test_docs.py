@@ -1,4 +1,4 @@
-"""The pages are true: their commands run, their links are live, their tables are the stored results."""
+"""The documentation: its commands and examples run, its links work, its tables are the stored results."""
 
 import importlib
 import json
@@ -35,8 +35,8 @@ USER_PAGES = sorted(
 PAGES = [*USER_PAGES, ROOT / "CHANGELOG.md", *sorted(RESEARCH.glob("*.md"))]
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
-NOT_RUN = ("train", "calibrate", "bench", "figures")
-"""Commands that take long, or need what is not installed; they have tests of their own."""
+NOT_RUN = ("train", "calibrate", "bench", "figures", "serve")
+"""Commands that are slow, need optional packages, or do not end; other tests run them."""
 
 
 def name_of(page: Path) -> str:
@@ -49,12 +49,12 @@ def text_of(page: Path) -> str:
 
 
 def blocks(page: Path, language: str) -> list[str]:
-    """The fenced blocks of a page in one language."""
+    """The fenced blocks of a page in a language."""
     return re.findall(rf"```{language}\n(.*?)```", text_of(page), re.DOTALL)
 
 
 def console_lines(page: Path) -> list[str]:
-    """The `subpixel ...` lines of a page's console blocks, without comments."""
+    """The lines `subpixel ...` in the console blocks of a page, without comments."""
     lines = [
         line.partition("  #")[0].strip().removeprefix("$ ")
         for block in blocks(page, "console")
@@ -78,7 +78,7 @@ def test_commands_on_the_pages_exist(page: Path) -> None:
 
 
 def test_extras_on_the_pages_exist() -> None:
-    """Wherever a page, a docstring or an error says what to install."""
+    """In pages, docstrings and messages."""
     known = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
     folders = ("src", "benchmarks", "examples")
     sources = [path for name in folders for path in (ROOT / name).rglob("*.py")]
@@ -94,7 +94,7 @@ def test_every_command_is_on_the_front_page() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_is_documented(command: str) -> None:
-    """On some page for users, if only in passing; `--help` has all of them."""
+    """On at least one page for users."""
     pages = "\n".join(map(text_of, USER_PAGES))
     spellings = [
         parameter.opts for parameter in COMMANDS[command].params if parameter.opts[0].startswith("-")
@@ -103,8 +103,8 @@ def test_every_option_is_documented(command: str) -> None:
     assert not [names for names, found in zip(spellings, shown, strict=True) if not found]
 
 
-def photo(width: int = 48, height: int = 40, seed: int = 0) -> Image.Image:
-    """A small smooth picture with a sharp edge."""
+def photo(width: int = 120, height: int = 100, seed: int = 0) -> Image.Image:
+    """A small smooth image with a sharp edge."""
     coarse = np.random.default_rng(seed).integers(0, 256, (5, 6, 3), np.uint8)
     samples = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)).copy()
     samples[height // 3 :, width // 2 :] //= 2
@@ -112,10 +112,10 @@ def photo(width: int = 48, height: int = 40, seed: int = 0) -> Image.Image:
 
 
 def write_clip(path: Path, codec: str = "libx264", rate: Fraction = Fraction(1, 40)) -> None:
-    """Three frames, by default of two minutes in all."""
+    """Write a video of three frames, by default two minutes long."""
     with av.open(str(path), "w") as output:
         stream = output.add_stream(codec, rate)
-        stream.width, stream.height, stream.pix_fmt = 48, 40, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = 120, 100, "yuv420p"
         for seed in range(3):
             output.mux(stream.encode(av.VideoFrame.from_image(photo(seed=seed)).reformat(format="yuv420p")))
         output.mux(stream.encode())
@@ -123,10 +123,22 @@ def write_clip(path: Path, codec: str = "libx264", rate: Fraction = Fraction(1, 
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with the files that the pages name; networks run without being compiled."""
-    for name in ("small.png", "photos/one.png", "photos/inside/two.jpg"):
+    """The current folder, with the files that the pages name. Networks are not compiled."""
+    images = (
+        "small.png",
+        "old.jpg",
+        "bricks.png",
+        "panorama.jpg",
+        "sprite.png",
+        "photos/one.png",
+        "photos/inside/two.jpg",
+    )
+    for name in images:
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         photo().save(tmp_path / name)
+    for name in ("sticker.gif", "sticker.webp", "stickers/one.webp"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        photo().save(tmp_path / name, save_all=True, append_images=[photo(seed=1)])
     for name in ("Set5", "Set14", "my-images"):
         (tmp_path / name).mkdir()
         for seed in range(2):
@@ -134,14 +146,16 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     (tmp_path / "clips").mkdir()
     for name in ("film.mp4", "clips/one.mp4", "clips/two.mkv"):
         write_clip(tmp_path / name)
+    photo(360, 300).save(tmp_path / "original.png")
     write_clip(tmp_path / "clip.y4m", "wrapped_avframe", Fraction(25))
-    for name in ("mine", "mine-x2"):
+    (tmp_path / "runs" / "mine-x2").mkdir(parents=True)
+    for name in ("mine", "runs/mine-x2/mine-x2"):
         packaged.find("default-x2").save(tmp_path / f"{name}.safetensors")
     monkeypatch.chdir(tmp_path)
     CliRunner().invoke(app, ["export", "default-x2", "-o", "model.onnx"])
     monkeypatch.setattr("subpixel.engines.select.ENGINES", ("numpy",))
     yield tmp_path
-    importlib.import_module("subpixel.selection")._loaded.cache_clear()
+    importlib.import_module("subpixel.selection")._load_cached.cache_clear()
 
 
 @pytest.mark.parametrize("page", [page for page in USER_PAGES if console_lines(page)], ids=name_of)
@@ -159,11 +173,11 @@ def test_console_blocks_run(page: Path, workspace: Path) -> None:
 
 @pytest.mark.parametrize("page", [page for page in USER_PAGES if blocks(page, "python")], ids=name_of)
 def test_python_blocks_run(page: Path, workspace: Path) -> None:
-    """In turn, in one namespace that has what a page takes for given."""
+    """In order, in one namespace with the variables that the pages assume."""
     hr = np.asarray(photo().convert("L"))
     names: dict[str, Any] = {"image": photo(), "frames": [photo()], "show": print, "hr": hr, "sr": hr, "s": 3}
     for block in blocks(page, "python"):
-        if not block.startswith(">>>"):  # those are doctests, run elsewhere
+        if not block.startswith(">>>"):  # a doctest, which another test runs
             with np.errstate(divide="ignore"):
                 exec(compile(block, str(page), "exec"), names)
             for path in workspace.glob("*large.*"):
@@ -171,7 +185,7 @@ def test_python_blocks_run(page: Path, workspace: Path) -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors of a page's headings, as GitHub makes them."""
+    """The anchors that GitHub makes of the headings of a page."""
     headings = re.findall(
         r"^#+ (.*)$", re.sub(r"```.*?```", "", text_of(page), flags=re.DOTALL), re.MULTILINE
     )
@@ -180,7 +194,7 @@ def anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_work(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", text_of(page)):
         if "://" in target:
             continue
@@ -190,7 +204,7 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(file), target
 
 
-def test_research_is_listed() -> None:
+def test_all_research_pages_are_listed() -> None:
     pages = {page.name for page in RESEARCH.glob("*.md")} - {"README.md"}
     assert all(re.match(r"\d{4}-\d\d-\d\d-", name) for name in pages)
     assert pages == set(re.findall(r"\]\((2[\w-]+\.md)\)", text_of(RESEARCH / "README.md")))
@@ -198,20 +212,20 @@ def test_research_is_listed() -> None:
 
 @pytest.fixture
 def benchmarks(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """What several benchmarks share."""
+    """The module that the benchmarks share."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     return importlib.import_module("shared")
 
 
-def test_the_tables_are_the_stored_results(benchmarks: ModuleType) -> None:
-    """`make tables` would change nothing."""
+def test_tables_equal_the_stored_results(benchmarks: ModuleType) -> None:
+    """`make tables` changes nothing."""
     tables = importlib.import_module("tables")
     drifted = [name_of(page) for page, text in tables.pages().items() if text != text_of(page)]
     assert not drifted, "run `make tables`"
 
 
 def test_every_measured_table_is_generated(benchmarks: ModuleType) -> None:
-    """A row with a decimal fraction stands between the marks of a table that `make tables` writes."""
+    """A table row with a decimal fraction is inside a table that `make tables` writes."""
     tables = importlib.import_module("tables").TABLES
     for page in [*USER_PAGES, *RESEARCH.glob("*.md")]:
         text, known = text_of(page), tables.get(name_of(page), {})
@@ -219,17 +233,17 @@ def test_every_measured_table_is_generated(benchmarks: ModuleType) -> None:
         assert marks == set(known), page
         for mark in marks:
             text = re.sub(f"<!-- {mark} -->.*?<!-- end of {mark} -->", "", text, flags=re.DOTALL)
-        if page.name != "2026-11-27-model-cards.md":  # a copy of what the cards were
+        if page.name != "2026-11-27-model-cards.md":  # a copy of older model cards
             assert not re.findall(r"^\|.*\| *[+-]?\d+\.\d+ .*$", text, re.MULTILINE), page
 
 
-def test_results_are_of_the_models_that_ship(benchmarks: ModuleType) -> None:
-    """A model that has changed is measured anew."""
+def test_results_are_of_the_packaged_models(benchmarks: ModuleType) -> None:
+    """A model that has changed must be measured again."""
     for result in ("paper", "paper-video", "content"):
         for name, measured in benchmarks.load(result).items():
             if not name.startswith("bicubic"):
                 assert measured["digest"] == benchmarks.digest(name), (
-                    f"{name} has changed: {result}.json is old"
+                    f"{name} has changed, and {result}.json is out of date"
                 )
     precision = benchmarks.load("precision")
     assert set(precision) == set(packaged.names())
@@ -237,7 +251,9 @@ def test_results_are_of_the_models_that_ship(benchmarks: ModuleType) -> None:
         assert all(of["fp32"][key] - of["int8"][key] <= 0.05 for key in of["fp32"]), name
 
 
-def test_results_are_stamped(benchmarks: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_state_machine_and_versions(
+    benchmarks: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(benchmarks, "RESULTS", tmp_path)
     monkeypatch.setattr(benchmarks, "ROOT", tmp_path)
     benchmarks.store("one", {"threads": 2, "x": 1})
@@ -248,8 +264,8 @@ def test_results_are_stamped(benchmarks: ModuleType, tmp_path: Path, monkeypatch
     assert benchmarks.provenance("one").startswith(f"{stored['machine']}, 2 threads, {stored['date']}")
 
 
-def test_nothing_names_a_machine() -> None:
-    """No absolute path of the machine where a page, a config or a source was written."""
+def test_no_file_contains_a_local_path() -> None:
+    """No absolute path of the machine on which a file was written."""
     files = [
         path
         for folder in ("src", "docs", "configs", "examples", "benchmarks")

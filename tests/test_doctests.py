@@ -1,4 +1,4 @@
-"""The examples in the docstrings of the public names run, and every public name that is called has one."""
+"""The examples in docstrings run, and every public function and class has one."""
 
 import doctest
 import importlib
@@ -7,49 +7,51 @@ import pytest
 from PIL import Image
 
 import subpixel
-from image_files import picture
+from image_files import smooth_image
 from subpixel.models.catalog import find
-from video_files import pictures, write
+from video_files import make_frames, write
 
 MODULES = [
     "subpixel",
+    "subpixel.comparison.compare",
     "subpixel.images.upscale",
     "subpixel.models.model",
     "subpixel.models.spec",
     "subpixel.results",
+    "subpixel.loading",
     "subpixel.upscaler",
     "subpixel.video.upscale",
 ]
 WITHOUT = {"Convolution", "ModelMetadata"}
-"""Plain records; `ModelSpec` and `Model` show them."""
+"""Plain records; the examples of `ModelSpec` and `Model` show them."""
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """With the files that the examples name."""
-    Image.fromarray(picture(40, 48)).save(tmp_path / "small.png")
-    write(tmp_path / "film.mp4", pictures(3, 48, 40))
+    """The current folder, with the files that the examples name."""
+    Image.fromarray(smooth_image(40, 48)).save(tmp_path / "small.png")
+    write(tmp_path / "film.mp4", make_frames(3, 48, 40))
     find("default-x2").save(tmp_path / "mine.safetensors")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def examples(module):
-    """Of names that the module itself defines."""
+    """The examples of names that the module itself defines."""
     return [test for test in doctest.DocTestFinder().find(importlib.import_module(module)) if test.examples]
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_examples_run(module, folder, monkeypatch):
-    monkeypatch.setattr("subpixel.engines.select.ENGINES", ("numpy",))  # nothing is compiled
-    importlib.import_module("subpixel.selection")._loaded.cache_clear()
+    monkeypatch.setattr("subpixel.engines.select.ENGINES", ("numpy",))  # compiles nothing
+    importlib.import_module("subpixel.selection")._load_cached.cache_clear()
     for test in examples(module):
         for path in folder.glob("*large.*"):
             path.unlink()
-        said = []
-        result = doctest.DocTestRunner(verbose=False).run(test, out=said.append)
-        assert result.failed == 0, "".join(said)
-    importlib.import_module("subpixel.selection")._loaded.cache_clear()
+        output = []
+        result = doctest.DocTestRunner(verbose=False).run(test, out=output.append)
+        assert result.failed == 0, "".join(output)
+    importlib.import_module("subpixel.selection")._load_cached.cache_clear()
 
 
 def test_every_public_name_has_an_example():

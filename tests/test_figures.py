@@ -1,6 +1,7 @@
-"""The figures show what they say: their files through the command, and the numbers in them."""
+"""Figures of the paper: the files that the command writes, and the numbers that they show."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ def photos(tmp_path):
 
 
 def images(figure):
-    """The arrays that a figure shows, in order."""
+    """The arrays shown in a figure, in order."""
     return [image.get_array() for axes in figure.axes for image in axes.get_images()]
 
 
@@ -45,7 +46,7 @@ def test_filters_of_the_first_layer():
 
 
 def test_filters_of_the_last_layer_are_in_hr_space():
-    """Bicubic's are a smooth bump of 15 x 15 after the shuffle, each of its weights once."""
+    """Those of bicubic are one smooth kernel of 15 x 15 after the shuffle."""
     (kernel,) = images(figures.last_layer(bicubic_model(3)))
     assert kernel.shape == (15, 15)
     assert np.unravel_index(kernel.argmax(), kernel.shape) == (7, 7)
@@ -65,7 +66,7 @@ def test_every_weight_of_the_kernel_is_in_one_filter(scale, side):
     assert len(filters) == scale**2
 
 
-def test_crops_name_their_scores(photos):
+def test_crops_show_their_psnr(photos):
     compared = [bicubic_method(3), find_method("espcn-relu-t91-x3", engine="numpy")]
     figure = figures.crops(photos, compared, count=2, side_px=60)
     titles = [axes.get_title() for axes in figure.axes]
@@ -84,9 +85,9 @@ def test_quality_against_time(photos):
     assert len(figure.axes[0].lines) == 2
 
 
-def test_the_command(photos, tmp_path):
+def test_the_command_writes_all_figures(photos, tmp_path):
     output = tmp_path / "figures"
-    models = ["-m", "bicubic", "-m", "espcn-t91-x3"]  # bicubic is there anyway, and only once
+    models = ["-m", "bicubic", "-m", "espcn-t91-x3"]  # bicubic is always included, once
     arguments = ["figures", "-o", str(output), *models, "--dataset", str(photos)]
     result = CliRunner().invoke(app, [*arguments, "--engine", "numpy"])
     assert result.exit_code == 0, result.output
@@ -109,21 +110,29 @@ def test_the_command(photos, tmp_path):
     assert "exists already; pass --overwrite" in again.stderr
 
 
-def test_bicubic_alone_is_nothing_to_draw(tmp_path):
+def test_bicubic_alone_is_wrong_usage(tmp_path):
     result = CliRunner().invoke(app, ["figures", "-o", str(tmp_path / "a"), "-m", "bicubic"])
     assert result.exit_code == 2
-    assert "name one with -m" in result.stderr
+    assert "name a network with -m" in result.stderr
+
+
+def test_without_matplotlib_the_error_names_the_cure(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    result = CliRunner().invoke(app, ["figures", "-o", str(tmp_path / "a")])
+    assert result.exit_code == 1
+    assert "pip install matplotlib" in result.stderr
+    assert not (tmp_path / "a").exists()
 
 
 def test_wrong_usage(tmp_path):
     result = CliRunner().invoke(app, ["figures", "-o", str(tmp_path / "f"), "-s", "7"])
     assert result.exit_code == 2
-    assert "no packaged model enlarges x7, only x2, x3 and x4" in result.stderr
+    assert "no packaged model upscales x7, only x2, x3 and x4" in result.stderr
     cheap = ["-m", "fast-x3", "--engine", "numpy", "--dataset", str(tmp_path)]
     result = CliRunner().invoke(app, ["figures", "-o", str(tmp_path / "f"), *cheap])
     assert result.exit_code == 1
-    assert "holds no pictures" in result.stderr
+    assert "contains no images" in result.stderr
     Image.fromarray(np.zeros((40, 40), np.uint8)).save(tmp_path / "small.png")
     result = CliRunner().invoke(app, ["figures", "-o", str(tmp_path / "g"), *cheap])
     assert result.exit_code == 1
-    assert "holds no picture of 90 x 90 pixels" in result.stderr
+    assert "contains no image of at least 90x90 pixels" in result.stderr

@@ -1,3 +1,5 @@
+"""Atomic writing of files."""
+
 import os
 import signal
 import subprocess
@@ -15,7 +17,7 @@ def listing(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_takes_its_name_when_whole(tmp_path):
+def test_the_file_appears_when_it_is_complete(tmp_path):
     path = tmp_path / "new" / "folder" / "out.bin"
     with write_atomically(path) as part:
         part.write_bytes(b"half")
@@ -26,7 +28,7 @@ def test_takes_its_name_when_whole(tmp_path):
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_leaves_nothing_when_the_body_raises(tmp_path, error):
+def test_an_error_leaves_no_file(tmp_path, error):
     def write():
         with write_atomically(tmp_path / "out.bin") as part:
             part.write_bytes(b"half")
@@ -37,7 +39,7 @@ def test_leaves_nothing_when_the_body_raises(tmp_path, error):
     assert listing(tmp_path) == []
 
 
-def test_overwrites_only_when_told(tmp_path):
+def test_an_existing_file_is_replaced_only_with_overwrite(tmp_path):
     path = tmp_path / "out.bin"
     path.write_bytes(b"old")
     with pytest.raises(OutputExists, match=r"out\.bin.*--overwrite"), write_atomically(path):
@@ -47,7 +49,7 @@ def test_overwrites_only_when_told(tmp_path):
     assert path.read_bytes() == b"new"
 
 
-def test_keeps_what_appeared_meanwhile(tmp_path):
+def test_a_file_that_another_process_creates_is_kept(tmp_path):
     path = tmp_path / "out.bin"
 
     def write():
@@ -55,13 +57,13 @@ def test_keeps_what_appeared_meanwhile(tmp_path):
             part.write_bytes(b"ours")
             path.write_bytes(b"theirs")
 
-    with pytest.raises(OutputExists, match="appeared"):
+    with pytest.raises(OutputExists, match="another process created it"):
         write()
     assert path.read_bytes() == b"theirs"
     assert listing(tmp_path) == ["out.bin"]
 
 
-def test_permissions(tmp_path):
+def test_permissions_are_kept(tmp_path):
     (tmp_path / "plain").touch()
     path = tmp_path / "out.bin"
     with write_atomically(path):
@@ -73,7 +75,7 @@ def test_permissions(tmp_path):
     assert path.stat().st_mode & 0o777 == 0o604
 
 
-def test_follows_a_link(tmp_path):
+def test_the_target_of_a_link_is_replaced(tmp_path):
     (tmp_path / "real").write_bytes(b"old")
     (tmp_path / "link").symlink_to("real")
     with write_atomically(tmp_path / "link", overwrite=True) as part:
@@ -82,14 +84,14 @@ def test_follows_a_link(tmp_path):
     assert (tmp_path / "real").read_bytes() == b"new"
 
 
-def test_takes_the_longest_names(tmp_path):
+def test_long_names(tmp_path):
     path = tmp_path / ("𝛑" * 62 + ".bin")  # 252 bytes
     with write_atomically(path) as part:
         part.write_bytes(b"x")
     assert path.exists()
 
 
-def test_says_when_the_folder_is_no_folder(tmp_path):
+def test_a_file_in_place_of_the_folder(tmp_path):
     (tmp_path / "file").touch()
     with (
         pytest.raises(OutputError, match="cannot write there"),
@@ -98,8 +100,8 @@ def test_says_when_the_folder_is_no_folder(tmp_path):
         pytest.fail("the body must not run")
 
 
-def test_after_kill_9(tmp_path):
-    """The name is not there; what is left says whose it is; the next try removes it, but no live one's."""
+def test_a_killed_process(tmp_path):
+    """It leaves a partial file, which the next write to the same path removes; files in use are kept."""
     path = tmp_path / "out.bin"
     code = f"""
         import pathlib, time
@@ -113,7 +115,7 @@ def test_after_kill_9(tmp_path):
         assert process.stdout.readline() == b"ready\n"
         (part,) = listing(tmp_path)
         with write_atomically(path):
-            assert part in listing(tmp_path), "a live process was robbed of its file"
+            assert part in listing(tmp_path), "the file of a running process was removed"
         path.unlink()
         process.send_signal(signal.SIGKILL)
     assert listing(tmp_path) == [part]
@@ -124,7 +126,7 @@ def test_after_kill_9(tmp_path):
     assert listing(tmp_path) == ["out.bin"]
 
 
-def test_files_of_others_are_left_alone(tmp_path):
+def test_files_with_similar_names_are_kept(tmp_path):
     for name in (".out.bin.backup.part", ".out.bin.part", "out.bin.0123456789abcdef.part"):
         (tmp_path / name).write_text("precious")
     before = listing(tmp_path)
@@ -155,7 +157,19 @@ def test_a_full_disk(tmp_path):
 
 def test_devices_are_not_replaced() -> None:
     with (
-        pytest.raises(OutputError, match="/dev/null: is no regular file"),
+        pytest.raises(OutputError, match="/dev/null: is not a regular file"),
         write_atomically(Path("/dev/null"), overwrite=True),
     ):
         raise AssertionError("not reached")
+
+
+def test_a_kill_after_the_rename_leaves_one_file(tmp_path):
+    """Flushing the folder may take long; the temporary name is gone by then."""
+    script = f"""if True:
+        import os, pathlib, subpixel.files as files
+        files.flush_folder = lambda folder: os.kill(os.getpid(), 9)
+        with files.write_atomically(pathlib.Path({str(tmp_path / "out.bin")!r})) as part:
+            part.write_bytes(b"whole")
+    """
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
+    assert listing(tmp_path) == ["out.bin"]

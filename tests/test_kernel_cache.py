@@ -1,4 +1,4 @@
-"""Compiled networks on disk: found again, built anew when damaged, shared by processes, never in the way."""
+"""The cache of compiled kernels: entries are reused, rebuilt after damage, and shared by processes."""
 
 import hashlib
 import os
@@ -6,24 +6,20 @@ import stat
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from random_models import halide_runs
+from random_models import native_runs
 from subpixel import __version__
-from subpixel.engines.halide import cache
-from subpixel.engines.halide.machine import machine
-from subpixel.engines.halide.plan import make_plan
-from subpixel.models.spec import Convolution, ModelSpec
+from subpixel.engines import code_cache as cache
+from subpixel.engines.native.plan import make_plan
+from subpixel.engines.native.targets import TARGETS
+from subpixel.models import catalog as packaged
 
-SMALL = ModelSpec(2, (Convolution(1, 4, 3),))
+needs_native = pytest.mark.skipif(not native_runs(), reason="the native engine does not run here")
 
-
-@pytest.fixture
-def plan():
-    return make_plan(SMALL, machine("avx2"), "fp32")
+ENTRY = "a network", "a processor"
 
 
 @pytest.fixture
@@ -36,24 +32,22 @@ def no_build():
     raise AssertionError("built although it was kept")
 
 
-def test_what_is_built_is_kept(plan, folder):
-    assert cache.kept(plan, "uint8", lambda: b"code") == b"code"
-    assert cache.kept(plan, "uint8", no_build) == b"code"
+def test_a_built_kernel_is_stored(folder):
+    assert cache.load_or_build(ENTRY, lambda: b"code") == b"code"
+    assert cache.load_or_build(ENTRY, no_build) == b"code"
     assert [path.suffix for path in folder.iterdir()] == [".kernel"]
 
 
-def test_whatever_decides_the_code_is_in_the_name(plan, folder, monkeypatch):
-    others = [
-        (replace(plan, spec=ModelSpec(2, (Convolution(1, 4, 5),))), "uint8"),
-        (make_plan(SMALL, machine("avx512"), "fp32"), "uint8"),
-        (make_plan(SMALL, machine("avx2"), "int8"), "uint8"),
-        (plan, "float32"),
-    ]
-    names = {cache.path(plan, "uint8"), *(cache.path(*other) for other in others)}
+def test_the_name_depends_on_everything_that_determines_the_code(folder, monkeypatch):
+    def plan(name="fast-x2", target="avx2", arithmetic="maximum"):
+        return make_plan(packaged.find(name).spec, TARGETS[target], [arithmetic] * 4)
+
+    plans = [plan(), plan("fast-x3"), plan(target="avx512"), plan(target="neon"), plan(arithmetic="general")]
+    names = {cache.path(plan.determining) for plan in plans}
     assert len(names) == 5
-    assert cache.path(plan, "uint8") == cache.path(make_plan(SMALL, machine("avx2"), "fp32"), "uint8")
+    assert cache.path(plan().determining) == cache.path(plans[0].determining)
     monkeypatch.setattr(cache, "_versions", lambda: ("22.0.0", "other sources"))
-    assert cache.path(plan, "uint8") not in names
+    assert cache.path(plan().determining) not in names
 
 
 @pytest.mark.parametrize(
@@ -66,37 +60,37 @@ def test_whatever_decides_the_code_is_in_the_name(plan, folder, monkeypatch):
         lambda content: content + b"more",
     ],
 )
-def test_a_damaged_entry_is_built_anew(plan, folder, damage):
-    cache.kept(plan, "uint8", lambda: b"the code")
-    entry = cache.path(plan, "uint8")
+def test_a_damaged_entry_is_built_again(folder, damage):
+    cache.load_or_build(ENTRY, lambda: b"the code")
+    entry = cache.path(ENTRY)
     entry.write_bytes(damage(entry.read_bytes()))
-    assert cache.kept(plan, "uint8", lambda: b"the code again") == b"the code again"
-    assert cache.kept(plan, "uint8", no_build) == b"the code again"
+    assert cache.load_or_build(ENTRY, lambda: b"the code again") == b"the code again"
+    assert cache.load_or_build(ENTRY, no_build) == b"the code again"
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_cannot_be_written_is_no_obstacle(plan, folder):
+def test_works_without_a_writable_folder(folder):
     folder.mkdir()
     folder.chmod(stat.S_IRUSR | stat.S_IXUSR)
-    assert cache.kept(plan, "uint8", lambda: b"code") == b"code"
+    assert cache.load_or_build(ENTRY, lambda: b"code") == b"code"
 
 
-def test_a_file_in_the_folders_place_is_no_obstacle(plan, folder):
+def test_works_if_the_folder_is_a_file(folder):
     folder.write_text("in the way")
-    assert cache.kept(plan, "uint8", lambda: b"code") == b"code"
+    assert cache.load_or_build(ENTRY, lambda: b"code") == b"code"
     assert folder.read_text() == "in the way"
 
 
-def test_off_keeps_nothing(plan, folder, monkeypatch):
+def test_off_disables_the_cache(folder, monkeypatch):
     monkeypatch.setenv("SUBPIXEL_CACHE", "off")
     built = []
     for _ in range(2):
-        cache.kept(plan, "uint8", lambda: built.append(1) or b"code")
+        cache.load_or_build(ENTRY, lambda: built.append(1) or b"code")
     assert len(built) == 2
     assert not folder.exists()
 
 
-def test_the_users_cache_by_default(monkeypatch, tmp_path):
+def test_the_default_is_the_users_cache_folder(monkeypatch, tmp_path):
     monkeypatch.delenv("SUBPIXEL_CACHE")
     if sys.platform == "linux":
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -104,7 +98,7 @@ def test_the_users_cache_by_default(monkeypatch, tmp_path):
     assert cache.folder().name == "kernels"
 
 
-def test_no_home_keeps_nothing(monkeypatch):
+def test_without_a_home_folder_the_cache_is_disabled(monkeypatch):
     monkeypatch.delenv("SUBPIXEL_CACHE")
     monkeypatch.setattr("platformdirs.user_cache_path", lambda *names, **options: Path(".cache/subpixel"))
     assert cache.folder() is None
@@ -119,16 +113,15 @@ def test_an_installation_without_sources(monkeypatch):
 
 BUILD = """
 import numpy as np
-from random_models import random_model
-from subpixel.engines.halide import HalideEngine
-from subpixel.models.spec import Convolution, ModelSpec
-engine = HalideEngine(random_model(ModelSpec(2, (Convolution(1, 4, 3),))))
+from subpixel.engines.native.engine import NativeEngine
+from subpixel.models import catalog as packaged
+engine = NativeEngine(packaged.find("fast-x2"))
 print(engine(np.arange(35, dtype=np.uint8).reshape(5, 7) * 7).tolist())
 """
 
 
-@pytest.mark.skipif(not halide_runs(), reason="the Halide engine does not run here")
-def test_processes_may_build_the_same_at_once(folder):
+@needs_native
+def test_processes_may_build_the_same_kernel_at_once(folder):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
 
     def run(number):
@@ -143,11 +136,11 @@ def test_processes_may_build_the_same_at_once(folder):
     assert hashlib.sha256(content[32:]).digest() == content[:32]
 
 
-HIT = "import sys\n" + BUILD + "print('halide' in sys.modules)"
+HIT = "import sys\n" + BUILD + "print('subpixel.engines.native.program' in sys.modules)"
 
 
-@pytest.mark.skipif(not halide_runs(), reason="the Halide engine does not run here")
-def test_what_is_kept_needs_no_halide(folder):
+@needs_native
+def test_a_stored_kernel_needs_no_generator(folder):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
     command = [sys.executable, "-c", HIT]
     loaded = [
@@ -157,30 +150,3 @@ def test_what_is_kept_needs_no_halide(folder):
         for _ in range(2)
     ]
     assert loaded == ["True", "False"]
-
-
-@pytest.mark.skipif(not halide_runs() or os.name != "posix", reason="the Halide engine does not run here")
-def test_a_full_disk_is_an_error_and_not_the_end_of_the_process(tmp_path):
-    """LLVM ends the process where it cannot write; nothing is compiled where there is no room."""
-    import resource
-
-    code = """
-from subpixel.engines.halide.kernel import compile_object
-from subpixel.engines.halide.machine import machine
-from subpixel.engines.halide.plan import make_plan
-from subpixel.errors import EngineError
-from subpixel.models.networks import stack
-
-try:
-    compile_object(make_plan(stack(2, [4]), machine("avx2"), "fp32"), "uint8")
-except EngineError as error:
-    print(error)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000)),
-    )
-    assert done.stdout.startswith("a compiled network cannot be written to a temporary file"), done

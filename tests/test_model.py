@@ -1,4 +1,4 @@
-"""The model file: what is written is read back, and what is wrong is refused with its reason."""
+"""Model files: a saved model is read back, and invalid files are refused with the reason."""
 
 import json
 from collections.abc import Callable
@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from recipes import CONFIGS
 from subpixel import Convolution, Model, ModelError, ModelMetadata, ModelSpec, load_model
 from subpixel.models import catalog as packaged
 from subpixel.models.networks import espcn, srcnn
+from training_configs import CONFIGS
 
 
 def random_model(spec: ModelSpec, seed: int = 0) -> Model:
@@ -23,7 +23,7 @@ def random_model(spec: ModelSpec, seed: int = 0) -> Model:
     return Model("random", spec, weights, metadata)
 
 
-def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+def test_a_saved_model_is_loaded(tmp_path: Path) -> None:
     layers = (Convolution(3, 5, 9, "prelu"), Convolution(5, 12, 1))
     model = random_model(ModelSpec(2, layers, channels=3, residual="nearest"))
     model.save(tmp_path / "m.safetensors")
@@ -34,7 +34,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["m.safetensors"]
 
 
-def test_half_precision_makes_the_file_smaller_and_loses_nothing_more(tmp_path: Path) -> None:
+def test_half_precision_makes_the_file_smaller_and_loses_nothing_else(tmp_path: Path) -> None:
     model = packaged.find("espcn-t91-x2")
     halved = model.in_half_precision()
     for key, array in model.weights.items():
@@ -49,15 +49,15 @@ def test_half_precision_makes_the_file_smaller_and_loses_nothing_more(tmp_path: 
         assert load_file(path)["layers.1.weight"].dtype == dtype
         assert load_file(path)["quantised.1.weight_scale"].dtype == np.float32
         loaded = load_model(path)
-        assert loaded.digest() == one.digest(), "bit for bit"
+        assert loaded.digest() == one.digest(), "equal to the bit"
         assert loaded.quantized
     assert sizes[0] - sizes[1] == pytest.approx(2 * model.spec.parameters, abs=200)
 
 
-def test_what_half_precision_cannot_hold() -> None:
+def test_weights_too_large_for_half_precision() -> None:
     model = random_model(espcn(2))
     large = {**model.weights, "layers.0.bias": np.full(64, 1e5, np.float32)}
-    with pytest.raises(ModelError, match=r"layers\.0\.bias holds NaN or infinity"):
+    with pytest.raises(ModelError, match=r"layers\.0\.bias contains NaN or infinity"):
         replace(model, weights=large).in_half_precision()
 
 
@@ -92,7 +92,7 @@ def test_the_papers_network() -> None:
         (lambda d: replace(d, layers=(Convolution(1, 9, 3, "swish"),)), "unknown activation 'swish'"),
     ],
 )
-def test_impossible_descriptions_are_refused(change: Callable[[ModelSpec], ModelSpec], message: str) -> None:
+def test_invalid_specs_are_refused(change: Callable[[ModelSpec], ModelSpec], message: str) -> None:
     with pytest.raises(ModelError, match=message):
         change(espcn(3))
 
@@ -106,8 +106,8 @@ def test_impossible_descriptions_are_refused(change: Callable[[ModelSpec], Model
             r"layers.1.weight has shape \(32, 64, 3, 5\)",
         ),
         ("layers.1.weight", np.zeros((32, 64, 3, 3)), "layers.1.weight is float64, expected float32"),
-        ("layers.0.bias", np.full(64, np.nan, np.float32), "layers.0.bias holds NaN or infinity"),
-        ("layers.0.bias", np.full(64, -np.inf, np.float32), "layers.0.bias holds NaN or infinity"),
+        ("layers.0.bias", np.full(64, np.nan, np.float32), "layers.0.bias contains NaN or infinity"),
+        ("layers.0.bias", np.full(64, -np.inf, np.float32), "layers.0.bias contains NaN or infinity"),
         ("layers.2.bias", None, "weights missing: layers.2.bias"),
         ("layers.3.bias", np.zeros(1, np.float32), "does not have: layers.3.bias"),
     ],
@@ -186,18 +186,18 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", packaged.names())
-def test_packaged_models_are_whole(name: str) -> None:
+def test_packaged_models_are_complete(name: str) -> None:
     model = packaged.find(name)
     assert model.name == name
     assert name.endswith(f"-x{model.scale}")
     assert {"Set5", "Set14"} <= model.metadata.psnr_db.keys()
-    for fact in asdict(model.metadata).values():
-        assert fact
+    for value in asdict(model.metadata).values():
+        assert value
     assert len(model.metadata.config_commit) == 40
-    assert (CONFIGS / model.metadata.recipe).is_file()
+    assert (CONFIGS / model.metadata.config).is_file()
 
 
-def test_the_packaged_models_are_small_together() -> None:
+def test_the_packaged_models_together_are_small() -> None:
     folder = Path(str(packaged.__file__)).parent / "weights"
     files = list(folder.glob("*.safetensors"))
     assert len(files) == len(packaged.names())
@@ -214,21 +214,21 @@ def test_finding_models() -> None:
         match=r"no packaged model 'espcn-t92'; packaged: best-compressed-x2, ",
     ):
         packaged.find("espcn-t92")
-    with pytest.raises(ModelError, match="enlarges x3, not x2"):
+    with pytest.raises(ModelError, match="upscales x3, not x2"):
         packaged.find("espcn-t91-x3", scale=2)
     for scale in (1, 5, 7):
-        with pytest.raises(ModelError, match=f"^no packaged model enlarges x{scale}, only x2, x3 and x4$"):
+        with pytest.raises(ModelError, match=f"^no packaged model upscales x{scale}, only x2, x3 and x4$"):
             packaged.find(scale=scale)
     with pytest.raises(ModelError, match=r"^model fast is packaged for x2, x3 and x4, not for x5$"):
         packaged.find("fast", scale=5)
     with pytest.raises(ModelError, match=r"^model espcn-relu-t91 is packaged for x3, not for x2$"):
         packaged.find("espcn-relu-t91", scale=2)
     with pytest.raises(
-        ModelError, match=r"^model espcn-relu-t91 is packaged for x3, and x2 is the default: give a scale$"
+        ModelError, match=r"^model espcn-relu-t91 is packaged for x3, and x2 is the default: pass a scale$"
     ):
         packaged.find("espcn-relu-t91")
     assert packaged.find("fast").name == "fast-x2"
-    with pytest.raises(ModelError, match="name a model or a scale"):
+    with pytest.raises(ModelError, match="pass the name of a model, or a scale"):
         packaged.find()
     with pytest.raises(ValueError, match="unknown content 'dirty'; known: clean, compressed"):
         packaged.find(scale=2, content="dirty")
@@ -239,12 +239,12 @@ def test_a_model_of_your_own_is_found_by_its_path(tmp_path: Path) -> None:
     assert packaged.find(str(tmp_path / "mine.safetensors"), scale=2).name == "random"
 
 
-def test_a_network_behind_bicubic() -> None:
+def test_a_network_after_bicubic_upsampling() -> None:
     spec = srcnn(3)
     assert (spec.shuffle, spec.radius_px, spec.halo_px) == (1, 4 + 2 + 2, 3 + 2)
     assert spec.macs_per_lr_pixel == 9 * (81 * 64 + 25 * 64 * 32 + 25 * 32)
     assert ModelSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
-    # What older versions wrote says nothing of it, and they can read what does not need it.
+    # Files of older versions do not contain the field, and older versions can read files without it.
     assert "enlargement" not in espcn(3).to_json()
     assert ModelSpec.from_json(json.loads(json.dumps(espcn(3).to_json()))) == espcn(3)
 
@@ -253,10 +253,18 @@ def test_a_network_behind_bicubic() -> None:
     ("changes", "words"),
     [
         ({"upsampling": "nearest"}, "unknown upsampling 'nearest'; known: shuffle, bicubic"),
-        ({"upsampling": "bicubic", "residual": "nearest"}, "a residual goes with the shuffle"),
+        ({"upsampling": "bicubic", "residual": "nearest"}, "a residual needs upsampling by shuffle"),
         ({"upsampling": "shuffle"}, "a shuffle by 3 needs 9"),
     ],
 )
-def test_upsamplings_that_are_none(changes, words) -> None:
+def test_invalid_upsampling(changes, words) -> None:
     with pytest.raises(ModelError, match=words):
         replace(srcnn(3), **changes)
+
+
+def test_the_old_name_of_the_config() -> None:
+    metadata = ModelMetadata(config="a.toml")
+    with pytest.warns(DeprecationWarning, match=r"now ModelMetadata\.config"):
+        assert metadata.recipe == "a.toml"
+    assert metadata.to_json()["recipe"] == "a.toml"
+    assert ModelMetadata.from_json(metadata.to_json()) == metadata

@@ -1,14 +1,18 @@
-"""What importing the package costs and offers."""
+"""The import of the package is fast, and offers the public names."""
 
 import json
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 
+import grimp
 import pytest
 
 import subpixel
 
 PUBLIC = [
+    "ClusterError",
+    "Comparison",
     "ConfigError",
     "Convolution",
     "DatasetError",
@@ -33,6 +37,7 @@ PUBLIC = [
     "UnsupportedVideo",
     "Upscaler",
     "available_models",
+    "compare",
     "load",
     "load_model",
     "upscale_image",
@@ -48,12 +53,24 @@ def modules_after(statement: str) -> set[str]:
     return set(json.loads(done.stdout))
 
 
-def test_importing_is_cheap() -> None:
-    # Time is not asserted; what costs time is loading these.
+def test_no_modules_import_each_other() -> None:
+    graph = grimp.build_graph("subpixel", exclude_type_checking_imports=True, cache_dir=None)
+    # The package imports its public names at their first use.
+    modules = graph.modules - {"subpixel"}
+    imports = {module: graph.find_modules_directly_imported_by(module) & modules for module in modules}
+    TopologicalSorter(imports).prepare()  # raises CycleError
+
+
+def test_the_import_is_fast() -> None:
+    # These modules take the time, which a test cannot assert.
     assert not modules_after("import subpixel") & set(HEAVY)
 
 
-def test_the_library_does_without_torch() -> None:
+def test_the_help_of_the_command_is_fast() -> None:
+    assert not modules_after("import subpixel.cli") & (set(HEAVY) - {"typer", "rich"})
+
+
+def test_the_library_does_not_import_torch() -> None:
     statement = "import subpixel; subpixel.load(scale=3); import subpixel.cli"
     assert not modules_after(statement) & {"torch", "av", "matplotlib", "skimage"}
 
@@ -76,8 +93,8 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         _ = subpixel.upscale  # type: ignore[attr-defined]
 
 
-def test_the_errors_are_one_tree() -> None:
+def test_all_exceptions_have_one_base_class() -> None:
     errors = [getattr(subpixel, name) for name in PUBLIC if isinstance(getattr(subpixel, name), type)]
     errors = [kind for kind in errors if issubclass(kind, Exception)]
-    assert len(errors) == 15
+    assert len(errors) == 16
     assert all(issubclass(kind, subpixel.SubpixelError) for kind in errors)

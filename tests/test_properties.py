@@ -1,4 +1,4 @@
-"""Properties that hold for any input that Hypothesis makes: timestamps, tiles, and plans of a run."""
+"""Properties of timestamps, tiles and batches, for any input that Hypothesis generates."""
 
 import string
 import tempfile
@@ -11,15 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from image_files import upscaled
 from random_models import random_model
-from subpixel.batch import plan
+from subpixel.batch import plan_batch
 from subpixel.engines.base import tiles
 from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.errors import OutputError
 from subpixel.images import tiles as image_tiles
 from subpixel.models.spec import Convolution, ModelSpec
 from subpixel.video.media.time_range import TimeRange
-from subpixel.video.media.timestamps import Clock
+from subpixel.video.media.timestamps import TimestampRepair
 from subpixel.video.pipeline.encode import decoding_times
 
 # Timestamps
@@ -34,24 +35,24 @@ ticks = st.integers(-(10**6), 10**7)
     strict=st.booleans(),
     jumps=st.booleans(),
 )
-def test_mended_times_rise(times, second, step, strict, jumps):
-    clock = Clock(second, step, strict=strict, jumps=jumps)
-    mended = [clock.mend(time) for time in times]
-    assert all(after - before >= strict for before, after in pairwise(mended))
-    changed = sum(time != ours for time, ours in zip(times, mended, strict=True))
-    assert changed - (times[0] is None) <= clock.mended <= changed
+def test_repaired_times_are_ordered(times, second, step, strict, jumps):
+    repair = TimestampRepair(second, step, strict=strict, jumps=jumps)
+    repaired = [repair.repair(time) for time in times]
+    assert all(after - before >= strict for before, after in pairwise(repaired))
+    changed = sum(time != result for time, result in zip(times, repaired, strict=True))
+    assert changed - (times[0] is None) <= repair.repaired <= changed
 
 
 @given(steps=st.lists(st.integers(1, 10**6), max_size=40), start=ticks, second=st.integers(1, 90_000))
-def test_times_that_rise_stay(steps, start, second):
+def test_increasing_times_are_unchanged(steps, start, second):
     times = np.cumsum([start, *steps]).tolist()
-    clock = Clock(second)
-    assert [clock.mend(time) for time in times] == times
-    assert clock.mended == 0
+    repair = TimestampRepair(second)
+    assert [repair.repair(time) for time in times] == times
+    assert repair.repaired == 0
 
 
 @given(times=st.lists(ticks, min_size=1, max_size=60, unique=True))
-def test_decoding_times_rise_and_are_never_late(times):
+def test_decoding_times_increase_and_are_never_late(times):
     shown = np.array(times)
     decoding = decoding_times(shown)
     assert (np.diff(decoding) > 0).all()
@@ -59,10 +60,10 @@ def test_decoding_times_rise_and_are_never_late(times):
 
 
 @given(start=st.fractions(0, 10**9), length=st.fractions(-10, 10**6) | st.none())
-def test_a_time_range_is_refused_where_it_is_empty(start, length):
+def test_empty_time_ranges_are_refused(start, length):
     end = None if length is None else start + length
     if length is not None and length <= 0:
-        with pytest.raises(ValueError, match="must lie behind the start"):
+        with pytest.raises(ValueError, match="must be after the start"):
             TimeRange(start, end)
     else:
         assert bool(TimeRange(start, end)) == (start > 0 or end is not None)
@@ -97,7 +98,7 @@ def test_tiles_cover_each_pixel_once_and_read_their_halo(height, width, halo_px,
 
 @st.composite
 def specs(draw):
-    """Small networks of one channel, of any receptive field."""
+    """Small networks of one channel, with various receptive fields."""
     scale, width = draw(st.integers(1, 3)), draw(st.integers(1, 3))
     kernels = draw(st.tuples(*[st.sampled_from([1, 3, 5])] * 2))
     layers = (Convolution(1, width, kernels[0], "relu"), Convolution(width, scale**2, kernels[1], "none"))
@@ -105,7 +106,7 @@ def specs(draw):
 
 
 @given(spec=specs(), height=sides, width=sides, side_px=st.integers(1, 24), seed=st.integers(0, 99))
-def test_tiles_equal_the_whole(spec, height, width, side_px, seed):
+def test_tiles_equal_the_complete_plane(spec, height, width, side_px, seed):
     model = random_model(spec, seed)
     plane = np.random.default_rng(seed).random((height, width), np.float32)
     whole = NumpyEngine(model)(plane)
@@ -119,22 +120,23 @@ def test_tiles_equal_the_whole(spec, height, width, side_px, seed):
     rows=st.integers(1, 3),
     seed=st.integers(0, 99),
 )
-def test_strips_and_tiles_of_a_picture_equal_the_whole(spec, shape, side_px, rows, seed):
+def test_strips_and_tiles_equal_the_complete_image(spec, shape, side_px, rows, seed):
     engine = NumpyEngine(random_model(spec, seed))
     image = np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
     alpha = image.ndim == 3 and image.shape[2] in (2, 4)
-    whole = image_tiles.enlarge(image, engine, alpha=alpha)
+    whole = upscaled(image, engine, alpha=alpha)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(image_tiles, "TILE_SIDE_PX", side_px)
-        patch.setattr(image_tiles, "_LEAST_STRIP_ROWS", 8 * rows)
-        patch.setattr(image_tiles, "_MOST_STRIP_ROWS", 8 * rows)
-        cut = image_tiles.enlarge(image, engine, alpha=alpha)
-    # float32 sums depend on where a row lies in memory, and so may the rounding of what lies halfway.
-    assert np.abs(cut.astype(int) - whole).max() <= 1
-    assert (cut != whole).mean() < 0.01
+        patch.setattr(image_tiles, "_MIN_STRIP_ROWS", 8 * rows)
+        patch.setattr(image_tiles, "_MAX_STRIP_ROWS", 8 * rows)
+        tiled = upscaled(image, engine, alpha=alpha)
+    # Sums in float32 depend on the alignment of a row, so values halfway between integers may round
+    # otherwise.
+    assert np.abs(tiled.astype(int) - whole).max() <= 1
+    assert (tiled != whole).mean() < 0.01
 
 
-# Plans of a run
+# Batches
 
 stems = st.text(alphabet=string.ascii_letters + "é. -", min_size=1, max_size=4).map(
     lambda stem: f"a{stem}".strip()
@@ -143,8 +145,8 @@ suffixes = st.sampled_from(
     [".png", ".jpg", ".JPG", ".tiff", ".mp4", ".mkv", ".mov", ".avi", ".ts", ".txt", ""]
 )
 names = st.tuples(stems, suffixes).map("".join)
-places = st.sampled_from(["", "in/", "in/deeper/", "in/deeper/still/", "other/", "out/"])
-files = st.lists(st.tuples(places, names).map("".join), min_size=1, max_size=6, unique_by=str.lower)
+folders_of_files = st.sampled_from(["", "in/", "in/deeper/", "in/deeper/still/", "other/", "out/"])
+files = st.lists(st.tuples(folders_of_files, names).map("".join), min_size=1, max_size=6, unique_by=str.lower)
 
 
 @given(
@@ -163,10 +165,10 @@ def test_no_output_is_an_input_or_another_output(files, folders, output, recursi
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"G")
-        there = [Path(file) for file in files if Path(file).is_file()][:picked]
-        inputs = [*there, *(Path(name) for name in folders if Path(name).is_dir())] or [Path(files[0])]
+        existing = [Path(file) for file in files if Path(file).is_file()][:picked]
+        inputs = [*existing, *(Path(name) for name in folders if Path(name).is_dir())] or [Path(files[0])]
         try:
-            jobs = plan(inputs, output, recursive=recursive).jobs
+            jobs = plan_batch(inputs, output, recursive=recursive).jobs
         except (ValueError, OutputError):
             return
         assert jobs
@@ -174,5 +176,6 @@ def test_no_output_is_an_input_or_another_output(files, folders, output, recursi
         outputs = [job.output.resolve() for job in jobs]
         assert len(set(outputs)) == len(outputs)
         sources = {job.source.resolve() for job in jobs}
-        for job, target in zip(jobs, outputs, strict=True):  # its own input is refused when it is written
+        # An output that is its own input is refused later, when it is written.
+        for job, target in zip(jobs, outputs, strict=True):
             assert target == job.source.resolve() or target not in sources

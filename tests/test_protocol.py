@@ -12,7 +12,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from subpixel.errors import DatasetError
 from subpixel.evaluation import protocol
 from subpixel.evaluation.metrics import psnr_db, ssim
-from subpixel.evaluation.protocol import Degradation, Scores, evaluate_file, evaluate_image, pictures
+from subpixel.evaluation.protocol import Degradation, Scores, evaluate_file, evaluate_image, find_images
 from subpixel.ops.color import luma_8bit
 from subpixel.ops.resize import imresize
 
@@ -37,10 +37,10 @@ PUBLISHED_BICUBIC = {  # PSNR and SSIM of bicubic, Dong et al., "Image super-res
 
 
 @pytest.mark.parametrize(("test_set", "scale"), BASELINE)
-def test_the_baseline(datasets, test_set, scale):
+def test_bicubic_baseline_is_reproduced(datasets, test_set, scale):
     scores = [
-        evaluate_image(protocol.read_picture(file), protocol.bicubic(scale), scale)
-        for file in pictures(datasets / test_set)
+        evaluate_image(protocol.read_image(file), protocol.bicubic(scale), scale)
+        for file in find_images(datasets / test_set)
     ]
     ours = protocol.mean(scores)
     assert round(ours.psnr_db, 2) == BASELINE[test_set, scale]
@@ -49,12 +49,12 @@ def test_the_baseline(datasets, test_set, scale):
 
 
 @pytest.mark.parametrize(("test_set", "scale"), PUBLISHED_BICUBIC)
-def test_bicubic_is_the_published_one_to_the_last_digit_where_lr_is_not_rounded(datasets, test_set, scale):
+def test_bicubic_with_unrounded_lr_equals_the_published_numbers(datasets, test_set, scale):
     scores = []
-    for file in pictures(datasets / test_set):
-        picture = protocol.crop_to_multiple(protocol.read_picture(file), scale)
-        hr = luma_8bit(picture)
-        bicubic = imresize(Degradation()(picture, scale), scale)
+    for file in find_images(datasets / test_set):
+        image = protocol.crop_to_multiple(protocol.read_image(file), scale)
+        hr = luma_8bit(image)
+        bicubic = imresize(Degradation()(image, scale), scale)
         sr = np.clip(np.floor(bicubic * 255 + 0.5), 0, 255)
         scores.append(Scores(psnr_db(hr, sr, shave=scale), ssim(hr, sr, shave=scale)))
     ours = protocol.mean(scores)
@@ -62,17 +62,17 @@ def test_bicubic_is_the_published_one_to_the_last_digit_where_lr_is_not_rounded(
 
 
 def pillow_bicubic(plane, size):
-    """The antialiased bicubic of another program, with the edge replicated by hand, as Pillow does not."""
-    margin = 6 * max(1, plane.shape[0] // size[0])
-    padded = Image.fromarray(np.pad(plane, margin, mode="edge").astype(np.float32))
-    grown = [round(side * (1 + 2 * margin / old)) for side, old in zip(size, plane.shape, strict=True)]
+    """Pillow's antialiased bicubic, with the edge replicated by hand, because Pillow does not do that."""
+    padding = 6 * max(1, plane.shape[0] // size[0])
+    padded = Image.fromarray(np.pad(plane, padding, mode="edge").astype(np.float32))
+    grown = [round(side * (1 + 2 * padding / old)) for side, old in zip(size, plane.shape, strict=True)]
     resized = np.asarray(padded.resize(grown[::-1], Image.Resampling.BICUBIC))
     cut = [(new - side) // 2 for new, side in zip(grown, size, strict=True)]
     return resized[cut[0] : cut[0] + size[0], cut[1] : cut[1] + size[1]]
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_agrees_with_other_programs_through_png_files(tmp_path, scale):
+def test_scores_agree_with_other_programs_through_png_files(tmp_path, scale):
     source = data.astronaut()[:125, 60:230]
     Image.fromarray(source).save(tmp_path / "astronaut.png")
     ours = evaluate_file(tmp_path / "astronaut.png", protocol.bicubic(scale), scale)
@@ -99,7 +99,7 @@ def test_agrees_with_other_programs_through_png_files(tmp_path, scale):
 
 
 @pytest.mark.parametrize("degradation", [Degradation(), Degradation("gaussian", 1.2)])
-def test_the_model_sees_lr_rounded_half_up_to_8_bits(degradation):
+def test_lr_is_rounded_half_up_to_8_bits(degradation):
     image = data.astronaut()[:65, :48]
     seen = []
 
@@ -122,30 +122,30 @@ def test_bicubic_is_rounded_once_and_clipped():
     result = protocol.bicubic(3)(plane)
     np.testing.assert_array_equal(result, unclipped.clip(0, 255))
     assert result.dtype == np.uint8
-    assert np.any(imresize(plane, 3) != result)  # that one rounds after each pass
+    assert np.any(imresize(plane, 3) != result)  # imresize on uint8 rounds after each pass
 
 
-def test_gray_is_luma_as_it_is():
+def test_grayscale_is_its_own_luma():
     gray = data.camera()[150:270, 150:270]
     as_color = np.stack([gray] * 3, axis=-1)
     ours, other = (evaluate_image(image, protocol.bicubic(3), 3) for image in (gray, as_color))
-    # 16..235 of 255 makes every difference smaller.
+    # RGB becomes luma in 16..235, which makes every difference smaller by 219/255.
     assert other.psnr_db - ours.psnr_db == pytest.approx(20 * math.log10(255 / 219), abs=0.05)
 
 
-def test_cropped_at_bottom_and_right():
+def test_images_are_cropped_at_bottom_and_right():
     image = data.astronaut()[:64, :65]
     assert evaluate_image(image, protocol.bicubic(3), 3) == evaluate_image(
         image[:63, :63], protocol.bicubic(3), 3
     )
 
 
-def test_degradations_differ_and_say_what_they_need():
+def test_degradations_differ_and_check_their_arguments():
     image = data.astronaut()[:60, :60]
-    bicubic, gaussian = (made(image, 3) for made in (Degradation(), Degradation("gaussian", 1.2)))
+    bicubic, gaussian = (degrade(image, 3) for degrade in (Degradation(), Degradation("gaussian", 1.2)))
     assert bicubic.shape == gaussian.shape == (20, 20)
     assert bicubic.dtype == gaussian.dtype == np.float64
-    assert np.any(np.abs(bicubic * 255 - np.rint(bicubic * 255)) > 0.1)  # training takes it unrounded
+    assert np.any(np.abs(bicubic * 255 - np.rint(bicubic * 255)) > 0.1)  # training uses it unrounded
     assert np.abs(bicubic - gaussian).max() > 2 / 255
     for arguments in (("gaussian",), ("bicubic", 1.0), ("gaussian", 0.0), ("nearest",)):
         with pytest.raises(ValueError, match=r"sigma|unknown"):
@@ -155,48 +155,51 @@ def test_degradations_differ_and_say_what_they_need():
 @pytest.mark.parametrize(
     ("upscale", "message"),
     [
-        (lambda plane: plane, r"uint8 \(20, 20\) of \(20, 20\), not uint8 \(60, 60\)"),
-        (lambda plane: imresize(plane / 255, 3), r"float64 \(60, 60\) of \(20, 20\), not uint8 \(60, 60\)"),
+        (lambda plane: plane, r"uint8 \(20, 20\) into uint8 \(20, 20\), not uint8 \(60, 60\)"),
+        (
+            lambda plane: imresize(plane / 255, 3),
+            r"uint8 \(20, 20\) into float64 \(60, 60\), not uint8 \(60, 60\)",
+        ),
     ],
 )
-def test_a_model_that_gives_the_wrong_size_or_type_is_refused(upscale, message):
+def test_a_result_of_wrong_shape_or_dtype_is_an_error(upscale, message):
     with pytest.raises(ValueError, match=message):
         evaluate_image(np.zeros((60, 60), np.uint8), upscale, 3)
 
 
-def test_mean_is_of_decibels():
+def test_mean_averages_decibels():
     assert protocol.mean([Scores(30, 0.5), Scores(40, 1.0)]) == Scores(35, 0.75)
 
 
-def test_finds_pictures(tmp_path):
-    picture = Image.fromarray(data.camera()[:32, :32])
+def test_finds_images(tmp_path):
+    image = Image.fromarray(data.camera()[:32, :32])
     (tmp_path / "HR").mkdir()
     (tmp_path / "HR" / "folder.png").mkdir()
     for name in ("b.PNG", "a.bmp", "c.jpg", "d.webp", "e.tif"):
-        picture.save(tmp_path / "HR" / name)
+        image.save(tmp_path / "HR" / name)
     (tmp_path / "HR" / "README.md").write_text("words")
-    picture.save(tmp_path / "not in HR.png")
-    assert [file.name for file in pictures(tmp_path)] == ["a.bmp", "b.PNG", "c.jpg", "d.webp", "e.tif"]
-    assert pictures(tmp_path) == pictures(tmp_path / "HR")
+    image.save(tmp_path / "not in HR.png")
+    assert [file.name for file in find_images(tmp_path)] == ["a.bmp", "b.PNG", "c.jpg", "d.webp", "e.tif"]
+    assert find_images(tmp_path) == find_images(tmp_path / "HR")
 
 
-def test_missing_sets(tmp_path):
+def test_missing_test_sets_are_an_error(tmp_path):
     with pytest.raises(DatasetError, match="no such folder"):
-        pictures(tmp_path / "nowhere")
-    with pytest.raises(DatasetError, match="holds no pictures"):
-        pictures(tmp_path)
+        find_images(tmp_path / "nowhere")
+    with pytest.raises(DatasetError, match="contains no images"):
+        find_images(tmp_path)
 
 
-def test_reads_gray_color_and_palette_as_stored(tmp_path):
+def test_grayscale_color_and_palette_are_read_as_stored(tmp_path):
     color = data.astronaut()[:20, :30]
     Image.fromarray(color).save(tmp_path / "color.png")
     Image.fromarray(color[..., 0]).save(tmp_path / "gray.png")
     palette = Image.fromarray(color).quantize(8)
     palette.save(tmp_path / "palette.png")
-    np.testing.assert_array_equal(protocol.read_picture(tmp_path / "color.png"), color)
-    np.testing.assert_array_equal(protocol.read_picture(tmp_path / "gray.png"), color[..., 0])
+    np.testing.assert_array_equal(protocol.read_image(tmp_path / "color.png"), color)
+    np.testing.assert_array_equal(protocol.read_image(tmp_path / "gray.png"), color[..., 0])
     np.testing.assert_array_equal(
-        protocol.read_picture(tmp_path / "palette.png"), np.asarray(palette.convert("RGB"))
+        protocol.read_image(tmp_path / "palette.png"), np.asarray(palette.convert("RGB"))
     )
 
 
@@ -206,17 +209,17 @@ def test_reads_gray_color_and_palette_as_stored(tmp_path):
         ("alpha.png", lambda file: Image.new("RGBA", (40, 40)).save(file), "RGBA"),
         ("deep.png", lambda file: Image.fromarray(np.zeros((40, 40), np.uint16)).save(file), "I;16"),
         ("small.png", lambda file: Image.new("L", (17, 40)).save(file), "17x40 is too small"),
-        ("broken.png", lambda file: file.write_bytes(b"\x89PNG\r\n\x1a\n cut off"), "not a readable picture"),
+        ("broken.png", lambda file: file.write_bytes(b"\x89PNG\r\n\x1a\n cut off"), "not a readable image"),
         (
             "moving.gif",
             lambda file: Image.new("L", (40, 40)).save(
                 file, save_all=True, append_images=[Image.new("L", (40, 40), 9)]
             ),
-            "animation",
+            "several frames",
         ),
     ],
 )
-def test_unusable_pictures_are_named(tmp_path, name, make, message):
+def test_errors_name_the_unusable_image(tmp_path, name, make, message):
     make(tmp_path / name)
     with pytest.raises(DatasetError, match=message) as raised:
         evaluate_file(tmp_path / name, protocol.bicubic(4), 4)

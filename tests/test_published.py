@@ -9,7 +9,7 @@ def found(name, scale):
     return {(row.method, row.source): row.psnr_db for row in published(name, scale)}
 
 
-def test_the_paper_s_tables():
+def test_numbers_of_the_espcn_paper():
     first, second = "ESPCN paper, table 1", "ESPCN paper, table 2"
     assert found("Set5", 3)["ESPCN tanh (91)", first] == 32.55
     assert found("Set14", 3)["ESPCN relu (91)", first] == 28.97
@@ -18,13 +18,13 @@ def test_the_paper_s_tables():
     assert found("BSD500", 4)["TNRD 7x7 5-stage", second] == 27.00
 
 
-def test_later_networks():
+def test_numbers_of_later_papers():
     assert found("Set5", 2)["FSRCNN", "later papers"] == 37.00
     assert found("BSD100", 2)["SESR-M5", "later papers, unchecked"] == 31.70
     assert found("Urban100", 4)["Bicubic", "later papers"] == 23.14
 
 
-def test_worst_first_and_nothing_twice():
+def test_numbers_are_sorted_and_unique():
     rows = published("Set5", 3)
     assert [row.psnr_db for row in rows] == sorted(row.psnr_db for row in rows)
     assert [row.source for row in rows if row.method == "Bicubic"] == ["ESPCN paper, table 2"]
@@ -33,7 +33,7 @@ def test_worst_first_and_nothing_twice():
 
 
 @pytest.mark.parametrize(("name", "scale"), [("Set5", 5), ("holiday", 3), (None, 3), ("Average", 3)])
-def test_nothing_was_published(name, scale):
+def test_unknown_test_sets_and_scales_have_no_numbers(name, scale):
     assert published(name, scale) == []
 
 
@@ -52,5 +52,5 @@ def test_nothing_was_published(name, scale):
         ("x/Set55", None),
     ],
 )
-def test_folders_are_recognized(folder, name):
+def test_test_sets_are_recognized_by_folder_names(folder, name):
     assert known_name(Path(folder)) == name

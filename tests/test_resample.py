@@ -26,13 +26,13 @@ def keys(x):
 
 
 def resize_columns(rows, scale):
-    """MATLAB's imresize along one axis, one output sample at a time, in Python floats."""
+    """Compute MATLAB's imresize along one axis, one output sample at a time, in Python floats."""
     length, stretch = len(rows[0]), min(scale, 1)
     resized = [[] for _ in rows]
     for k in range(math.ceil(length * scale - 1e-9)):
         center = (k + 0.5) / scale - 0.5
-        reach = math.ceil(2 / stretch) + 1
-        taps = range(math.floor(center) - reach, math.floor(center) + reach + 1)
+        radius = math.ceil(2 / stretch) + 1
+        taps = range(math.floor(center) - radius, math.floor(center) + radius + 1)
         weights = [keys(stretch * (center - tap)) for tap in taps]
         for row, out in zip(rows, resized, strict=True):
             values = [row[min(max(tap, 0), length - 1)] for tap in taps]
@@ -54,7 +54,7 @@ def photo():
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 @pytest.mark.parametrize(("test_set", "name"), [(s, name) for s, names in SETS.items() for name in names])
-def test_shrinks_as_matlab_bit_for_bit(datasets, test_set, name, scale):
+def test_downscaling_equals_matlab_to_the_bit(datasets, test_set, name, scale):
     folder = datasets / test_set
     hr = np.asarray(Image.open(folder / "HR" / f"{name}.png"))
     height, width = (side // scale * scale for side in hr.shape[:2])
@@ -83,8 +83,8 @@ def test_rounds_after_each_pass(photo, scale):
 
 
 @pytest.mark.parametrize("scale", [1 / 2, 1 / 3, 1 / 4, 2, 3, 4])
-def test_matches_pillow_inside(photo, scale):
-    # Pillow's bicubic is the same antialiased kernel; it drops the taps beyond the edge instead.
+def test_matches_pillow_away_from_the_edges(photo, scale):
+    # Pillow's bicubic is the same antialiased kernel; it drops the taps outside of the image instead.
     image = (photo[:240, :300, 0] / 255).astype(np.float32)
     size = (round(300 * scale), round(240 * scale))
     pillow = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
@@ -96,7 +96,7 @@ def test_matches_pillow_inside(photo, scale):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
 @pytest.mark.parametrize("scale", [1 / 3, 0.7, 2, 3])
-def test_constants_and_dtypes_stay(dtype, scale):
+def test_constants_and_dtypes_do_not_change(dtype, scale):
     value = dtype(0.25 if np.issubdtype(dtype, np.floating) else np.iinfo(dtype).max)
     for shape in [(7, 11), (7, 11, 3)]:
         result = imresize(np.full(shape, value), scale)
@@ -105,7 +105,7 @@ def test_constants_and_dtypes_stay(dtype, scale):
         np.testing.assert_allclose(result, value, rtol=1e-6)
 
 
-def test_channels_are_resized_apart(photo):
+def test_channels_are_resized_separately(photo):
     image = photo[:30, :40]
     for channel in range(3):
         np.testing.assert_array_equal(
@@ -114,7 +114,7 @@ def test_channels_are_resized_apart(photo):
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_enlarging_a_tile_equals_enlarging_the_whole(photo, scale):
+def test_an_upsampled_tile_equals_the_upsampled_image(photo, scale):
     plane = (photo[:300, :400, 0] / 255).astype(np.float32)
     whole = imresize(plane, scale)
     tile = imresize(plane[98:202, 148:252], scale)  # 100 x 100 pixels and 2 more on each side
@@ -134,7 +134,7 @@ def test_blur_matches_scipy_at_odd_scales(photo, scale, sigma_px):
 
 @pytest.mark.parametrize("scale", [2, 4])
 def test_blur_matches_scipy_on_a_doubled_grid_at_even_scales(photo, scale):
-    # Between two samples the sums of a Gaussian are those of one twice as wide on a grid with zeros between.
+    # Between two samples, a Gaussian equals one of twice the width on a grid with zeros between the samples.
     image = photo[:40, :60, 0] / 255
     padded = np.pad(image, 20, mode="edge")
     doubled = np.zeros((2 * padded.shape[0], 2 * padded.shape[1]))
@@ -149,7 +149,7 @@ def test_blur_matches_scipy_on_a_doubled_grid_at_even_scales(photo, scale):
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_blur_leaves_the_picture_where_bicubic_does(scale):
+def test_blur_does_not_shift_the_image(scale):
     ramp = np.add.outer(np.arange(60.0), 2 * np.arange(72.0))
     inside = (slice(4, -4),) * 2
     np.testing.assert_allclose(
@@ -176,7 +176,7 @@ def test_blur_rounds_once(photo):
         lambda: blur_and_decimate(np.zeros((4, 4), np.bool_), 2, 1.0),
     ],
 )
-def test_refuses_what_it_cannot_resize(call):
+def test_invalid_arguments_are_refused(call):
     with pytest.raises(ValueError, match=r"expected|must be"):
         call()
 

@@ -1,4 +1,4 @@
-"""The shuffle against equation (4) and PyTorch, and sub-pixel against transposed convolutions."""
+"""The pixel shuffle equals equation (4) and PyTorch; sub-pixel convolutions equal transposed ones."""
 
 import doctest
 import itertools
@@ -31,7 +31,7 @@ def rng():
 
 
 def assert_equal_to_rounding(actual, expected):
-    """Equal but for the order in which a few hundred float64 products of size 1 were added."""
+    """Equal up to the rounding of a sum of a few hundred float64 products of about 1, in any order."""
     np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=1e-12)
 
 
@@ -130,7 +130,7 @@ def test_permuted_channels_shuffle_to_the_same_image(rng, scale, source, target)
     np.testing.assert_array_equal(there_and_back, np.arange(3 * scale**2))
 
 
-def test_one_color_in_dcr_and_crd_is_the_same_and_in_the_papers_order_is_not():
+def test_for_one_color_dcr_equals_crd_but_the_papers_order_does_not():
     np.testing.assert_array_equal(channel_permutation(3, 1, "dcr", "crd"), np.arange(9))
     np.testing.assert_array_equal(
         channel_permutation(3, 1, "paper", "crd"), np.arange(9).reshape(3, 3).T.ravel()
@@ -145,7 +145,7 @@ def test_one_color_in_dcr_and_crd_is_the_same_and_in_the_papers_order_is_not():
     [((4, 1, 2, 2), (1, 1, 4, 4), 2), ((9, 32, 3, 3), (1, 32, 9, 9), 3), ((12, 5, 3, 3), (3, 5, 6, 6), 2)],
     ids=str,
 )
-def test_the_companion_notes_shapes(rng, weights_shape, kernel_shape, scale):
+def test_shapes_in_the_companion_note(rng, weights_shape, kernel_shape, scale):
     weights = rng.standard_normal(weights_shape)
     kernel = transposed_kernel(weights, scale)
     assert kernel.shape == kernel_shape
@@ -197,7 +197,7 @@ def test_transposed_convolution_of_any_size_and_padding_equals_subpixel_cropped(
 
 
 def test_fsrcnns_deconvolution_equals_subpixel_cropped(rng):
-    """9 x 9, stride 3, padding 4, output padding 2: three times the input's sides."""
+    """9 x 9, stride 3, padding 4 and output padding 2 give three times the input's sides."""
     kernel = rng.standard_normal((1, 56, 9, 9))
     image = rng.standard_normal((1, 56, 8, 7))
     whole = pixel_shuffle(conv2d(image, subpixel_weights(kernel, 3), padding=2), 3)
@@ -207,7 +207,7 @@ def test_fsrcnns_deconvolution_equals_subpixel_cropped(rng):
 
 
 def test_weights_in_the_papers_order_agree_after_permutation(rng):
-    """The whole of equation (4) in the paper's layout, against a transposed convolution."""
+    """Equation (4) in the paper's layout equals a transposed convolution."""
     weights_paper = rng.standard_normal((27, 8, 3, 3))
     image = rng.standard_normal((1, 8, 5, 6))
     features = np.moveaxis(conv2d(image, weights_paper, padding=1)[0], 0, -1)
@@ -235,8 +235,8 @@ def test_the_comparison_fails_on_wrong_weights(rng, wrong):
 
 
 @pytest.mark.parametrize("scale", SCALES)
-def test_equal_filters_in_a_group_enlarge_by_repetition(rng, scale):
-    """ICNR (arXiv 1707.02937): without differences between the phases there is no checkerboard."""
+def test_equal_filters_in_a_group_repeat_each_pixel(rng, scale):
+    """ICNR (arXiv 1707.02937): if the phases do not differ, there is no checkerboard."""
     weights = rng.standard_normal((2, 3, 3, 3)).repeat(scale**2, axis=0)
     image = rng.standard_normal((1, 3, 5, 4))
     small = conv2d(image, weights[:: scale**2], padding=1)
@@ -249,29 +249,29 @@ def test_equal_filters_in_a_group_enlarge_by_repetition(rng, scale):
 
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("size", [1, 3, 4, 5, 6, 9])
-def test_activation_patterns_are_the_papers(scale, size):
+def test_activation_patterns_match_the_paper(scale, size):
     patterns = activation_patterns(size, scale)
     active = patterns.sum(axis=(2, 3))
     most = (-(-size // scale)) ** 2
     assert active.max() == most
     assert (active == most).all() or size % scale
-    np.testing.assert_array_equal(patterns.sum(axis=(0, 1)), 1)  # each weight fires at one phase
+    np.testing.assert_array_equal(patterns.sum(axis=(0, 1)), 1)  # each weight is active at one phase
     if size >= scale:
         assert len(np.unique(patterns.reshape(scale**2, -1), axis=0)) == scale**2
 
 
 def fractional_stride_conv(image, kernel, scale, padding):
-    """Zeros between the samples, then a convolution of stride 1 with the kernel from last to first."""
+    """Put zeros between the samples, then convolve at stride 1 with the reversed kernel."""
     *batch, height, width = image.shape
-    margin = kernel.shape[-1] - 1 - padding
+    border = kernel.shape[-1] - 1 - padding
     zeros_between = np.zeros((*batch, (height - 1) * scale + 1, (width - 1) * scale + 1))
     zeros_between[..., ::scale, ::scale] = image
-    return conv2d(zeros_between, kernel[..., ::-1, ::-1].copy(), margin)
+    return conv2d(zeros_between, kernel[..., ::-1, ::-1].copy(), border)
 
 
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize(("size", "padding"), [(1, 0), (4, 0), (4, 1), (5, 2), (9, 3), (9, 4)])
-def test_active_weights_alone_give_their_phase(rng, scale, size, padding):
+def test_each_phase_depends_only_on_its_active_weights(rng, scale, size, padding):
     kernel = rng.standard_normal((1, 2, size, size))
     image = rng.standard_normal((1, 2, 5, 6))
     large = fractional_stride_conv(image, kernel, scale, padding)
@@ -279,9 +279,9 @@ def test_active_weights_alone_give_their_phase(rng, scale, size, padding):
     patterns = activation_patterns(size, scale, padding)
     for i, j in np.ndindex(scale, scale):
         active = fractional_stride_conv(image, kernel * patterns[i, j], scale, padding)
-        silent = fractional_stride_conv(image, kernel * ~patterns[i, j], scale, padding)
+        inactive = fractional_stride_conv(image, kernel * ~patterns[i, j], scale, padding)
         assert_equal_to_rounding(active[..., i::scale, j::scale], large[..., i::scale, j::scale])
-        assert not silent[..., i::scale, j::scale].any()
+        assert not inactive[..., i::scale, j::scale].any()
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -298,7 +298,7 @@ def test_active_weights_are_the_lr_filters(rng, scale):
         )
 
 
-# What is refused
+# Errors
 
 
 @pytest.mark.parametrize(
@@ -316,7 +316,7 @@ def test_active_weights_are_the_lr_filters(rng, scale):
         pytest.param(lambda: channel_permutation(2, 1, "dcr", "rgb"), id="unknown target"),
         pytest.param(lambda: transposed_kernel(np.zeros((6, 1, 3, 3)), 2), id="6 filters at scale 2"),
         pytest.param(lambda: transposed_kernel(np.zeros((4, 1, 3, 2)), 2), id="not square"),
-        pytest.param(lambda: transposed_kernel(np.zeros((4, 1, 3, 3)), 2, 4), id="size a whole LR tap less"),
+        pytest.param(lambda: transposed_kernel(np.zeros((4, 1, 3, 3)), 2, 4), id="size one LR tap less"),
         pytest.param(lambda: transposed_kernel(np.zeros((4, 1, 3, 3)), 2, 7), id="size too large"),
         pytest.param(lambda: transposed_kernel(np.ones((4, 1, 3, 3)), 2, 5), id="size loses taps"),
         pytest.param(lambda: subpixel_weights(np.zeros((4, 4)), 2), id="two axes of a kernel"),
@@ -324,7 +324,7 @@ def test_active_weights_are_the_lr_filters(rng, scale):
         pytest.param(lambda: activation_patterns(0, 2), id="kernel of no size"),
     ],
 )
-def test_what_does_not_fit_is_refused(call):
+def test_invalid_arguments_are_refused(call):
     with pytest.raises(ValueError, match=r"expected|scale|order|colors|side|size"):
         call()
 
@@ -345,7 +345,7 @@ def test_docstring_examples():
     assert result.failed == 0
 
 
-def test_examples_of_the_maths_page():
+def test_examples_of_the_page_on_sub_pixel_convolution():
     pytest.importorskip("torch")
     page = ROOT / "docs" / "sub-pixel-convolution.md"
     # A closing fence would otherwise count as expected output.

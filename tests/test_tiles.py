@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from random_models import integer_model, odd_description, random_model
+from random_models import integer_model, random_model, random_spec
 from subpixel.engines.base import TILE_SIDE_PX, tiles
 from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.engines.onnxruntime_engine import OnnxRuntimeEngine
@@ -45,7 +45,7 @@ def test_tiles_cover_each_pixel_once(height, width, side, halo):
         (1000, 2000, [(500, 500)] * 8),
     ],
 )
-def test_images_are_cut_no_more_than_needed(height, width, expected):
+def test_no_more_tiles_than_needed(height, width, expected):
     def shape(tile):
         return tuple(span.stop - span.start for span in tile.keep)
 
@@ -55,7 +55,7 @@ def test_images_are_cut_no_more_than_needed(height, width, expected):
 @each_engine
 @pytest.mark.parametrize(("height", "width"), SIZES)
 @pytest.mark.parametrize("side", [2, 5, 8])  # ESPCN's halo is 4: smaller than the halo, as large, larger
-def test_tiles_equal_the_whole_exactly(engine_type, side, height, width):
+def test_tiles_equal_the_complete_image_exactly(engine_type, side, height, width):
     model = integer_model()
     lr = np.random.default_rng(0).integers(0, 2, (height, width)).astype(np.float32)
     hr = engine_type(model, tile_side_px=side)(lr)
@@ -65,22 +65,22 @@ def test_tiles_equal_the_whole_exactly(engine_type, side, height, width):
 
 @each_engine
 @pytest.mark.parametrize("seed", range(10))
-def test_tiles_equal_the_whole_for_odd_networks(engine_type, seed):
-    model = random_model(odd_description(seed), seed)
+def test_tiles_equal_the_complete_image_for_unusual_networks(engine_type, seed):
+    model = random_model(random_spec(seed), seed)
     lr = np.random.default_rng(seed).random((model.spec.channels, 23, 17), np.float32)
     whole, tiled = engine_type(model), engine_type(model, tile_side_px=6)
     np.testing.assert_allclose(tiled(lr), whole(lr), rtol=0, atol=2e-6)
 
 
 @each_engine
-def test_tiles_equal_the_whole_in_integers(engine_type):
+def test_tiles_equal_the_complete_image_in_integers(engine_type):
     model = random_model(espcn(3))
     lr = np.random.default_rng(0).integers(0, 256, (37, 41), np.uint8)
     tiled, whole = engine_type(model, tile_side_px=5)(lr), engine_type(model)(lr)
     np.testing.assert_array_equal(tiled, whole)
 
 
-def test_a_smaller_halo_would_not_do(monkeypatch):
+def test_a_smaller_halo_is_not_enough(monkeypatch):
     model = integer_model()
     lr = np.random.default_rng(0).integers(0, 2, (23, 31)).astype(np.float32)
     whole = NumpyEngine(model)(lr)
@@ -112,8 +112,8 @@ before = memory("VmRSS")
 engine(lr)
 print(memory("VmHWM") - before)
 """
-"""Prints how many bytes a call needed at its peak. (The peak of `resource.getrusage` would begin at that of
-the process which started this one.)"""
+"""Prints how many bytes a call needs at its peak. (`resource.getrusage` would include the peak of the parent
+process.)"""
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="measured with Linux's /proc")
@@ -130,16 +130,16 @@ def test_memory_is_bounded_by_the_tile(engine):
     assert peak_bytes(500) > output + 10 * tile, "so the test can fail"
 
 
-@pytest.mark.parametrize("margin", [1, 4, 6])
+@pytest.mark.parametrize("context_px", [1, 4, 6])
 @pytest.mark.parametrize("side", [2, 5, 8])
-def test_what_lies_in_the_margin_is_only_looked_at(side, margin):
+def test_context_is_read_but_not_kept(side, context_px):
     pixels = np.arange(20 * 23).reshape(20, 23)
-    inside = pixels[margin:-margin, margin:-margin]
+    inside = pixels[context_px:-context_px, context_px:-context_px]
     stitched = np.full(inside.shape, -1)
-    for tile in tiles(*pixels.shape, 4, side, margin):
+    for tile in tiles(*pixels.shape, 4, side, context_px):
         assert (stitched[tile.keep] == -1).all()
         stitched[tile.keep] = pixels[tile.read][tile.crop]
         for read, keep, length in zip(tile.read, tile.keep, pixels.shape, strict=True):
-            assert read.start == max(0, keep.start + margin - 4)
-            assert read.stop == min(length, keep.stop + margin + 4)
+            assert read.start == max(0, keep.start + context_px - 4)
+            assert read.stop == min(length, keep.stop + context_px + 4)
     np.testing.assert_array_equal(stitched, inside)

@@ -1,4 +1,4 @@
-"""What is told of a film: every error names its file, and nothing that it carries is lost without a word."""
+"""Errors and warnings about videos: each error names its file, and each loss is reported."""
 
 import bz2
 import io
@@ -16,22 +16,15 @@ import subpixel
 from interpolating import bicubic_model
 from subpixel.cli import app
 from subpixel.errors import DatasetError, EngineError, InputError, SubpixelError, UnsupportedVideo
-from subpixel.evaluation.protocol import Degradation
-from subpixel.evaluation.video import evaluate_clip
+from subpixel.evaluation.video import ClipSetup, evaluate_clip
 from subpixel.upscaler import Upscaler
 from subpixel.video.media.decode_errors import DecodeErrors
-from subpixel.video.media.hdr import attached, display_matrix, unknown
-from subpixel.video.media.losses import losses_later
+from subpixel.video.media.hdr import describe_unknown, display_matrix, frame_side_data
+from subpixel.video.media.losses import losses_in_later_frames
+from subpixel.video.media.pixel_formats import chroma_location, has_chroma_location
 from subpixel.video.media.source import is_packet, open_source
-from subpixel.video.pipeline.frames import FrameUpscaler, chroma_location, says_where_chroma_lies
-from video_files import decoded, pictures, streams, write
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    path = tmp_path_factory.mktemp("models") / "bicubic-x2.safetensors"
-    bicubic_model(2).save(path)
-    return str(path)
+from subpixel.video.pipeline.frames import FrameUpscaler
+from video_files import decoded, make_frames, streams, write
 
 
 @pytest.fixture
@@ -44,16 +37,16 @@ def upscale():
     return upscale
 
 
-# Side data that PyAV has no name for
+# Side data that PyAV does not know
 
 
 def photographs(path, count=3):
-    """Motion JPEG of a camera that lay on its side: EXIF says so, which PyAV knows not as side data."""
+    """Write Motion JPEG whose EXIF states a rotation; PyAV does not know EXIF as side data."""
     exif = Image.Exif()
     exif[0x0112], exif[0x010E] = 6, "a title"
     stored = io.BytesIO()
-    picture = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
-    Image.fromarray(picture).save(stored, "JPEG", exif=exif)
+    samples = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
+    Image.fromarray(samples).save(stored, "JPEG", exif=exif)
     with av.open(str(path), "w") as output:
         stream = output.add_stream("mjpeg", 25, width=64, height=48, pix_fmt="yuvj420p")
         output.start_encoding()
@@ -66,28 +59,28 @@ def photographs(path, count=3):
 
 
 @pytest.mark.parametrize("extension", ["mkv", "avi", "mov"])
-def test_side_data_without_a_name_is_left_out_and_told(upscale, tmp_path, extension):
+def test_unknown_side_data_is_dropped_and_reported(upscale, tmp_path, extension):
     source = photographs(tmp_path / f"in.{extension}")
     report = upscale(source, tmp_path / "out.mp4")
     assert report.frames == 3
-    assert "left out, as it cannot be passed on: EXIF" in report.warnings
-    # All else that the frame carries is there.
+    assert "dropped, because PyAV cannot copy it: EXIF" in report.warnings
+    # The known side data is kept.
     assert decoded(tmp_path / "out.mp4")[0].rotation == decoded(source)[0].rotation == -90
 
 
-def test_every_number_of_side_data_is_taken(tmp_path):
-    """And stays what it is, also for who asks for one that has a name."""
+def test_unknown_side_data_types_have_numbers(tmp_path):
+    """The known types stay as they are."""
     frame = decoded(photographs(tmp_path / "in.mkv"))[0]
-    kinds = {side.type.value for side in attached(frame)}
+    kinds = {side.type.value for side in frame_side_data(frame)}
     assert 31 in kinds and display_matrix(frame) is not None
     from av.sidedata.sidedata import Type
 
     assert Type(999) is Type(999) and Type(999) not in list(Type)
     assert Type(6) is Type.DISPLAYMATRIX
     names = [Type(number).name for number in (6, 999, 29)]
-    assert unknown(names) == ["which view it is (MV-HEVC)", "FFmpeg's side data number 999"]
-    assert losses_later([names[2]], "libx264") == [
-        "libx264 does not keep which view it is (MV-HEVC), which later frames carry"
+    assert describe_unknown(names) == ["the view number of MV-HEVC", "FFmpeg's side data number 999"]
+    assert losses_in_later_frames([names[2]], "libx264") == [
+        "libx264 does not keep the view number of MV-HEVC of later frames"
     ]
 
 
@@ -95,18 +88,18 @@ def test_every_number_of_side_data_is_taken(tmp_path):
 
 
 def failing(monkeypatch, error, name="a.mkv"):
-    """Have films fail in the middle of their work, where nobody knows of files; but for one, by its size."""
+    """Make frames of width 64 fail in the frame upscaler, which does not know the file."""
 
-    def fail(self, frame, enlarge=FrameUpscaler.__call__):
+    def fail(self, frame, *link, original=FrameUpscaler.__call__):
         if frame.width == 64:
             raise error
-        return enlarge(self, frame)
+        return original(self, frame, *link)
 
     monkeypatch.setattr(FrameUpscaler, "__call__", fail)
 
 
 UNNAMED = [
-    UnsupportedVideo("frames of the pixel format xyz cannot be enlarged"),
+    UnsupportedVideo("frames of the pixel format xyz cannot be upscaled"),
     EngineError("the engine failed"),
     av.error.InvalidDataError(1094995529, "Invalid data found when processing input"),
     av.error.ExternalError(542398533, "Generic error in an external library"),
@@ -117,8 +110,8 @@ UNNAMED = [
 
 @pytest.mark.parametrize("error", UNNAMED, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("piped", [False, True])
-def test_an_error_in_the_middle_names_its_film(upscale, monkeypatch, tmp_path, error, piped):
-    source = write(tmp_path / "a.mkv", pictures(3))
+def test_an_error_during_the_work_names_its_video(upscale, monkeypatch, tmp_path, error, piped):
+    source = write(tmp_path / "a.mkv", make_frames(3))
     failing(monkeypatch, error)
     output = tmp_path / "out.mkv"
     if piped:
@@ -130,24 +123,24 @@ def test_an_error_in_the_middle_names_its_film(upscale, monkeypatch, tmp_path, e
         assert type(caught.value) is type(error)
 
 
-def test_a_defect_names_its_film_too(upscale, monkeypatch, tmp_path):
-    source = write(tmp_path / "a.mkv", pictures(3))
+def test_a_bug_names_its_video_too(upscale, monkeypatch, tmp_path):
+    source = write(tmp_path / "a.mkv", make_frames(3))
     failing(monkeypatch, AttributeError("'NoneType' object has no attribute 'name'"))
     with pytest.raises(AttributeError) as caught:
         upscale(source, tmp_path / "out.mkv")
-    assert caught.value.__notes__ == [f"This was raised by work on {source}."]
+    assert caught.value.__notes__ == [f"This error occurred while processing {source}."]
 
 
 @pytest.mark.parametrize("error", [*UNNAMED, AttributeError("no attribute 'name'")], ids=repr)
-def test_the_command_names_the_film_and_goes_on(model, monkeypatch, tmp_path, error):
-    films = tmp_path / "films"
-    films.mkdir()
-    write(films / "a.mkv", pictures(3))
-    write(films / "b.mkv", pictures(3, 48, 32))
+def test_the_command_names_the_video_and_continues(model, monkeypatch, tmp_path, error):
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    write(videos / "a.mkv", make_frames(3))
+    write(videos / "b.mkv", make_frames(3, 48, 32))
     failing(monkeypatch, error)
     arguments = [
         "upscale",
-        str(films),
+        str(videos),
         "-o",
         str(tmp_path / "out"),
         "-m",
@@ -158,21 +151,21 @@ def test_the_command_names_the_film_and_goes_on(model, monkeypatch, tmp_path, er
     ]
     result = CliRunner().invoke(app, arguments)
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert line.startswith((f"error: {films / 'a.mkv'}: ", f"error: {tmp_path / 'out' / 'a.mkv'}: "))
+    assert line.startswith((f"error: {videos / 'a.mkv'}: ", f"error: {tmp_path / 'out' / 'a.mkv'}: "))
     assert "Traceback" not in result.stderr
     assert result.exit_code == 1
     first, second = map(json.loads, result.stdout.splitlines())
-    assert first == {"input": str(films / "a.mkv"), "error": line.removeprefix("error: ")}
+    assert first == {"input": str(videos / "a.mkv"), "error": line.removeprefix("error: ")}
     assert second["frames"] == 3
 
 
-def test_a_defect_shows_where_it_is_when_asked(model, monkeypatch, tmp_path):
-    source = write(tmp_path / "a.mkv", pictures(3))
+def test_a_bug_shows_its_traceback_with_verbose(model, monkeypatch, tmp_path):
+    source = write(tmp_path / "a.mkv", make_frames(3))
     failing(monkeypatch, AttributeError("no attribute 'name'"))
     arguments = ["upscale", str(source), "-o", str(tmp_path / "out.mkv"), "-m", model, "--engine", "numpy"]
     result = CliRunner().invoke(app, [*arguments, "-v"])
     assert result.exit_code == 1
-    assert f"error: {source}: failed as it never should (AttributeError: no" in result.stderr
+    assert f"error: {source}: internal error (AttributeError: no" in result.stderr
     assert "Traceback" in result.stderr
 
 
@@ -181,55 +174,55 @@ def test_a_defect_shows_where_it_is_when_asked(model, monkeypatch, tmp_path):
     [
         (["--crf", "70"], "crf of libsvtav1 must be 1 to 63, not 70"),
         (["--preset", "quick"], "unknown preset 'quick' of libsvtav1"),
-        (["--codec", "prores_ks"], "WebM is not written with prores_ks, only with"),
+        (["--codec", "prores_ks"], "WebM cannot be written with prores_ks; choose"),
     ],
 )
-def test_wrong_usage_that_only_a_film_shows_names_it(model, tmp_path, options, words):
-    source = write(tmp_path / "a.mkv", pictures(3))
+def test_options_that_do_not_fit_a_video_name_it(model, tmp_path, options, words):
+    source = write(tmp_path / "a.mkv", make_frames(3))
     arguments = ["upscale", str(source), "-o", str(tmp_path / "out.webm"), "-m", model, "--engine", "numpy"]
     result = CliRunner().invoke(app, [*arguments, *options])
     assert result.exit_code == 2
     assert f"error: {source}: {words}" in result.stderr
 
 
-def test_a_clip_that_fails_in_evaluation_is_named(tmp_path):
-    clip = write(tmp_path / "a.mkv", pictures(3))
+def test_an_error_in_evaluation_names_the_clip(tmp_path):
+    clip = write(tmp_path / "a.mkv", make_frames(3))
 
     def fail(lr):
         raise EngineError("the engine failed")
 
     with pytest.raises(EngineError, match=f"^{clip}: the engine failed"):
-        evaluate_clip(clip, fail, 2, Degradation("bicubic"))
+        evaluate_clip(clip, fail, ClipSetup(2))
     with pytest.raises(DatasetError, match=f"^{clip}: "):
-        evaluate_clip(clip, fail, 30, Degradation("bicubic"))
+        evaluate_clip(clip, fail, ClipSetup(30))
 
 
-def test_an_error_that_names_its_file_keeps_its_words(upscale, tmp_path):
-    (tmp_path / "a.mkv").write_bytes(b"no film at all" * 99)
+def test_an_error_that_names_its_file_is_unchanged(upscale, tmp_path):
+    (tmp_path / "a.mkv").write_bytes(b"not a video" * 99)
     with pytest.raises(InputError, match=r"^[^:]*a\.mkv: cannot be read \(Invalid data[^:]*\)$"):
         upscale(tmp_path / "a.mkv", tmp_path / "out.mkv")
 
 
-# Streams that nobody could read
+# Streams that would be unreadable in a copy
 
 
 def element(id, *content):
-    """An EBML element: its identifier in hexadecimal, its length in eight bytes, its content."""
-    whole = b"".join(content)
-    return bytes.fromhex(id) + struct.pack(">Q", len(whole) | 1 << 56) + whole
+    """Return an EBML element: identifier (hexadecimal), length in eight bytes, content."""
+    data = b"".join(content)
+    return bytes.fromhex(id) + struct.pack(">Q", len(data) | 1 << 56) + data
 
 
 def number(value):
     return value.to_bytes(8, "big")
 
 
-def squeezed(path, streams):
-    """Motion JPEG and MP2 in Matroska, those of the ``streams`` compressed by bzlib."""
-    plain = write(path.parent / "plain.mkv", pictures(5, format="yuvj420p"), codec="mjpeg", sound="mp2")
+def write_bzlib(path, streams):
+    """Write Motion JPEG and MP2 to Matroska, with the packets of ``streams`` compressed by bzlib."""
+    plain = write(path.parent / "plain.mkv", make_frames(5, format="yuvj420p"), codec="mjpeg", sound="mp2")
     with av.open(str(plain)) as file:
         packets = [(p.pts * p.time_base, p.stream_index, bytes(p)) for p in file.demux() if p.size]
-    how = element("6D80", element("6240", element("5034", element("4254", number(1)))))
-    kinds = [
+    compression = element("6D80", element("6240", element("5034", element("4254", number(1)))))
+    described = [
         (number(1), b"V_MJPEG", element("E0", element("B0", number(64)), element("BA", number(48)))),
         (number(2), b"A_MPEG/L2", element("E1", element("B5", struct.pack(">d", 44100.0)))),
     ]
@@ -238,12 +231,12 @@ def squeezed(path, streams):
             "AE",
             element("D7", number(index + 1)),
             element("73C5", number(index + 1)),
-            element("83", kind),
+            element("83", track_type),
             element("86", codec),
             settings,
-            how if index in streams else b"",
+            compression if index in streams else b"",
         )
-        for index, (kind, codec, settings) in enumerate(kinds)
+        for index, (track_type, codec, settings) in enumerate(described)
     ]
     blocks = [
         element(
@@ -265,39 +258,39 @@ def squeezed(path, streams):
     return path
 
 
-def test_sound_that_bzlib_has_compressed_is_refused_before_the_work(upscale, tmp_path):
-    source = squeezed(tmp_path / "in.mkv", {1})
+def test_sound_compressed_by_bzlib_is_refused_or_dropped(upscale, tmp_path):
+    source = write_bzlib(tmp_path / "in.mkv", {1})
     words = rf"^{source}: stream 1 \(audio, mp2\) is compressed by bzlib.*mkvmerge.*--drop-unsupported"
     with pytest.raises(UnsupportedVideo, match=words):
         upscale(source, tmp_path / "out.mkv")
     report = upscale(source, tmp_path / "out.mkv", drop_unsupported=True)
-    assert any(n.startswith("left out: stream 1 (audio, mp2) is compressed") for n in report.warnings)
+    assert any(n.startswith("dropped: stream 1 (audio, mp2) is compressed") for n in report.warnings)
     assert len(decoded(tmp_path / "out.mkv")) == 5
-    plain = squeezed(tmp_path / "plain-too.mkv", set())
-    assert "left out" not in " ".join(upscale(plain, tmp_path / "kept.mkv").warnings)
+    plain = write_bzlib(tmp_path / "plain-too.mkv", set())
+    assert "dropped" not in " ".join(upscale(plain, tmp_path / "kept.mkv").warnings)
     assert len(streams(tmp_path / "kept.mkv")) == 2
 
 
-def test_a_picture_that_bzlib_has_compressed(upscale, tmp_path):
-    source = squeezed(tmp_path / "in.mkv", {0})
-    with pytest.raises(UnsupportedVideo, match=f"^{source}: its picture is compressed by bzlib"):
+def test_video_compressed_by_bzlib_is_refused(upscale, tmp_path):
+    source = write_bzlib(tmp_path / "in.mkv", {0})
+    with pytest.raises(UnsupportedVideo, match=f"^{source}: its video stream is compressed by bzlib"):
         upscale(source, tmp_path / "out.mkv")
 
 
-def test_what_is_encrypted_is_refused(upscale, tmp_path):
-    """By Common Encryption, as MP4s of shops are."""
+def test_encrypted_video_is_refused(upscale, tmp_path):
+    """Encrypted by Common Encryption, as MP4 files from online shops are."""
     options = {"encryption_scheme": "cenc-aes-ctr", "encryption_key": "0" * 32, "encryption_kid": "1" * 32}
-    source = write(tmp_path / "in.mp4", pictures(5), sound="aac", container_options=options)
-    with pytest.raises(UnsupportedVideo, match=f"^{source}: its picture is encrypted; decrypt it first"):
+    source = write(tmp_path / "in.mp4", make_frames(5), sound="aac", container_options=options)
+    with pytest.raises(UnsupportedVideo, match=f"^{source}: its video stream is encrypted; decrypt it first"):
         upscale(source, tmp_path / "out.mkv")
 
 
-# Damage is counted in frames
+# Damage is counted in frames, not in packets
 
 
 def settled(unusable, frames, gaps, *, numbers=(0, 99), damaged=0):
     decode_errors = DecodeErrors(frames=frames, damaged=damaged)
-    decode_errors.settle(unusable, numbers, gaps)
+    decode_errors.count_undecoded(unusable, numbers, gaps)
     return decode_errors.damaged, decode_errors.lost
 
 
@@ -312,12 +305,12 @@ def test_damaged_packets_are_counted_in_frames():
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("extension", ["mkv", "ts", "avi", "h264", "mp4", "mpg"])
-def test_no_more_frames_are_damaged_than_there_are(tmp_path, extension, seed):
+def test_the_count_of_damaged_frames_is_plausible(tmp_path, extension, seed):
     codec = {"ts": "mpeg2video", "avi": "mpeg4", "mpg": "mpeg2video"}.get(extension, "libx264")
     options = {"movflags": "faststart"} if extension == "mp4" else {}
     source = write(
         tmp_path / f"in.{extension}",
-        pictures(40, 160, 96),
+        make_frames(40, 160, 96),
         codec=codec,
         time_base=Fraction(1, 25),
         options={"g": "10"},
@@ -329,27 +322,27 @@ def test_no_more_frames_are_damaged_than_there_are(tmp_path, extension, seed):
         content[place] = rng.integers(256)
     source.write_bytes(content)
     try:
-        film = open_source(source)
+        opened = open_source(source)
     except InputError:
         return
-    frames = sum(not is_packet(event) for event in film.events())
-    film.close()
-    decode_errors = film.decode_errors
+    frames = sum(not is_packet(event) for event in opened.events())
+    opened.close()
+    decode_errors = opened.decode_errors
     assert decode_errors.frames == frames
     assert 0 <= decode_errors.damaged <= frames
     assert 0 < decode_errors.damaged + decode_errors.lost <= 45
-    assert 0 < decode_errors.share <= 1
-    for notice in decode_errors.notices:
+    assert 0 < decode_errors.damaged_share <= 1
+    for warning in decode_errors.warnings:
         assert (
-            "damaged" not in notice or f"{decode_errors.damaged} frames were damaged, of {frames};" in notice
+            "damaged" not in warning or f"{decode_errors.damaged} of {frames} frames were damaged;" in warning
         )
 
 
-# Where chroma lies
+# Chroma siting
 
 
 @pytest.mark.parametrize(
-    ("codec", "said"),
+    ("codec", "siting"),
     [
         ("libvpx-vp9", None),
         ("libvpx-vp9", "center"),
@@ -362,22 +355,22 @@ def test_no_more_frames_are_damaged_than_there_are(tmp_path, extension, seed):
         ("mjpeg", None),
     ],
 )
-def test_where_chroma_lies_is_not_made_up(upscale, tmp_path, codec, said):
-    """H.264 has it at the left where nothing is said, as every H.264 has; what is said stays."""
-    options = {"chroma_sample_location": said} if said else {}
+def test_chroma_siting_is_kept(upscale, tmp_path, codec, siting):
+    """A stated siting is kept. Without one, H.264 has its own default, left."""
+    options = {"chroma_sample_location": siting} if siting else {}
     format = "yuvj420p" if codec == "mjpeg" else "yuv420p"
-    source = write(tmp_path / "in.mkv", pictures(2, format=format), codec=codec, options=options)
+    source = write(tmp_path / "in.mkv", make_frames(2, format=format), codec=codec, options=options)
     upscale(source, tmp_path / "out.mkv")
-    expected = "center" if codec == "mjpeg" else said or "left"
+    expected = "center" if codec == "mjpeg" else siting or "left"
     assert chroma_location(decoded(tmp_path / "out.mkv")[0]) == expected
     upscale(source, tmp_path / "lossless.mkv", codec="ffv1")
     with av.open(str(tmp_path / "lossless.mkv")) as file:
-        assert says_where_chroma_lies(file.streams.video[0]) == (said is not None or codec == "mjpeg")
+        assert has_chroma_location(file.streams.video[0]) == (siting is not None or codec == "mjpeg")
 
 
-@pytest.mark.parametrize(("word", "place"), [("C420jpeg", "center"), ("C420mpeg2", "left")])
-def test_yuv4mpeg2_says_where_chroma_lies(upscale, tmp_path, word, place):
+@pytest.mark.parametrize(("tag", "siting"), [("C420jpeg", "center"), ("C420mpeg2", "left")])
+def test_chroma_siting_of_yuv4mpeg2(upscale, tmp_path, tag, siting):
     source = tmp_path / "in.y4m"
-    source.write_bytes(f"YUV4MPEG2 W64 H48 F25:1 {word}\nFRAME\n".encode() + bytes(64 * 48 * 3 // 2))
+    source.write_bytes(f"YUV4MPEG2 W64 H48 F25:1 {tag}\nFRAME\n".encode() + bytes(64 * 48 * 3 // 2))
     upscale(source, tmp_path / "out.mkv")
-    assert chroma_location(decoded(tmp_path / "out.mkv")[0]) == place
+    assert chroma_location(decoded(tmp_path / "out.mkv")[0]) == siting

@@ -1,4 +1,4 @@
-"""Films through pipes: what comes when, and what is told of what a pipe cannot do."""
+"""Videos through pipes: prompt output, and errors about what a pipe cannot do."""
 
 import os
 import select
@@ -13,18 +13,10 @@ import av
 import numpy as np
 import pytest
 
-from interpolating import bicubic_model
-from video_files import pictures, times, write
+from video_files import make_frames, times, write
 
-PATIENCE_S = 40
-"""For which something is waited that comes at once where all is well."""
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    path = tmp_path_factory.mktemp("models") / "bicubic-x2.safetensors"
-    bicubic_model(2).save(path)
-    return str(path)
+TIMEOUT_S = 40
+"""The limit for events that normally happen at once."""
 
 
 def command(model, *arguments):
@@ -37,8 +29,8 @@ def upscale(model, *arguments, **metadata):
 
 
 def noise(path, count=10):
-    """A film that is larger than what FFmpeg keeps of a pipe."""
-    frames = list(pictures(count, 320, 240))
+    """Write a video that is larger than FFmpeg's buffer for a pipe."""
+    frames = list(make_frames(count, 320, 240))
     for frame in frames:
         samples = np.frombuffer(frame.planes[0], np.uint8)
         samples[...] = np.random.default_rng(frame.pts).integers(16, 235, samples.size)
@@ -49,7 +41,7 @@ def noise(path, count=10):
 
 @pytest.mark.parametrize("extension", ["mp4", "mov"])
 @pytest.mark.parametrize("named", [False, True])
-def test_an_index_at_the_end_is_the_reason(model, tmp_path, extension, named):
+def test_an_index_at_the_end_is_named_as_the_reason(model, tmp_path, extension, named):
     source = noise(tmp_path / f"in.{extension}")
     output = tmp_path / "out.mkv"
     if named:
@@ -67,12 +59,12 @@ def test_an_index_at_the_end_is_the_reason(model, tmp_path, extension, named):
     name = pipe if named else "stdin"
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"error: {name}: the index of this MP4 (moov) lies at its end")
+    assert line.startswith(f"error: {name}: the index of this MP4 (moov) is at its end")
     assert "name the file instead" in line and "+faststart" in line
     assert not output.exists()
 
 
-def test_an_index_at_the_beginning_is_fine(model, tmp_path):
+def test_an_index_at_the_beginning(model, tmp_path):
     source = tmp_path / "first.mp4"
     with av.open(str(noise(tmp_path / "in.mp4"))) as before:
         output = av.open(str(source), "w", container_options={"movflags": "faststart"})
@@ -89,9 +81,9 @@ def test_an_index_at_the_beginning_is_fine(model, tmp_path):
 
 
 @pytest.mark.parametrize("container", ["mp4", "mov", "mkv", "y4m"])
-def test_what_is_done_comes_out_before_the_film_has_ended(model, tmp_path, container):
-    """Half of a film that has one key frame gives half of it, as soon as that is there."""
-    source = write(tmp_path / "in.mkv", pictures(150), sound="mp2")
+def test_results_are_written_before_the_input_ends(model, tmp_path, container):
+    """Half of a video with a single key frame gives half of the result at once."""
+    source = write(tmp_path / "in.mkv", make_frames(150), sound="mp2")
     content = source.read_bytes()
     with subprocess.Popen(
         command(model, "-", "-o", "-", "--container", container),
@@ -104,21 +96,21 @@ def test_what_is_done_comes_out_before_the_film_has_ended(model, tmp_path, conta
         def feed():
             process.stdin.write(content[: len(content) * 2 // 3])
             process.stdin.flush()
-            came.wait(PATIENCE_S)
+            came.wait(TIMEOUT_S)
             process.stdin.write(content[len(content) * 2 // 3 :])
             process.stdin.close()
 
         feeder = threading.Thread(target=feed)
         feeder.start()
         early = b""
-        until = time.monotonic() + PATIENCE_S / 2
+        until = time.monotonic() + TIMEOUT_S / 2
         while len(early) < 5000 and time.monotonic() < until:
             if select.select([process.stdout], [], [], 0.1)[0]:
                 early += os.read(process.stdout.fileno(), 65536)
         came.set()
         rest = process.stdout.read()
         feeder.join()
-    assert len(early) >= 5000, "nothing came before the film's end"
+    assert len(early) >= 5000, "no output before the end of the input"
     output = tmp_path / f"out.{container}"
     output.write_bytes(early + rest)
     assert times(output) == [Fraction(number, 25) for number in range(150)]
@@ -126,8 +118,8 @@ def test_what_is_done_comes_out_before_the_film_has_ended(model, tmp_path, conta
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("pipe", ["stdin", "stdout"])
-def test_a_signal_does_not_promise_what_a_pipe_cannot_keep(model, tmp_path, pipe, signum):
-    source = write(tmp_path / "in.mkv", pictures(150, 160, 120))
+def test_a_signal_does_not_promise_to_resume(model, tmp_path, pipe, signum):
+    source = write(tmp_path / "in.mkv", make_frames(150, 160, 120))
     ends = {"stdin": ("-", tmp_path / "out.mkv"), "stdout": (source, "-")}[pipe]
     with subprocess.Popen(
         command(model, ends[0], "-o", ends[1]),
@@ -140,11 +132,13 @@ def test_a_signal_does_not_promise_what_a_pipe_cannot_keep(model, tmp_path, pipe
         else:
             process.stdin.write(source.read_bytes()[:60_000])
             process.stdin.flush()
-            time.sleep(2)
+            until = time.monotonic() + TIMEOUT_S
+            while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < until:
+                time.sleep(0.05)  # until the output has its temporary file, so the job has begun
         process.send_signal(signum)
         errors = process.stderr.read().decode()
         process.stdout.close()
         process.stdin.close()
     assert process.returncode == 128 + signum
-    assert "interrupted; what goes through a pipe is lost" in errors
-    assert "goes on" not in errors and "Traceback" not in errors
+    assert "interrupted; a job with a pipe cannot be resumed" in errors
+    assert "resumes" not in errors and "Traceback" not in errors

@@ -1,4 +1,4 @@
-"""Where streams lie in a film: the picture is read to its last frame, whatever comes before it."""
+"""The order of streams in a file: all frames are read, whichever streams come first."""
 
 import subprocess
 import sys
@@ -9,11 +9,10 @@ import pytest
 
 import subpixel
 from interpolating import bicubic_model
-from subpixel.evaluation.protocol import Degradation
-from subpixel.evaluation.video import evaluate_clip
+from subpixel.evaluation.video import ClipSetup, evaluate_clip
 from subpixel.upscaler import Upscaler
 from subpixel.video.media.source import Source, is_packet, open_source
-from video_files import decoded, pictures, remuxed, write
+from video_files import decoded, make_frames, remux, write
 
 FRAMES = 30
 CODECS = {"avi": {"codec": "mpeg4", "options": {"bf": "2"}, "sound": "mp2"}}
@@ -25,19 +24,12 @@ def upscaler():
     return Upscaler(bicubic_model(2), "numpy", threads=1)
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    path = tmp_path_factory.mktemp("models") / "bicubic-x2.safetensors"
-    bicubic_model(2).save(path)
-    return str(path)
-
-
-def film(folder, extension, index):
-    """A film with frames that refer to later ones, its picture behind ``index`` streams of sound."""
+def write_video(folder, extension, index):
+    """Write a video with B-frames, whose video stream comes after ``index`` streams of sound."""
     metadata = CODECS.get(extension, OF_MPEG)
-    start = write(folder / f"start.{'avi' if extension == 'avi' else 'mkv'}", pictures(FRAMES), **metadata)
+    start = write(folder / f"start.{'avi' if extension == 'avi' else 'mkv'}", make_frames(FRAMES), **metadata)
     maps = [part for stream in ["0:a"] * index + ["0:v"] + ["0:a"] * (not index) for part in ("-map", stream)]
-    path = remuxed(start, folder / f"in.{extension}", *maps)
+    path = remux(start, folder / f"in.{extension}", *maps)
     with av.open(str(path)) as file:
         assert file.streams.video[0].index == index
     return path
@@ -46,8 +38,8 @@ def film(folder, extension, index):
 @pytest.mark.parametrize("extension", ["mp4", "mkv", "ts", "mov", "avi"])
 @pytest.mark.parametrize("index", [0, 1, 3])
 @pytest.mark.parametrize("threads", [1, 4])
-def test_every_frame_is_read_wherever_the_picture_lies(monkeypatch, tmp_path, extension, index, threads):
-    source = film(tmp_path, extension, index)
+def test_every_frame_is_read(monkeypatch, tmp_path, extension, index, threads):
+    source = write_video(tmp_path, extension, index)
     began = Source.__post_init__
 
     def begin(self):
@@ -62,21 +54,21 @@ def test_every_frame_is_read_wherever_the_picture_lies(monkeypatch, tmp_path, ex
 
 
 @pytest.mark.parametrize("index", [0, 1, 3])
-def test_every_frame_is_made_larger(upscaler, tmp_path, index):
-    """Between files, of a part, and in evaluation."""
-    source = film(tmp_path, "mp4", index)
+def test_every_frame_is_upscaled(upscaler, tmp_path, index):
+    """Of a whole file, of a time range, and in evaluation."""
+    source = write_video(tmp_path, "mp4", index)
     output = tmp_path / "out.mp4"
     report = subpixel.upscale_video(source, output, upscaler=upscaler)
     assert report.frames == len(decoded(output)) == FRAMES
     part = subpixel.upscale_video(source, tmp_path / "part.mp4", upscaler=upscaler, start=Fraction(20, 25))
     assert part.frames == len(decoded(tmp_path / "part.mp4")) == FRAMES - 20
-    scores = evaluate_clip(source, lambda luma: luma.repeat(2, 0).repeat(2, 1), 2, Degradation())
+    scores = evaluate_clip(source, lambda luma: luma.repeat(2, 0).repeat(2, 1), ClipSetup(2))
     assert scores.frames == FRAMES
 
 
 @pytest.mark.parametrize("index", [0, 1, 3])
 def test_every_frame_goes_through_pipes(model, tmp_path, index):
-    source = film(tmp_path, "mkv", index)
+    source = write_video(tmp_path, "mkv", index)
     command = [sys.executable, "-m", "subpixel", "upscale", "-", "-o", "-", "--container", "mkv"]
     options = ["--model", model, "--engine", "numpy", "--threads", "1"]
     done = subprocess.run([*command, *options], input=source.read_bytes(), capture_output=True, check=True)
@@ -85,15 +77,15 @@ def test_every_frame_goes_through_pipes(model, tmp_path, index):
 
 
 @pytest.mark.parametrize("threads", [1, 2, 8])
-def test_frames_that_threads_held_are_counted(monkeypatch, tmp_path, threads):
-    """With the last packet cut off, PyAV gives up those that the decoder's threads still hold."""
-    whole = write(
-        tmp_path / "whole.mp4", pictures(FRAMES), **OF_MPEG, container_options={"movflags": "faststart"}
+def test_frames_lost_in_decoder_threads_are_counted(monkeypatch, tmp_path, threads):
+    """If the last packet is truncated, PyAV loses the frames in the threads of the decoder."""
+    complete = write(
+        tmp_path / "complete.mp4", make_frames(FRAMES), **OF_MPEG, container_options={"movflags": "faststart"}
     )
-    with av.open(str(whole)) as file:
-        places = [packet.pos + packet.size for packet in file.demux(video=0) if packet.size]
+    with av.open(str(complete)) as file:
+        packet_ends = [packet.pos + packet.size for packet in file.demux(video=0) if packet.size]
     source = tmp_path / "in.mp4"
-    source.write_bytes(whole.read_bytes()[: places[14] - 20])
+    source.write_bytes(complete.read_bytes()[: packet_ends[14] - 20])
     began = Source.__post_init__
 
     def begin(self):

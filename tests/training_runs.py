@@ -1,4 +1,4 @@
-"""What tests of training share."""
+"""A finished run, an image and a pair for tests of training."""
 
 from pathlib import Path
 
@@ -22,12 +22,12 @@ def trained(config: TrainingConfig, datasets: Path, folder: Path, *, resume: boo
     return run
 
 
-def picture_of(height: int, width: int) -> np.ndarray:
+def photo(height: int, width: int) -> np.ndarray:
     return np.ascontiguousarray(skimage.data.astronaut()[100 : 100 + height, 150 : 150 + width])
 
 
 def numbered_pair(height: int, width: int, scale: int) -> Pair:
-    """A pair in which every HR value is its own number."""
+    """Return a pair in which every value is the index of its pixel."""
     numbers = np.arange(height * width * scale**2, dtype=np.float32)
     lr = np.arange(height * width, dtype=np.float32).reshape(height, width)
     return Pair(lr, numbers.reshape(scale**2, height, width))

@@ -1,4 +1,4 @@
-"""Small videos for tests, made with PyAV, and what is in a video file, packet by packet."""
+"""Write small videos for tests with PyAV, and read the packets and frames of video files."""
 
 import subprocess
 from fractions import Fraction
@@ -6,6 +6,8 @@ from fractions import Fraction
 import av
 import imageio_ffmpeg
 import numpy as np
+
+from subpixel.video.media.codecs import normal_scheduling
 
 RATE = 25
 FONT = b"not really a font, but an attachment all the same"
@@ -16,10 +18,9 @@ CHAPTERS = [
 ]
 
 
-def pictures(count, width=64, height=48, format="yuv420p"):
-    """Frames of a pattern that moves."""
-    kind = av.VideoFormat(format, width, height)
-    bits = kind.components[0].bits
+def make_frames(count, width=64, height=48, format="yuv420p"):
+    """Yield frames of a moving pattern."""
+    bits = av.VideoFormat(format, width, height).components[0].bits
     for number in range(count):
         frame = av.VideoFrame(width, height, format)
         for index, plane in enumerate(frame.planes):
@@ -33,12 +34,21 @@ def pictures(count, width=64, height=48, format="yuv420p"):
         yield frame
 
 
+def with_decoding_times(packets, codec, frames):
+    """Set the decoding times of libx265, which are random for one and two frames."""
+    for packet in packets if codec == "libx265" and frames < 3 else ():
+        packet.dts = packet.pts
+    return packets
+
+
+@normal_scheduling()
 def write(
     path,
     frames,
     *,
     codec="libx264",
     options=None,
+    rate=RATE,
     times=None,
     last=None,
     time_base=Fraction(1, 12800),
@@ -57,19 +67,19 @@ def write(
     """Write a video.
 
     Args:
-        path: its extension decides the container.
+        path: its extension selects the container.
         frames: of one size and format.
-        codec, options: of the picture.
-        times: of the frames in ``time_base``; evenly spaced if left out.
-        last: how long the last frame is shown in ``time_base``, where that is not as long as the others.
-        sound: the name of a codec, for a tone as long as the picture.
+        codec, options, rate: of the video stream.
+        times: of the frames in ``time_base``; regular by default.
+        last: the duration of the last frame in ``time_base``; by default that of the others.
+        sound: the name of a codec, for a tone as long as the video.
         sound_start: in seconds.
         subtitles: the name of a codec.
-        chapters: whether there are some.
-        attachment: whether there is one.
+        chapters: whether to add `CHAPTERS`.
+        attachment: whether to add `FONT`.
         cover: the name of a codec, for an attached picture.
         rotation: counter-clockwise, in degrees.
-        matrix: how players turn and scale it, in FFmpeg's layout.
+        matrix: the display matrix, in FFmpeg's layout.
         properties: of the encoder, such as ``color_trc``.
     """
     frames = list(frames)
@@ -78,7 +88,7 @@ def write(
         output.metadata.update(metadata or {})
         if chapters:
             output.set_chapters(CHAPTERS)
-        video = output.add_stream(codec, RATE, options={"threads": "1", **(options or {})})
+        video = output.add_stream(codec, rate, options={"threads": "1", **(options or {})})
         video.width, video.height, video.pix_fmt = first.width, first.height, first.format.name
         video.codec_context.time_base = time_base
         for name, value in properties.items():
@@ -87,8 +97,8 @@ def write(
             video.set_display_rotation(rotation)
         if matrix is not None:
             video.set_display_matrix(matrix)
-        rate = 48000 if sound == "libopus" else 44100
-        voice = output.add_stream(sound, rate, layout="mono") if sound else None
+        sound_rate = 48000 if sound == "libopus" else 44100
+        voice = output.add_stream(sound, sound_rate, layout="mono") if sound else None
         if voice is not None:
             voice.metadata["language"] = "fra"
         words = output.add_mux_stream(subtitles, time_base=Fraction(1, 1000)) if subtitles else None
@@ -107,21 +117,21 @@ def write(
             output.mux(picture.encode())
         for number, frame in enumerate(frames):
             frame.time_base = time_base
-            frame.pts = round(number / RATE / time_base) if times is None else times[number]
-            frame.duration = round(1 / RATE / time_base)
+            frame.pts = round(number / rate / time_base) if times is None else times[number]
+            frame.duration = round(1 / rate / time_base)
             if last is not None:
                 video.codec_context.flags |= av.codec.context.Flags.frame_duration
                 frame.duration = last if number == len(frames) - 1 else frame.duration
             output.mux(video.encode(frame))
-        output.mux(video.encode())
+        output.mux(with_decoding_times(video.encode(), codec, len(frames)))
         if voice is not None:
-            last = len(frames) / RATE if times is None else times[-1] * time_base
-            samples = np.sin(np.arange(int(rate * last)) * 0.06).astype(np.float32)
+            last = len(frames) / rate if times is None else times[-1] * time_base
+            samples = np.sin(np.arange(int(sound_rate * last)) * 0.06).astype(np.float32)
             for start in range(0, len(samples), 1024):
                 piece = np.resize(samples[start : start + 1024], 1024)
                 frame = av.AudioFrame.from_ndarray(piece[None], "fltp", "mono")
-                frame.sample_rate, frame.time_base = rate, Fraction(1, rate)
-                frame.pts = start + int(sound_start * rate)
+                frame.sample_rate, frame.time_base = sound_rate, Fraction(1, sound_rate)
+                frame.pts = start + int(sound_start * sound_rate)
                 output.mux(voice.encode(frame))
             output.mux(voice.encode())
         if words is not None:
@@ -137,12 +147,12 @@ def write(
 
 
 def write_broadcast(path, frames, **metadata):
-    """Write a video as television sends it: MPEG-2 and its sound."""
+    """Write a video like a TV recording: MPEG-2 video with MP2 sound."""
     return write(path, frames, codec="mpeg2video", sound="mp2", time_base=Fraction(1, RATE), **metadata)
 
 
 def streams(path):
-    """What a file says of each stream, in words: its type and codec."""
+    """Return type and codec of each stream, or the name of an attachment."""
     with av.open(f"file:{path}") as file:
         return [
             (
@@ -154,7 +164,7 @@ def streams(path):
 
 
 def packets(path):
-    """The packets of each stream but the picture: data, and times in seconds."""
+    """Return data and time in seconds of each packet, for every stream except the video."""
     found = {}
     with av.open(f"file:{path}") as file:
         for packet in file.demux():
@@ -166,49 +176,49 @@ def packets(path):
 
 
 def decoded(path):
-    """All frames of the picture, in full."""
+    """Return all decoded frames of the video stream."""
     with av.open(f"file:{path}") as file:
         return list(file.decode(video=0))
 
 
 def times(path):
-    """When each frame is shown, in seconds."""
+    """Return the presentation times of the frames, in seconds."""
     return [frame.pts * frame.time_base for frame in decoded(path)]
 
 
 def luma(frame):
-    """The luma plane of a frame, ``(H, W)``."""
+    """Return the luma plane of a frame, ``(H, W)``."""
     return chroma(frame, 0)
 
 
 def chroma(frame, index=1):
-    """A plane of a frame, ``(H, W)``; that of Cb."""
+    """Return a plane of a frame, ``(H, W)``; Cb by default."""
     plane = frame.planes[index]
     dtype = np.uint8 if frame.format.components[0].bits <= 8 else np.uint16
     return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size).view(dtype)[:, : plane.width].copy()
 
 
 def ffmpeg(*arguments):
-    """Run FFmpeg's own program, which is independent of ours; what it prints on stdout."""
+    """Run the FFmpeg program, which is independent of PyAV, and return its stdout."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *map(str, arguments)]
     return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True).stdout
 
 
-def remuxed(source, target, *options):
-    """A file copied packet by packet into another, by FFmpeg's own program."""
+def remux(source, target, *options):
+    """Copy a file packet by packet into another container with the FFmpeg program."""
     ffmpeg("-i", source, "-c", "copy", *options, target)
     return target
 
 
-def with_data(path, codec, tag=None):
-    """A film with sound and, at index 2, a stream of data that FFmpeg has no codec for.
+def write_with_data(path, codec, tag=None):
+    """Write a video with sound and, at index 2, a data stream that FFmpeg has no codec for.
 
     Args:
-        path: its extension decides the container.
-        codec: FFmpeg's name of what the data is.
-        tag: MP4's code for it, instead of the one that FFmpeg gives.
+        path: its extension selects the container.
+        codec: FFmpeg's name of the data format.
+        tag: MP4's code for it, instead of FFmpeg's.
     """
-    base = write(path.with_name("base.mkv"), pictures(12), sound="aac")
+    base = write(path.with_name("base.mkv"), make_frames(12), sound="aac")
     with av.open(f"file:{base}") as source, av.open(f"file:{path}", "w") as output:
         copies = [output.add_stream_from_template(stream, opaque=True) for stream in source.streams]
         data = output.add_data_stream(codec)
@@ -230,7 +240,7 @@ def with_data(path, codec, tag=None):
 
 
 def insert_box(path, box):
-    """Put an MP4 box into what an MP4 says of its first video, which must be H.264."""
+    """Insert a box into the sample description of an MP4's first video stream, which must be H.264."""
     data = bytearray(path.read_bytes())
     at, end = 0, len(data)
     for name, header in [(name, 8) for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl")] + [

@@ -1,4 +1,4 @@
-"""What tests of whole video jobs share."""
+"""Helpers of the tests that run whole video jobs."""
 
 from fractions import Fraction
 
@@ -12,7 +12,7 @@ def hidden(folder):
 
 
 def assert_same_packets(source, output, tolerance=Fraction(0)):
-    """Every stream but the picture has the same data at the same times."""
+    """Assert that all streams but the video have the same data at the same times."""
     before, after = packets(source), packets(output)
     assert len(before) == len(after)
     for ours, theirs in zip(after, before, strict=True):

@@ -4,10 +4,10 @@
 >>> result = subpixel.upscale_image("small.png", "large.png", scale=3)
 >>> result = subpixel.upscale_video("film.mp4", "film-large.mkv", scale=2)
 >>> upscaler = subpixel.load("default", scale=3)
->>> upscaler(np.zeros((20, 30, 3), np.uint8)).shape  # an array, a Pillow image or a PyTorch tensor
+>>> upscaler(np.zeros((20, 30, 3), np.uint8)).shape  # or a Pillow image, or a PyTorch tensor
 (60, 90, 3)
 
-Importing this module is cheap: each public name is loaded at its first use.
+Importing this module is fast: each public name is loaded at its first use.
 """
 
 import warnings
@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.2.0"
 
 if TYPE_CHECKING:
+    from subpixel.comparison.compare import Comparison, compare
     from subpixel.errors import (
+        ClusterError,
         ConfigError,
         DatasetError,
         EncoderError,
@@ -35,14 +37,17 @@ if TYPE_CHECKING:
         UnsupportedVideo,
     )
     from subpixel.images.upscale import upscale_image
+    from subpixel.loading import available_models, load
     from subpixel.models.model import Model, ModelMetadata, load_model
     from subpixel.models.spec import Convolution, ModelSpec
     from subpixel.results import ImageResult, Progress, VideoResult
-    from subpixel.upscaler import Upscaler, available_models, load
+    from subpixel.upscaler import Upscaler
     from subpixel.video.upscale import upscale_video
 
-_HOMES = {
+_NAMES_BY_MODULE = {
+    "subpixel.comparison.compare": ("Comparison", "compare"),
     "subpixel.errors": (
+        "ClusterError",
         "ConfigError",
         "DatasetError",
         "EncoderError",
@@ -60,15 +65,18 @@ _HOMES = {
         "UnsupportedVideo",
     ),
     "subpixel.images.upscale": ("upscale_image",),
+    "subpixel.loading": ("available_models", "load"),
     "subpixel.models.model": ("Model", "ModelMetadata", "load_model"),
     "subpixel.models.spec": ("Convolution", "ModelSpec"),
     "subpixel.results": ("ImageResult", "Progress", "VideoResult"),
-    "subpixel.upscaler": ("Upscaler", "available_models", "load"),
+    "subpixel.upscaler": ("Upscaler",),
     "subpixel.video.upscale": ("upscale_video",),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_MODULE_OF = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
 
 __all__ = [
+    "ClusterError",
+    "Comparison",
     "ConfigError",
     "Convolution",
     "DatasetError",
@@ -93,6 +101,7 @@ __all__ = [
     "Upscaler",
     "VideoResult",
     "available_models",
+    "compare",
     "load",
     "load_model",
     "upscale_image",
@@ -101,21 +110,21 @@ __all__ = [
 
 
 _RENAMED = {"Description": "ModelSpec", "Facts": "ModelMetadata"}
-"""Names of version 0.1, which go in 0.3."""
+"""Names of version 0.1, which are removed in 0.3."""
 
 
 def __getattr__(name: str) -> Any:
     """Load a public name at its first use (PEP 562)."""
     if name in _RENAMED:
         warnings.warn(
-            f"subpixel.{name} is now subpixel.{_RENAMED[name]}; the old name goes in version 0.3",
+            f"subpixel.{name} is now subpixel.{_RENAMED[name]}; the old name is removed in version 0.3",
             DeprecationWarning,
             stacklevel=2,
         )
         return __getattr__(_RENAMED[name])
-    if name not in _HOME_OF:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOME_OF[name]), name)
+    value = getattr(import_module(_MODULE_OF[name]), name)
     globals()[name] = value
     return value
 

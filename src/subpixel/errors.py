@@ -1,23 +1,25 @@
-"""Every error that Subpixel raises on purpose, as one tree.
+"""The exceptions of Subpixel, in one hierarchy.
 
     SubpixelError
-    ├── InputError              the picture, video or array given cannot be used
-    │   ├── UnreadableImage     not a picture, or damaged
-    │   ├── UnsupportedImage    a picture, of a kind that is refused (animated, exotic samples)
-    │   ├── UnreadableVideo     not a video, or too damaged to give a frame
-    │   ├── UnsupportedVideo    a video of a kind that is refused
-    │   └── ImageTooLarge       its enlargement would exceed the limit on pixels
-    ├── OutputError             the result cannot be written where it was asked to go
-    │   ├── OutputExists        something stands there already
-    │   ├── OutputIsInput       the output is the input itself, perhaps through a link
-    │   └── EncoderError        an encoder or a container refuses what it is asked to hold
-    ├── ModelError              a model file is damaged, unknown, or not what it claims to be
-    ├── EngineError             an engine is missing, cannot run this model, or failed
-    ├── ConfigError             a training configuration is wrong
-    └── DatasetError            a folder of test or training pictures is missing or unusable
+    ├── InputError              the image, video or array cannot be used
+    │   ├── UnreadableImage     not an image, or damaged
+    │   ├── UnsupportedImage    an image of a kind that is not supported (an animation, for example)
+    │   ├── UnreadableVideo     not a video, or too damaged to decode any frame
+    │   ├── UnsupportedVideo    a video of a kind that is not supported
+    │   └── ImageTooLarge       the upscaled image would exceed a limit on pixels or memory
+    ├── OutputError             the result cannot be written to the output
+    │   ├── OutputExists        the output exists already
+    │   ├── OutputIsInput       the output is the input file, perhaps through a link
+    │   ├── OtherJob            other processes make the same output with other frames
+    │   └── EncoderError        an encoder or a container does not accept the result
+    ├── ModelError              a model is unknown, or its file is missing or invalid
+    ├── EngineError             an engine is not installed, cannot run the model, or failed
+    ├── ClusterError            a cluster cannot be reached or used
+    ├── ConfigError             a training config is invalid
+    └── DatasetError            a folder of test or training images is missing or unusable
 
-Messages name the file and say what to do about it. A programmer's mistake (a wrong dtype, a negative
-size) raises the usual ``ValueError`` or ``TypeError`` instead.
+Messages name the file and the cure. A wrong argument, such as an unsupported dtype or a negative size, raises
+``ValueError`` or ``TypeError`` instead.
 """
 
 from collections.abc import Iterator
@@ -25,75 +27,83 @@ from contextlib import contextmanager
 
 
 class SubpixelError(Exception):
-    """The root: catch it to catch everything Subpixel raises on purpose."""
+    """The base class; catch it to handle every error of Subpixel except for wrong arguments."""
 
 
 class InputError(SubpixelError):
-    """The picture, video or array given cannot be used."""
+    """The image, video or array cannot be used."""
 
 
 class UnreadableImage(InputError):  # noqa: N818 - the name says what is wrong, as PIL.UnidentifiedImageError does not
-    """The file is not a picture, or is damaged."""
+    """The file is not an image, or is damaged."""
 
 
 class UnsupportedImage(InputError):  # noqa: N818
-    """The file is a picture of a kind that is refused, such as an animation."""
+    """The file is an image of a kind that is not supported, such as an animation."""
 
 
 class UnreadableVideo(InputError):  # noqa: N818
-    """The file is not a video, or too damaged to give a frame."""
+    """The file is not a video, or too damaged to decode any frame."""
 
 
 class UnsupportedVideo(InputError):  # noqa: N818
-    """The file is a video of a kind that is refused."""
+    """The file is a video of a kind that is not supported."""
 
 
 class ImageTooLarge(InputError):  # noqa: N818
-    """The enlarged picture would exceed the limit on pixels."""
+    """The upscaled image would exceed a limit on pixels or memory."""
 
 
 class OutputError(SubpixelError):
-    """The result cannot be written where it was asked to go."""
+    """The result cannot be written to the output."""
 
 
 class OutputExists(OutputError):  # noqa: N818
-    """Something stands under the output's name already."""
+    """The output exists already."""
 
 
 class OutputIsInput(OutputError):  # noqa: N818
-    """The output is the input itself, perhaps through a link."""
+    """The output is the input file, perhaps through a link."""
+
+
+class OtherJob(OutputError):  # noqa: N818
+    """Other processes make the same output, and this one would make other frames."""
 
 
 class EncoderError(OutputError):
-    """An encoder or a container refuses what it is asked to hold."""
+    """An encoder or a container does not accept the result."""
 
 
 class ModelError(SubpixelError):
-    """A model file is damaged, unknown, or not what it claims to be."""
+    """A model is unknown, or its file is missing or invalid."""
 
 
 class EngineError(SubpixelError):
-    """An engine is missing, cannot run this model, or failed."""
+    """An engine is not installed, cannot run the model, or failed."""
+
+
+class ClusterError(SubpixelError):
+    """A cluster cannot be reached or used, or its machines failed at a file again and again."""
 
 
 class ConfigError(SubpixelError):
-    """A training configuration is wrong."""
+    """A training config is invalid."""
 
 
 class DatasetError(SubpixelError):
-    """A folder of test or training pictures is missing or unusable."""
+    """A folder of test or training images is missing or unusable."""
 
 
 @contextmanager
-def naming(file: str, *others: str) -> Iterator[None]:
-    """Have every error that leaves this tell which file was at work.
+def name_file_in_errors(file: str, *others: str) -> Iterator[None]:
+    """Make every error that the body raises name the file.
 
-    Ours begin with its name, unless they begin with that of another file that belongs to it. Any other gets a
-    note, which a traceback shows.
+    The message of a `SubpixelError` gets the name as a prefix, unless it begins with this or another file of
+    the job already. Any other exception gets a note, which a traceback shows.
 
     Args:
-        file: the input, as people know it.
-        others: beginnings of messages that name another file.
+        file: the name of the input in messages.
+        others: prefixes of messages that name another file of the job.
     """
     try:
         yield
@@ -102,5 +112,5 @@ def naming(file: str, *others: str) -> Iterator[None]:
             raise
         raise type(error)(f"{file}: {error}") from error
     except Exception as error:
-        error.add_note(f"This was raised by work on {file}.")
+        error.add_note(f"This error occurred while processing {file}.")
         raise

@@ -1,193 +1,85 @@
-"""Writing files so that a reader never sees half of one."""
+"""Atomic writing of files."""
 
 import contextlib
+import errno
 import glob
-import inspect
 import os
 import secrets
-import shutil
 import stat
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import wraps
 from pathlib import Path
-from typing import IO, Any, NamedTuple, ParamSpec, TypeVar
+from typing import IO
 
-from subpixel.errors import InputError, OutputError, OutputExists, OutputIsInput, SubpixelError
+from subpixel.errors import OutputError, OutputExists, OutputIsInput
 
 try:
     import fcntl
-except ImportError:  # Windows: leftovers of a killed process are not recognized there
+except ImportError:  # Windows: partial files of killed processes stay there
     fcntl = None  # type: ignore[assignment]
 
 PIPE = "-"
 """The path that means stdin or stdout."""
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
-"""What is read: a path, the bytes of a file, or a file object opened for reading bytes."""
+"""An input: a path, the bytes of a file, or a file object opened for reading bytes."""
 
 Target = str | os.PathLike[str] | IO[bytes]
-"""What is written: a path, or a file object opened for writing bytes."""
+"""An output: a path, or a file object opened for writing bytes."""
 
 _RANDOM_DIGITS = 16
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-class Paths(NamedTuple):
-    """Where the input and the output of a job are, and what people call them."""
-
-    input: str
-    output: str
-    input_name: str
-    output_name: str
-
 
 @contextmanager
-def as_paths(input: Source, output: Target, extension: str = "") -> Iterator[Paths]:
-    """Give bytes and file objects a path, so that they take the way of any other file.
+def remove_empty_folders_on_error(output: Target) -> Iterator[None]:
+    """If the body raises, remove the folders above ``output`` that it created and left empty.
 
-    The input is read into a temporary file, and the output is one until the body is done: nothing is
-    written to a file object where the body raises. Errors name what was given, not the temporary file.
-
-    Args:
-        input: see `Source`; a file object is read from where it is to its end.
-        output: see `Target`.
-        extension: of the output, with the dot, where it is a file object.
-
-    Raises:
-        InputError: the input's file object cannot be read.
-        OutputError: the output's file object cannot be written to, or there is no room for temporary files.
+    Does nothing for a file object.
     """
-    names = _name_of(input), _name_of(output)
-    if isinstance(input, str | os.PathLike) and isinstance(output, str | os.PathLike):
-        yield Paths(*names, *names)
-        return
-    with _temporary_folder() as folder:
-        source, target = names
-        if not isinstance(input, str | os.PathLike):
-            file = folder / f"input{'' if names[0] in _NAMELESS else Path(names[0]).suffix}"
-            _read_into(file, input, names[0])
-            source = str(file)
-        if not isinstance(output, str | os.PathLike):
-            target = str(folder / f"output{extension}")
-        try:
-            yield Paths(source, target, *names)
-        except SubpixelError as error:
-            words = str(error).replace(source, names[0]).replace(target, names[1])
-            raise type(error)(words) from error
-        if not isinstance(output, str | os.PathLike):
-            _write_to(output, Path(target), names[1])
-
-
-_NAMELESS = ("<bytes>", "<file>")
-
-
-def _name_of(file: Any) -> str:
-    """What people call a path, bytes or a file object."""
-    if isinstance(file, str | os.PathLike):
-        return os.fspath(file)
-    if isinstance(file, bytes | bytearray | memoryview):
-        return _NAMELESS[0]
-    name = getattr(file, "name", None)  # a number where it was opened by a descriptor
-    return name if isinstance(name, str) and name else _NAMELESS[1]
-
-
-@contextmanager
-def _temporary_folder() -> Iterator[Path]:
-    try:
-        folder = tempfile.TemporaryDirectory(prefix="subpixel-", ignore_cleanup_errors=True)
-    except OSError as error:
-        raise OutputError(f"no temporary folder can be made ({error.strerror or error})") from error
-    with folder as path:
-        yield Path(path)
-
-
-def _read_into(file: Path, data: Any, name: str) -> None:
-    """Copy bytes, or what a file object still has, into a new file."""
-    try:
-        with file.open("wb") as copy:
-            if isinstance(data, bytes | bytearray | memoryview):
-                copy.write(data)
-            else:
-                shutil.copyfileobj(data, copy)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{name}: could not be read ({error})") from error
-
-
-def _write_to(target: IO[bytes], file: Path, name: str) -> None:
-    """Copy a file to a file object."""
-    try:
-        with file.open("rb") as made:
-            shutil.copyfileobj(made, target)
-    except (OSError, ValueError) as error:  # ValueError: it is closed
-        raise OutputError(f"{name}: could not be written ({error})") from error
-
-
-@contextmanager
-def leaving_no_empty_folder(path: Path) -> Iterator[None]:
-    """Where the body raises, remove the folders above ``path`` that were missing before and are empty now."""
     missing = []
-    for folder in Path(os.path.realpath(path)).parents:
-        if os.path.lexists(folder):
-            break
-        missing.append(folder)
+    if isinstance(output, str | os.PathLike):
+        for folder in Path(os.path.realpath(output)).parents:
+            if os.path.lexists(folder):
+                break
+            missing.append(folder)
     try:
         yield
     except BaseException:
-        with contextlib.suppress(OSError):  # one that is not empty, and so those above it
+        with contextlib.suppress(OSError):  # raised at the first folder that is not empty
             for folder in missing:
                 folder.rmdir()
         raise
 
 
-def without_empty_folders(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a function that writes to its argument ``output``, for `leaving_no_empty_folder`."""
-    signature = inspect.signature(function)
-
-    @wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        output = signature.bind(*args, **kwargs).arguments["output"]
-        if not isinstance(output, str | os.PathLike):  # the function itself says so
-            return function(*args, **kwargs)
-        with leaving_no_empty_folder(Path(output)):
-            return function(*args, **kwargs)
-
-    return call
-
-
 @contextmanager
 def write_atomically(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` to write to; on success it takes the final name.
+    """Yield a temporary path beside ``path``; when the body succeeds, the file is renamed to ``path``.
 
-    The data is flushed to the disk before the rename, so that after a crash or a power cut ``path`` is
-    either whole or not there. When the body raises, KeyboardInterrupt included, the temporary file is
-    removed, and so is a folder that was made for it. Only a process that is killed outright leaves its
-    ``.NAME.RANDOM.part`` behind; the next write to the same name removes it.
+    The data is flushed to disk before the rename, so that after a crash or a power failure ``path`` is
+    complete or missing. If the body raises (also KeyboardInterrupt), the temporary file is removed, and so
+    are the folders that were created for it. A killed process leaves ``.NAME.RANDOM.part`` behind; the next
+    write to the same path removes it.
 
-    An existing file that is overwritten hands on its permissions, and a link is followed: its target is
-    what gets replaced.
+    A replaced file keeps its permissions. If ``path`` is a link, its target is replaced.
 
     Raises:
-        OutputExists: ``path`` exists and ``overwrite`` is false. Checked again at the end, without a gap in
-            which another process could create it unnoticed.
-        OutputError: the folder cannot be written to, the disk is full, or the body raised any other
+        OutputExists: ``path`` exists and ``overwrite`` is false. This is checked before the body, and again
+            with the rename (in one step, if the file system has hard links).
+        OutputError: the folder cannot be written to, the disk is full, or the body raised another
             ``OSError``.
     """
-    with leaving_no_empty_folder(path), _written(path, overwrite=overwrite) as part:
+    with remove_empty_folders_on_error(path), _partial_file(path, overwrite=overwrite) as part:
         yield part
 
 
 @contextmanager
-def _written(path: Path, *, overwrite: bool) -> Iterator[Path]:
+def _partial_file(path: Path, *, overwrite: bool) -> Iterator[Path]:
     if not overwrite:
         refuse_existing(path)
     target = Path(os.path.realpath(path))
     if os.path.exists(target) and not is_file(target):  # noqa: PTH110 - as in `is_file`
-        raise OutputError(f"{path}: is no regular file, and cannot be replaced by one")
-    # The name is settled before the file is made, so that an interrupt finds it to remove at any moment.
+        raise OutputError(f"{path}: is not a regular file and cannot be replaced; name another output")
+    # The name is chosen before the file is created: an interrupt at any moment finds it and removes it.
     part = target.with_name(f"{_part_prefix(target)}{secrets.token_hex(_RANDOM_DIGITS // 2)}.part")
     handle = None
     try:
@@ -196,7 +88,7 @@ def _written(path: Path, *, overwrite: bool) -> Iterator[Path]:
             _remove_leftovers(target)
             handle = _create_locked(part)
         except OSError as error:
-            raise _not_there(path, error) from error
+            raise _not_writable(path, error) from error
         yield part
         with part.open("rb+") as file:
             os.fsync(file.fileno())
@@ -205,72 +97,106 @@ def _written(path: Path, *, overwrite: bool) -> Iterator[Path]:
                 part.chmod(stat.S_IMODE(target.stat().st_mode))
             part.replace(target)
         else:
-            _rename_to_new(part, target)
+            rename_to_new(part, target)
         flush_folder(target.parent)
     except FileExistsError:
-        raise OutputExists(f"{path}: appeared while it was being written; left alone") from None
+        raise OutputExists(f"{path}: another process created it meanwhile; name another output") from None
     except OSError as error:
         raise OutputError(f"{path}: could not be written ({error.strerror or error})") from error
     finally:
         with contextlib.suppress(OSError):
-            part.unlink()
+            part.unlink(missing_ok=True)
         if handle is not None:
-            os.close(handle)  # ends the lock that says a process is still at work on the file
+            os.close(handle)  # releases the lock, which shows other processes that the file is in use
+
+
+def check_writable(path: Path, *, overwrite: bool) -> None:
+    """Check, without writing, that `write_atomically` can write a file, as far as that can be known.
+
+    Raises:
+        OutputExists: it exists, and ``overwrite`` is false.
+        OutputError: it is no regular file, its name is too long, or its folder cannot be written to.
+    """
+    if not overwrite:
+        refuse_existing(path)
+    target = Path(os.path.realpath(path))
+    if os.path.exists(target) and not is_file(target):  # noqa: PTH110 - as in `is_file`
+        raise OutputError(f"{path}: is not a regular file and cannot be replaced; name another output")
+    try:
+        for folder in target.parents:
+            if not os.path.lexists(folder):
+                continue
+            if not is_folder(folder):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            if hasattr(os, "pathconf"):
+                longest = os.pathconf(folder, "PC_NAME_MAX")
+                if any(len(os.fsencode(name)) > longest for name in target.relative_to(folder).parts):
+                    raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+            break
+    except OSError as error:
+        raise _not_writable(path, error) from error
 
 
 def refuse_existing(path: Path) -> None:
-    """Raise `OutputExists` where something stands under a name, be it a link that leads nowhere."""
+    """Raise `OutputExists` if the path exists, even as a dangling link."""
     if os.path.lexists(path):
         raise OutputExists(f"{path}: exists already; pass --overwrite (overwrite=True) to replace it")
 
 
 def refuse_input(output: Path, input: Path) -> None:
-    """Raise `OutputIsInput` where both are the same file, perhaps through a link.
+    """Raise `OutputIsInput` if both are the same file, perhaps through a link.
 
-    Raises `OutputError` where the output has a name that no file can have, such as one that is too long.
+    Raises `OutputError` if the file system does not accept the name of the output, such as one that is too
+    long.
     """
     try:
         same = is_file(input) and output.exists() and output.samefile(input)
     except OSError as error:
-        raise _not_there(output, error) from error
+        raise _not_writable(output, error) from error
     if same:
-        raise OutputIsInput(f"{output}: is the input itself; name another output")
+        raise OutputIsInput(f"{output}: is the input file; name another output")
 
 
 def is_file(path: Path) -> bool:
-    """Whether a path is a regular file: False for a name that no file can have, where pathlib raises."""
+    """Whether a path is a regular file; False for a name that is too long, for which pathlib raises."""
     return os.path.isfile(path)  # noqa: PTH113
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a path is a folder, likewise."""
+    """Whether a path is a folder; False for a name that is too long."""
     return os.path.isdir(path)  # noqa: PTH112
 
 
 def make_folder_of(path: Path) -> None:
-    """Make the folder that a file, or what a link leads to, shall lie in; `OutputError` where that fails."""
+    """Create the folder of a file, or of the target of a link; raise `OutputError` if that fails."""
     try:
         Path(os.path.realpath(path)).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _not_there(path, error) from error
+        raise _not_writable(path, error) from error
 
 
-def _not_there(path: Path, error: OSError) -> OutputError:
+def _not_writable(path: Path, error: OSError) -> OutputError:
     return OutputError(f"{path}: cannot write there ({error.strerror or error})")
 
 
-def lock(path: Path) -> int | None:
-    """Take a file, made where it is missing, for this process alone.
+def lock(path: Path, *, shared: bool = False) -> int | None:
+    """Lock a file, which is created if it is missing.
 
-    The lock ends when the handle that is returned is closed, or with the process, however it ends.
+    The lock ends when the returned file descriptor is closed, or with the process.
+
+    Args:
+        path: of the file.
+        shared: whether other processes may have a shared lock at the same time.
 
     Returns:
-        The handle, or None where another process has the lock.
+        The file descriptor, or None if another process has a lock that excludes this one.
     """
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     if fcntl is not None:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(handle)
             return None
@@ -280,12 +206,12 @@ def lock(path: Path) -> int | None:
 
 
 def _part_prefix(target: Path) -> str:
-    # A file name has at most 255 bytes, and a character up to 4.
+    # A file name has at most 255 bytes, and a character in it up to 4.
     return f".{target.name[:55]}."
 
 
 def _create_locked(part: Path) -> int:
-    """Make a new, empty file with the permissions that any new file gets, and hold a lock on it."""
+    """Create an empty file with default permissions, and lock it."""
     while True:
         handle = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         if fcntl is not None:
@@ -293,19 +219,19 @@ def _create_locked(part: Path) -> int:
                 fcntl.flock(handle, fcntl.LOCK_EX)
         if part.exists():
             return handle
-        os.close(handle)  # another process took it for a leftover before it was locked
+        os.close(handle)  # another process removed it as a leftover before it was locked
 
 
 def _remove_leftovers(target: Path) -> None:
-    """Remove what killed processes left of earlier tries at ``target``.
+    """Remove the partial files of ``target`` that killed processes left.
 
-    A process holds a lock on its file while it writes, and the system drops the lock when the process
-    ends, however it ends: a file that can be locked has nobody at work on it.
+    A process locks its partial file while it writes, and the system releases the lock when the process ends.
+    So a file that can be locked is in use by no process.
     """
     if fcntl is None:
         return
-    ours = f"{glob.escape(_part_prefix(target))}{'[0-9a-f]' * _RANDOM_DIGITS}.part"
-    for leftover in target.parent.glob(ours):
+    pattern = f"{glob.escape(_part_prefix(target))}{'[0-9a-f]' * _RANDOM_DIGITS}.part"
+    for leftover in target.parent.glob(pattern):
         with contextlib.suppress(OSError):
             handle = os.open(leftover, os.O_RDWR | os.O_NOFOLLOW)
             try:
@@ -315,8 +241,8 @@ def _remove_leftovers(target: Path) -> None:
                 os.close(handle)
 
 
-def _rename_to_new(part: Path, target: Path) -> None:
-    """Rename, but raise `FileExistsError` where ``target`` exists, which a rename would silently replace."""
+def rename_to_new(part: Path, target: Path) -> None:
+    """Rename ``part``, but raise `FileExistsError` if ``target`` exists, which a rename would replace."""
     try:
         os.link(part, target)
     except FileExistsError:
@@ -325,10 +251,12 @@ def _rename_to_new(part: Path, target: Path) -> None:
         if os.path.lexists(target):
             raise FileExistsError from None
         part.replace(target)
+    else:
+        part.unlink()  # at once: flushing the folder takes long enough for a kill to leave both names
 
 
 def flush_folder(folder: Path) -> None:
-    """Flush the folder's entry too, without which a power cut may undo the rename."""
+    """Flush the entries of a folder, so that a power failure cannot undo a rename in it."""
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:

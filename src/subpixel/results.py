@@ -1,4 +1,4 @@
-"""What calls return and what they report on the way."""
+"""What the functions for files return, and what they report meanwhile."""
 
 import warnings
 from collections.abc import Mapping
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far the work on one file is; what an image has no use for keeps its default.
+    """Progress on one file. For an image, only ``fraction`` and ``seconds`` are set, and the frames of an
+    animation.
 
     >>> import subpixel
     >>> def show(progress: subpixel.Progress) -> None:
@@ -17,64 +18,70 @@ class Progress:
     """
 
     fraction: float
-    """Done, 0 to 1; 0 for a video while nothing tells how long it is."""
+    """The finished share, 0 to 1; 0 until the end for a video of unknown length."""
     seconds: float
-    """Since the work began."""
+    """Since the start of the work."""
     frames: int = 0
-    """Of a video: done, those of an earlier run included."""
+    """Finished frames, including those of an interrupted run that is resumed."""
     total_frames: int | None = None
-    """About how many there are; None where nothing tells."""
+    """The expected number of frames; None if the input does not state it."""
     frames_per_second: float = 0.0
-    """Of this run."""
+    """In this run."""
     speed: float = 0.0
-    """Seconds of video made in a second."""
+    """Seconds of video per second of work: 1 is real time."""
     bottleneck: str = ""
-    """The stage that sets the pace."""
+    """The slowest stage, which limits the speed."""
 
     @property
     def total(self) -> int | None:
-        """The name of `total_frames` until version 0.2; it goes in 0.3."""
+        """The name of `total_frames` until version 0.2; it is removed in 0.3."""
         _warn_of_old_name("Progress.total", "total_frames")
         return self.total_frames
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What was done to one file."""
+    """The result for one file."""
 
     input: str
-    """The path; ``<bytes>`` or ``<file>`` for what has none."""
+    """The path; ``<bytes>``, or ``<file>`` for a file object without a name."""
     output: str
-    scale: int
+    """The same for the output."""
+    scale: float
+    """The factor per side, an integer if it is one. If the sides differ in it, that of the longer side."""
+    sharpness: float
+    """How much the result was sharpened, 0 to 1."""
     model: str
     engine: str
     precision: str
     target: str
-    """The processor that the engine was compiled for, in words for people."""
+    """The instruction set for which the engine was compiled, as text for users."""
     threads: int
     reason: str
-    """Why this engine, in words for people."""
+    """Why this engine was selected, as text for users."""
     content: str
-    """What the source was taken for, "clean" or "compressed"; empty where that decided nothing."""
+    """"clean", "compressed" or "pixel-art" if that selected the model, otherwise empty."""
     content_reason: str
-    """Why, in words for people."""
+    """Why, as text for users."""
     width: int
-    """Of the output in pixels, as `height`."""
+    """Of the output as it is stored, in pixels. A player may rotate a video."""
     height: int
+    """The same for the other side."""
     seconds: float
+    """Of work on this file."""
     warnings: tuple[str, ...]
-    """What had to be changed or left out, in words for people."""
+    """What was changed or left out, as text for users."""
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """The name of `warnings` until version 0.2; it goes in 0.3."""
+        """The name of `warnings` until version 0.2; it is removed in 0.3."""
         _warn_of_old_name(f"{type(self).__name__}.notices", "warnings")
         return self.warnings
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageResult(Result):
-    """What was done to one image.
+    """The result for one image.
 
     >>> import subpixel
     >>> result = subpixel.upscale_image("small.png", "large.png", scale=3)
@@ -82,10 +89,13 @@ class ImageResult(Result):
     ('default-x3', 144, 120, ())
     """
 
+    frames: int = 1
+    """Frames of an animation; 1 for a still image."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class VideoResult(Result):
-    """What was done to one video.
+    """The result for one video.
 
     >>> import subpixel
     >>> result = subpixel.upscale_video("film.mp4", "film-large.mkv")
@@ -94,23 +104,51 @@ class VideoResult(Result):
     """
 
     codec: str
+    """FFmpeg's name of the encoder."""
+    grain: float
+    """How much of the noise that the model removed was given back, 0 to 1."""
     frames: int
+    """Frames in the output."""
     resumed_frames: int
-    """How many of them an earlier run had made."""
+    """How many of them come from an interrupted run."""
+    missing_segments: int = 0
+    """How many segments other shards have still to encode; the output is written when none is missing."""
     frames_per_second: float
-    """Of the frames that this run made."""
+    """In this run."""
+    copied_share: float = 0.0
+    """The share of the luma that this run copied from the frame before, because it did not change, 0 to 1."""
     stages: Mapping[str, float]
-    """For how many seconds each stage worked; they overlap."""
+    """Seconds of work in each stage; the stages overlap."""
     bottleneck: str
-    """The stage that worked longest, and so set the pace."""
+    """The stage with the most seconds of work, which limited the speed."""
     damaged_frames: int
+    """Frames that were decoded with errors."""
     missing_frames: int
-    """About how many are missing at the end of an input that is cut off."""
+    """About how many frames are missing at the end of a truncated input."""
     lost_frames: int
-    """About how many could not be decoded and are missing."""
+    """About how many frames could not be decoded and are missing."""
     damaged_share: float
-    """Of damaged, lost and missing frames, 0 to 1."""
+    """The share of damaged, missing and lost frames, 0 to 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview(Result):
+    """What the result for one file would be. Its ``seconds`` are 0."""
+
+    source_width: int
+    """Of the input, in pixels, upright."""
+    source_height: int
+    frames: int | None
+    """1 for a still image; None for a video of unknown length."""
+    codec: str = ""
+    """FFmpeg's name of the encoder of a video."""
+    memory_mib: int = 0
+    """About how much memory an image needs, in MiB; 0 for a video."""
+    resumes: bool = False
+    """Whether a video would resume from the finished part of an interrupted run."""
 
 
 def _warn_of_old_name(old: str, new: str) -> None:
-    warnings.warn(f"{old} is now {new}; the old name goes in version 0.3", DeprecationWarning, stacklevel=3)
+    warnings.warn(
+        f"{old} is now {new}; the old name is removed in version 0.3", DeprecationWarning, stacklevel=3
+    )

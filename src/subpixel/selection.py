@@ -1,31 +1,38 @@
-"""Which model and engine a file gets: what was asked for, or else what suits the file."""
+"""The model and engine for a file: those that the caller names, or those that suit the file."""
 
 import contextlib
 import os
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from subpixel.arguments import check_choice, check_wholes
+from subpixel.arguments import check_choice, check_integers, check_shares
 from subpixel.content import Content
-from subpixel.engines.base import Engine
-from subpixel.options import ContentKind, EngineName, Precision, SourceKind
-from subpixel.upscaler import Upscaler, load
+from subpixel.engines.pixel_art import AnyUpsampling
+from subpixel.engines.select import check_engine
+from subpixel.loading import load
+from subpixel.options import ContentKind, EngineName, Precision
+from subpixel.sizes import check_scale
+from subpixel.upscaler import Upscaler
 
 
 class Selection(NamedTuple):
-    """An upscaler for one file, and why that one."""
+    """An upscaler for one file, and the reason for it."""
 
     upscaler: Upscaler
     content: Content | None
-    """What the file is taken for, where that decided the model."""
+    """How the source was classified, if that selected the model."""
 
-    def as_result(self, engine: Engine) -> dict[str, Any]:
-        """The fields of a `subpixel.results.Result` about the model, the engine that ran it, and why."""
+    def as_result(self, upsampling: AnyUpsampling) -> dict[str, Any]:
+        """Return the fields of a `subpixel.results.Result` that describe the models and the engine."""
+        engines = upsampling.engines or [self.upscaler.engine]
+        engine = engines[0]
         return {
-            "scale": self.upscaler.scale,
-            "model": self.upscaler.model.name,
+            "scale": upsampling.scale,
+            "sharpness": upsampling.sharpness,
+            "model": " and ".join(dict.fromkeys(each.model.name for each in upsampling.engines)) or "none",
             "engine": engine.name,
             "precision": engine.precision,
             "target": engine.target,
@@ -36,72 +43,88 @@ class Selection(NamedTuple):
         }
 
 
-def select(
-    upscaler: Upscaler | None,
-    *,
-    model: str | os.PathLike[str] | None,
-    scale: int | None,
-    content: ContentKind | None,
-    engine: EngineName,
-    precision: Precision,
-    threads: int | None,
-    guess: Callable[[], Content],
-) -> Selection:
-    """The upscaler that is given, or else one for a model, or for a scale and what the file holds.
-
-    The last few that were loaded are kept, so that a loop over files loads and compiles nothing twice.
-
-    Args:
-        upscaler: instead of all else.
-        model, scale, engine, precision, threads: see `load`; a path of a model file will do as a model.
-        content: "clean", "compressed", or "auto", which is the default where no model is named: then
-            ``guess`` says, which looks at the file.
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """The arguments of `upscale_image` and `upscale_video` that select a model and an engine.
 
     Raises:
-        ValueError: an upscaler and something else, or a model and a content.
+        ValueError: options that exclude each other, or an unknown value.
+        TypeError: an option of the wrong type.
     """
-    if upscaler is not None and not isinstance(upscaler, Upscaler):
-        raise TypeError(f"upscaler must be what `load` returns, not {type(upscaler).__name__}")
-    if model is not None and not isinstance(model, str | os.PathLike):
-        raise TypeError(f"model must be a name or a path, not {model!r}")
-    if isinstance(model, os.PathLike):
-        model = Path(model)
-    check_choice(ContentKind, content=content)
-    check_choice(EngineName, engine=engine)
-    check_choice(Precision, precision=precision)
-    check_wholes(scale=scale, threads=threads)
-    options = (model, scale, content, threads)
-    if upscaler is not None:
-        if any(option is not None for option in options) or (engine, precision) != ("auto", "auto"):
-            raise ValueError("give an upscaler, or a scale, a model, a content and an engine, not both")
-        return Selection(upscaler, None)
-    found = None
-    if model is None:
-        found = guess() if content is None or content == "auto" else Content(content, "asked for")
-    elif content is not None:
-        raise ValueError("give a model or a content, not both")
-    stamp = None
-    if isinstance(model, Path) or (model is not None and model.endswith(".safetensors")):
-        with contextlib.suppress(OSError):  # `load` says what is wrong
-            status = Path(model).stat()
-            stamp = (status.st_mtime_ns, status.st_size)
-    kind = found.kind if found else None
-    return Selection(_loaded(model, scale, kind, engine, precision, threads, stamp), found)
+
+    upscaler: Upscaler | None = None
+    """Used as it is; it excludes all other options."""
+    model: str | os.PathLike[str] | None = None
+    """The name of a packaged model, or the path of a model file."""
+    scale: float | None = None
+    content: ContentKind | None = None
+    """Selects the model, and excludes ``model``; "auto", the default, classifies the file."""
+    engine: EngineName = "auto"
+    precision: Precision = "auto"
+    threads: int | None = None
+    sharpness: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.upscaler is not None and not isinstance(self.upscaler, Upscaler):
+            raise TypeError(f"upscaler must be what `load` returns, not {type(self.upscaler).__name__}")
+        if self.model is not None and not isinstance(self.model, str | os.PathLike):
+            raise TypeError(f"model must be a name or a path, not {self.model!r}")
+        check_choice(ContentKind, content=self.content)
+        check_engine(self.engine)
+        check_choice(Precision, precision=self.precision)
+        check_integers(threads=self.threads)
+        check_scale(self.scale)
+        check_shares(sharpness=self.sharpness)
+        if self.upscaler is not None and replace(self, upscaler=None) != ModelOptions():
+            raise ValueError(
+                "pass either an upscaler or options that select one "
+                "(scale, model, content, engine, precision, threads, sharpness), not both"
+            )
+        if self.model is not None and self.content is not None:
+            raise ValueError("pass either a model or a content, not both")
+
+    def select(self, classify: Callable[[], Content]) -> Selection:
+        """Return the upscaler for one file. The last few are cached, so that a loop loads each model once.
+
+        Args:
+            classify: classifies the file; called only if its content selects the model.
+
+        Raises:
+            ModelError, EngineError, ValueError: see `load`.
+        """
+        if self.upscaler is not None:
+            return Selection(self.upscaler, None)
+        content = None
+        if self.model is None:
+            wanted = self.content
+            content = classify() if wanted is None or wanted == "auto" else Content(wanted, "requested")
+        model = Path(self.model) if isinstance(self.model, os.PathLike) else self.model
+        options = replace(self, model=model, content=content.kind if content else None)
+        return Selection(_load_cached(options, self._file_version()), content)
+
+    def _file_version(self) -> tuple[int, int] | None:
+        """Time and size of the model file, which change when it is replaced; None for a packaged model."""
+        if isinstance(self.model, os.PathLike) or (self.model or "").endswith(".safetensors"):
+            with contextlib.suppress(OSError):  # `load` reports the error
+                status = Path(self.model or "").stat()
+                return status.st_mtime_ns, status.st_size
+        return None
 
 
-_MOST_KEPT = 4
-"""Upscalers; each takes some MB, and a network that was compiled loads in milliseconds."""
+_CACHE_SIZE = 4
+"""Upscalers take some MB each; a network that was compiled before loads in milliseconds."""
 
 
-@lru_cache(maxsize=_MOST_KEPT, typed=True)
-def _loaded(
-    model: str | Path | None,
-    scale: int | None,
-    content: SourceKind | None,
-    engine: EngineName,
-    precision: Precision,
-    threads: int | None,
-    stamp: tuple[int, int] | None,
-) -> Upscaler:
-    """`load`, for the last few; a model file that has changed since has another ``stamp``."""
-    return load(model, scale=scale, content=content, engine=engine, precision=precision, threads=threads)
+@lru_cache(maxsize=_CACHE_SIZE)
+def _load_cached(options: ModelOptions, file_version: tuple[int, int] | None) -> Upscaler:
+    """Call `load`, unless the same model file was loaded with the same options before."""
+    content = None if options.content == "auto" else options.content
+    return load(
+        options.model,
+        scale=options.scale,
+        content=content,
+        engine=options.engine,
+        precision=options.precision,
+        threads=options.threads,
+        sharpness=options.sharpness,
+    )

@@ -1,46 +1,48 @@
-"""The library's front door: a model and an engine, to be called on images."""
+"""`Upscaler`: upscales images and frames in memory."""
 
-import os
 import sys
-import warnings
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from subpixel.arguments import check_choice, check_paths, check_texts, check_wholes
+from subpixel.arguments import check_choice, check_integers, check_shares
 from subpixel.engines.base import Engine
-from subpixel.engines.select import CompiledModel, choose
+from subpixel.engines.family import ModelFamily
+from subpixel.engines.pixel_art import CompiledRule, PixelArtEngine, PixelArtFamily, PixelArtRule
+from subpixel.engines.select import CompiledModel, check_engine
 from subpixel.errors import ModelError
-from subpixel.models.catalog import DEFAULT_SCALE
-from subpixel.models.model import Model, load_model
-from subpixel.options import EngineName, Precision, SourceKind
+from subpixel.models.model import Model
+from subpixel.options import EngineName, Fit, Precision, Wrap
+from subpixel.sizes import SizeArgument, TargetSize, check_scale
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-_PATIENCE_SECONDS = 1
-"""For which `Upscaler.frames` waits for a source that is asked to stop; a camera may never answer."""
+_STOP_TIMEOUT_SECONDS = 1
+"""How long `Upscaler.frames` waits for its source to stop; a camera may never answer."""
+
+_EXAMPLE_PX = 1000
+"""A side that shows which models a factor needs."""
 
 Samples = TypeVar("Samples", bound=np.generic)
 Frame = TypeVar("Frame")
 
 
 class SupportsArray(Protocol):
-    """What NumPy can make an array of."""
+    """An object that NumPy can convert to an array."""
 
     def __array__(self) -> NDArray[Any]: ...
 
 
 class Upscaler:
-    """Makes images larger with one model on one engine.
+    """Upscales images in memory with one model, or with models of one name at several scales.
 
-    It can be pickled, and so be given to other processes (``pool.map(upscaler, images)``), which make the
-    engine anew. Two are equal when they compute the same: the same network on the same engine in the same
-    precision.
+    An upscaler can be called from several threads. It can be pickled, so that other processes can use it
+    (``pool.map(upscaler, images)``); each process creates the engine again. Two upscalers are equal if they
+    have the same network, engine and precision, and so give the same results.
 
     >>> import numpy as np, subpixel
     >>> upscaler = subpixel.Upscaler(subpixel.load_model("mine.safetensors"), engine="numpy", threads=1)
@@ -50,51 +52,59 @@ class Upscaler:
     (40, 60, 3)
 
     Attributes:
-        compiled: the model and the engines that run it.
+        scale: the factor per side if a call names no size: an integer, or a number such as 1.5.
+        family: the models and their engines.
     """
 
     def __init__(
         self,
-        model: Model,
+        model: Model | Sequence[Model] | Sequence[PixelArtRule],
         engine: EngineName | Engine = "auto",
         *,
         precision: Precision = "auto",
         threads: int | None = None,
+        scale: float | None = None,
+        sharpness: float = 0.0,
     ) -> None:
-        """Make ``model`` ready to run.
+        """Compile ``model`` for an engine.
 
         Args:
-            model: a network over one channel; see `load` and `load_model`.
-            engine: ``"auto"``, the name of an engine, or one that was compiled from this model.
+            model: a network with one channel; see `load` and `load_model`. Or several of different scales:
+                each is compiled at its first use. Rules for pixel art come from `load`.
+            engine: ``"auto"``, the name of an engine, or an engine that was compiled from this model.
             precision: ``"auto"``, ``"fp32"`` or ``"int8"``; see `subpixel.options.Precision`.
-            threads: how many CPU threads to use; all by default.
+            threads: the number of CPU threads; by default one per CPU that the process may use.
+            scale: the factor per side, 1 to 16; by default the scale of the first model. For a factor that no
+                model has, the model with the next larger scale upscales the image, or two models one after
+                the other do, and Lanczos reduces the result.
+            sharpness: 0 to 1. 0 is the result of the network. More makes edges steeper, without halos; PSNR
+                falls.
 
         Raises:
-            ModelError: the network works on more than one channel.
+            ModelError: the network has more than one channel.
             EngineError: the engine is not installed, or cannot run this model.
             ValueError, TypeError: a wrong argument, such as an unknown engine.
         """
-        if not isinstance(model, Model):
-            raise TypeError(
-                f"expected a Model, not {type(model).__name__}; subpixel.load takes a name or a scale"
-            )
-        check_wholes(threads=threads)
+        models: tuple[Any, ...] = tuple(model) if isinstance(model, Sequence) else (model,)
+        check_integers(threads=threads)
+        check_scale(scale)
+        check_shares(sharpness=sharpness)
         check_choice(Precision, precision=precision)
         if not isinstance(engine, Engine):
-            check_choice(EngineName, engine=engine)
-        if model.spec.channels != 1:
-            raise ModelError(f"model {model.name} has {model.spec.channels} channels; images need one of 1")
-        if isinstance(engine, Engine):
-            if engine.model is not model:
-                raise ValueError(f"the engine was compiled from another model, {engine.model.name}")
-            self.compiled = CompiledModel(engine, engine, "given")
-        else:
-            self.compiled = choose(model, engine, precision, threads)
+            check_engine(engine)
+        self.family = _family(models, engine, precision, threads, sharpness)
+        factor = float(models[0].scale if scale is None else scale)
+        self.scale = int(factor) if factor.is_integer() else factor
+        width, height = TargetSize(scale=self.scale).for_source(_EXAMPLE_PX, _EXAMPLE_PX)
+        used = self.family.select((_EXAMPLE_PX, _EXAMPLE_PX), (height, width))
+        self._used = used or [self.family.compiled(models[0].scale)]
 
     def __repr__(self) -> str:
-        kinds = dict.fromkeys(f"{each.name} {each.precision}" for each in self._engines)
         threads = f"{self.engine.threads} thread{'s' * (self.engine.threads != 1)}"
-        return f"<Upscaler {self.model.name}: x{self.scale}, {' and '.join(kinds)}, {threads}>"
+        names = " and ".join(dict.fromkeys(each.model.name for each in self._used))
+        sharpness = f", sharpness {self.sharpness:g}" if self.sharpness else ""
+        engine = f"{self.engine.name} {self.engine.precision}"
+        return f"<Upscaler {names}: x{self.scale:g}, {engine}, {threads}{sharpness}>"
 
     def __eq__(self, other: object) -> bool:
         return self._identity == other._identity if isinstance(other, Upscaler) else NotImplemented
@@ -103,48 +113,90 @@ class Upscaler:
         return hash(self._identity)
 
     @property
-    def _engines(self) -> tuple[Engine, Engine]:
-        return self.compiled.engine, self.compiled.deep
-
-    @property
     def _identity(self) -> tuple[Any, ...]:
-        """What decides the results."""
-        return self.model, *((each.name, each.precision) for each in self._engines)
+        """Everything that affects the results."""
+        return (
+            self.family.models,
+            self.scale,
+            self.sharpness,
+            self.engine.name,
+            self.engine.precision,
+        )
 
     @property
-    def model(self) -> Model:
-        """The network."""
+    def compiled(self) -> CompiledModel | CompiledRule:
+        """The first model that is used at `scale`, and its engine."""
+        return self._used[0]
+
+    @property
+    def model(self) -> Model | PixelArtRule:
+        """The first network, or rule for pixel art, that is used at `scale`."""
         return self.compiled.model
 
     @property
-    def engine(self) -> Engine:
-        """What runs the network on samples of 8 bits."""
+    def engine(self) -> Engine | PixelArtEngine:
+        """The engine that runs it."""
         return self.compiled.engine
 
     @property
-    def reason(self) -> str:
-        """Why this engine, in words for people."""
-        return self.compiled.reason
+    def sharpness(self) -> float:
+        """How much results are sharpened, 0 to 1."""
+        return self.family.sharpness
 
     @property
-    def scale(self) -> int:
-        """How many times larger each side becomes."""
-        return self.compiled.scale
+    def reason(self) -> str:
+        """Why this engine was selected, as text for users."""
+        return self.compiled.reason
 
     @overload
-    def __call__(self, image: "Image") -> "Image": ...
+    def __call__(
+        self,
+        image: "Image",
+        *,
+        size: SizeArgument | None = None,
+        fit: Fit | None = None,
+        wrap: Wrap | None = None,
+    ) -> "Image": ...
 
     @overload
-    def __call__(self, image: NDArray[Samples]) -> NDArray[Samples]: ...
+    def __call__(
+        self,
+        image: NDArray[Samples],
+        *,
+        size: SizeArgument | None = None,
+        fit: Fit | None = None,
+        wrap: Wrap | None = None,
+    ) -> NDArray[Samples]: ...
 
     @overload
-    def __call__(self, image: "Tensor") -> "Tensor": ...
+    def __call__(
+        self,
+        image: "Tensor",
+        *,
+        size: SizeArgument | None = None,
+        fit: Fit | None = None,
+        wrap: Wrap | None = None,
+    ) -> "Tensor": ...
 
     @overload
-    def __call__(self, image: "SupportsArray") -> NDArray[Any]: ...
+    def __call__(
+        self,
+        image: "SupportsArray",
+        *,
+        size: SizeArgument | None = None,
+        fit: Fit | None = None,
+        wrap: Wrap | None = None,
+    ) -> NDArray[Any]: ...
 
-    def __call__(self, image: Any) -> Any:
-        """Make an image, or a batch of images, larger.
+    def __call__(
+        self,
+        image: Any,
+        *,
+        size: SizeArgument | None = None,
+        fit: Fit | None = None,
+        wrap: Wrap | None = None,
+    ) -> Any:
+        """Upscale an image or a batch of images.
 
         >>> import numpy as np, subpixel
         >>> upscaler = subpixel.load("default", scale=3)
@@ -155,85 +207,102 @@ class Upscaler:
         >>> from PIL import Image
         >>> upscaler(Image.open("small.png")).size
         (144, 120)
+        >>> upscaler(Image.open("small.png"), size=(100, 80)).size
+        (100, 80)
 
         Args:
             image: an array ``(H, W)``, ``(H, W, C)`` or ``(N, H, W, C)``; a Pillow image; a PyTorch tensor
-                ``(H, W)``, ``(C, H, W)`` or ``(N, C, H, W)``; or any other object with ``__array__`` or
-                ``__dlpack__``, which is taken as an array. 3 channels are RGB, 4 are RGB and straight alpha,
-                any other number are planes of their own. Samples are uint8, uint16 (over their whole range),
+                ``(H, W)``, ``(C, H, W)`` or ``(N, C, H, W)``; or another object with ``__array__`` or
+                ``__dlpack__``, which is converted to an array. 3 channels are RGB, 4 are RGB and straight
+                alpha, any other number are independent planes. Samples are uint8 or uint16 (full range),
                 float32 or float64 (in [0, 1]).
+            size: the size of the result, instead of ``scale``: ``(width, height)``, or a name such as
+                "1080p" or "1920x1080". If the image is larger, Lanczos reduces it without a network.
+            fit: see `subpixel.options.Fit`. By default, the result has exactly the size ``(width, height)``,
+                and a name keeps the shape of the image, as "inside" does.
+            wrap: "x", "y" or "both": the axes along which the image continues with its opposite side, as a
+                texture that is repeated does. By default, it continues with its outermost pixels.
 
         Returns:
-            The same kind of object, ``scale`` times larger each way, with the same axes and dtype; floats are
-            clipped to [0, 1]. A tensor comes back on its device, without gradients.
-            For a Pillow image, one of mode L, LA, RGB, RGBA or I;16 with the same ``info``: a palette, CMYK
-            or Lab becomes RGB (the latter two by their color profile, which is then left out), and 1 bit
-            becomes L. Its EXIF orientation is not applied; `PIL.ImageOps.exif_transpose` does that.
-            Other objects come back as NumPy arrays.
+            An object of the same type, axes and dtype, ``scale`` times larger per side or of the given size.
+            Floats are clipped to [0, 1].
+
+            - A tensor is on the same device, without gradients.
+            - A Pillow image has mode L, LA, RGB, RGBA or I;16 and the same ``info``. A palette, CMYK or Lab
+              becomes RGB (CMYK and Lab by their color profile, which is then left out), and 1 bit becomes L.
+              The EXIF orientation is not applied; `PIL.ImageOps.exif_transpose` does that.
+            - For an object with ``__array__`` or ``__dlpack__``, the result is a NumPy array.
 
         Raises:
-            ValueError, TypeError: the shape, the dtype or the range is another.
-            UnsupportedImage: a Pillow image of mode I or F, whose range is not known.
+            ValueError: the shape or the range is not one of these.
+            TypeError: the type or the dtype is not one of these.
+            UnsupportedImage: a Pillow image of mode I or F, whose range is unknown.
         """
+        check_choice(Wrap, wrap=wrap)
+        target = _target(size, fit).or_scale(self.scale)
         if isinstance(image, np.ndarray):
-            return self._array(image)
-        torch = sys.modules.get("torch")  # whoever has a tensor has imported it
+            return self._array(image, target, wrap)
+        torch = sys.modules.get("torch")  # a caller with a tensor has imported torch
         if torch is not None and isinstance(image, torch.Tensor):
-            return self._tensor(image, torch)
+            return self._tensor(image, torch, target, wrap)
         from PIL.Image import Image
 
         if isinstance(image, Image):
-            return self._pillow_image(image)
-        return self._array(_as_array(image))
+            return self._pillow_image(image, target, wrap)
+        return self._array(_as_array(image), target, wrap)
 
-    def _array(self, image: NDArray[Any]) -> NDArray[Any]:
-        """An array ``(H, W)``, ``(H, W, C)`` or ``(N, H, W, C)``."""
+    def _array(self, image: NDArray[Any], target: TargetSize, wrap: Wrap | None) -> NDArray[Any]:
+        """Upscale an array ``(H, W)``, ``(H, W, C)`` or ``(N, H, W, C)``."""
         _check(image)
-        if not image.dtype.isnative:  # as TIFF and PNG store them
-            native = self._array(image.astype(image.dtype.newbyteorder("=")))
+        if not image.dtype.isnative:  # big-endian samples, as PNG stores them, for example
+            native = self._array(image.astype(image.dtype.newbyteorder("=")), target, wrap)
             return native.astype(image.dtype)
         if image.ndim < 4:
-            return self._samples(image, alpha=image.ndim == 3 and image.shape[2] == 4)
-        count, height, width, channels = image.shape
-        result = np.empty((count, height * self.scale, width * self.scale, channels), image.dtype)
-        for one, large in zip(image, result, strict=True):
-            large[...] = self._samples(one, alpha=channels == 4)
-        return result
+            return self._samples(image, target, wrap, alpha=image.ndim == 3 and image.shape[2] == 4)
+        return np.stack([self._samples(one, target, wrap, alpha=image.shape[3] == 4) for one in image])
 
-    def _tensor(self, image: Any, torch: Any) -> Any:
-        """A PyTorch tensor, whose channels come before rows and columns."""
+    def _tensor(self, image: Any, torch: Any, target: TargetSize, wrap: Wrap | None) -> Any:
+        """Upscale a PyTorch tensor ``(H, W)``, ``(C, H, W)`` or ``(N, C, H, W)``."""
         if image.ndim not in (2, 3, 4):
             raise ValueError(f"expected a tensor (H, W), (C, H, W) or (N, C, H, W), not {tuple(image.shape)}")
         try:
             samples = image.detach().cpu().numpy()
-        except TypeError as error:  # a dtype that NumPy does not have, or a sparse layout
+        except TypeError as error:  # a dtype that NumPy lacks, or a sparse tensor
             raise TypeError(f"{_DTYPES}, not {image.dtype} ({error})") from error
         if image.ndim == 2:
-            return torch.from_numpy(self._array(samples)).to(image.device)
-        large = np.moveaxis(self._array(np.moveaxis(samples, -3, -1)), -1, -3)
+            return torch.from_numpy(self._array(samples, target, wrap)).to(image.device)
+        large = np.moveaxis(self._array(np.moveaxis(samples, -3, -1), target, wrap), -1, -3)
         return torch.from_numpy(np.ascontiguousarray(large)).to(image.device)
 
-    def _pillow_image(self, image: "Image") -> "Image":
+    def _pillow_image(self, image: "Image", target: TargetSize, wrap: Wrap | None) -> "Image":
         from subpixel.images.pillow import from_samples, to_samples
 
         samples = to_samples(image)
-        result = from_samples(self._samples(samples, alpha=samples.ndim == 3 and samples.shape[2] in (2, 4)))
+        result = from_samples(
+            self._samples(samples, target, wrap, alpha=samples.ndim == 3 and samples.shape[2] in (2, 4))
+        )
         result.info = {key: value for key, value in image.info.items() if key != "transparency"}
         if image.mode in ("CMYK", "LAB"):
             result.info.pop("icc_profile", None)
         return result
 
-    def _samples(self, samples: NDArray[Any], *, alpha: bool) -> NDArray[Any]:
-        from subpixel.images.tiles import enlarge
+    def _samples(
+        self, samples: NDArray[Any], target: TargetSize, wrap: Wrap | None, *, alpha: bool
+    ) -> NDArray[Any]:
+        from subpixel.images.tiles import upscale_array
 
-        return enlarge(samples, self.compiled.engine_for(samples.dtype), alpha=alpha)
+        height, width = samples.shape[:2]
+        to_width, to_height = target.for_source(width, height)
+        upsampling = self.family.upsampling((height, width), (to_height, to_width), wrap)
+        return upscale_array(samples, upsampling, alpha=alpha)
 
-    def frames(self, frames: "Iterable[Frame]") -> "Iterator[Frame]":
-        """Make frames larger as they come: from a decoder, a camera, or anywhere else.
+    def frames(
+        self, frames: "Iterable[Frame]", *, size: SizeArgument | None = None, fit: Fit | None = None
+    ) -> "Iterator[Frame]":
+        """Upscale frames from any source, such as a decoder, a camera or a generator.
 
-        Reading the next frames, enlarging, and whatever the caller does with the results overlap: ``frames``
-        is iterated over in another thread, and a few frames are worked on ahead. Closing the iterator, or
-        letting go of it, stops that.
+        Another thread iterates over ``frames``, and a few frames are upscaled ahead while the caller uses the
+        results. Close or delete the iterator to stop the threads.
 
         >>> import numpy as np, subpixel
         >>> upscaler = subpixel.load("default", scale=2)
@@ -243,143 +312,96 @@ class Upscaler:
         (40, 60)
 
         Args:
-            frames: PyAV's ``VideoFrame`` of any pixel format, or whatever a call takes; they may differ in
-                size and kind.
+            frames: ``VideoFrame`` objects of PyAV in any pixel format, or images as for `__call__`. They may
+                differ in size and type. Interlaced frames are upscaled as they are; deinterlace them first.
+            size, fit: see `__call__`.
 
         Yields:
-            One result for each, in order. A ``VideoFrame`` becomes one of planar Y'CbCr or gray, of the same
-            depth, subsampling, times and tags, its luma enlarged by the network, its chroma by FFmpeg's
-            bicubic.
+            One result per frame, in order. For a ``VideoFrame``, it is a ``VideoFrame`` in planar Y'CbCr or
+            gray with the same depth, chroma subsampling, times and tags. The network upscales luma, FFmpeg's
+            bicubic upscales chroma.
 
         Raises:
-            UnsupportedVideo: a ``VideoFrame`` that FFmpeg cannot turn into planes.
-            ValueError, TypeError: see `__call__`. What the iterable raises is raised behind its last frame.
+            UnsupportedVideo: FFmpeg cannot convert a ``VideoFrame`` to planes.
+            ValueError, TypeError: see `__call__`.
+            Exception: an error of the iterable itself is raised after the results of the frames before it.
         """
-        from subpixel.video.pipeline.stages import Line
+        from subpixel.video.pipeline.links import linked
+        from subpixel.video.pipeline.stages import Pipeline
 
-        line = Line()
+        pipeline = Pipeline()
         try:
-            read = line.add("read", lambda: frames)
-            yield from line.add_calls("upscale", self._frame_enlarger(), read, self.compiled.frames_at_once)
+            read = linked(pipeline.add("read", lambda: frames), _is_video_frame, private=True)
+            workers = self.compiled.frames_at_once
+            yield from pipeline.add_parallel("upscale", self._frame_upscaler(size, fit), read, workers)
         finally:
-            line.close(_PATIENCE_SECONDS)
+            pipeline.close(_STOP_TIMEOUT_SECONDS)
 
-    def _frame_enlarger(self) -> "Callable[[Any], Any]":
+    def _frame_upscaler(self, size: SizeArgument | None, fit: Fit | None) -> "Callable[[Any], Any]":
         from subpixel.video.pipeline.frames import FrameUpscaler
+        from subpixel.video.pipeline.links import FrameLink
 
-        enlarge_frame = FrameUpscaler(self.compiled)
+        upscale_frame = FrameUpscaler(self.family, _target(size, fit).or_scale(self.scale))
 
-        def enlarge(frame: Any) -> Any:
-            if isinstance(frame, np.ndarray) or not hasattr(frame, "planes"):
-                return self(frame)
-            return enlarge_frame(frame)
+        def upscale(linked_frame: tuple[Any, FrameLink | None]) -> Any:
+            frame, link = linked_frame
+            if link is None:
+                return self(frame, size=size, fit=fit)
+            with link:
+                return upscale_frame(frame, link)
 
-        return enlarge
-
-
-def available_models() -> list[str]:
-    """The names of the models that come with the package, sorted.
-
-    >>> import subpixel
-    >>> "default-x3" in subpixel.available_models()
-    True
-    """
-    from subpixel.models import catalog
-
-    return catalog.names()
+        return upscale
 
 
-def load(
-    model: str | os.PathLike[str] | None = None,
-    *,
-    scale: int | None = None,
-    content: SourceKind | None = None,
-    engine: EngineName = "auto",
-    precision: Precision = "auto",
-    threads: int | None = None,
-    path: str | os.PathLike[str] | None = None,
-    name: str | None = None,
-) -> Upscaler:
-    """Load a model and make it ready to run.
-
-    >>> import subpixel
-    >>> subpixel.load("default", scale=3, engine="numpy", threads=2)
-    <Upscaler default-x3: x3, numpy fp32, 2 threads>
-    >>> subpixel.load("mine.safetensors").scale
-    2
-
-    Args:
-        model: the name of a packaged model (``"default"``, ``"best-x3"``; see `available_models`), or the
-            path of a model file; a string is a path when it ends in ``.safetensors``. ``"default"`` if left
-            out.
-        scale: how many times larger each side becomes; 2 if neither name nor file says.
-        content: instead of a model what it is for: ``"clean"`` sources, which the default is for anyway, or
-            ``"compressed"`` ones, as JPEGs and videos are.
-        engine, precision, threads: see `Upscaler`.
-        path, name: what ``model`` was called until version 0.2; they go in 0.3.
-
-    Raises:
-        ModelError: no such model, or its scale is not the one asked for.
-        EngineError: see `Upscaler`.
-        ValueError, TypeError: arguments that exclude each other, unknown values, or another type.
-    """
-    from subpixel.models import catalog
-
-    model = _without_old_names(model, path=path, name=name)
-    check_texts(content=content)
-    check_choice(EngineName, engine=engine)
-    check_choice(Precision, precision=precision)
-    check_wholes(scale=scale, threads=threads)
-    if content not in (None, *catalog.DEFAULT_NETWORKS):
-        known = ", ".join(catalog.DEFAULT_NETWORKS)
-        raise ValueError(
-            f"unknown content {content!r}; known: {known}. There is no file here that tells; "
-            "upscale_image and upscale_video have one, and so 'auto'"
-        )
-    if model is not None and content is not None:
-        raise ValueError("give a model or a content, not both")
-    if isinstance(model, os.PathLike):
-        found = load_model(Path(model))
-        if scale not in (None, found.scale):
-            raise ModelError(f"{model}: enlarges x{found.scale}, not x{scale}; leave out the scale")
-    elif model is not None:
-        found = catalog.find(model, scale=scale)
-    else:
-        found = catalog.find(scale=DEFAULT_SCALE if scale is None else scale, content=content or "clean")
-    return Upscaler(found, engine, precision=precision, threads=threads)
+def _is_video_frame(frame: Any) -> bool:
+    return not isinstance(frame, np.ndarray) and hasattr(frame, "planes")
 
 
-def _without_old_names(model: Any, **old: Any) -> str | os.PathLike[str] | None:
-    """The model that is asked for, by whichever argument."""
-    for key, value in old.items():
-        if value is None:
-            continue
-        warnings.warn(
-            f"load({key}=...) is now load(...); the old argument goes in version 0.3",
-            DeprecationWarning,
-            stacklevel=3,
-        )
-        if model is not None:
-            raise ValueError(f"give a model or {key}, not both")
-        check_paths(**{key: value})
-        model = Path(value) if key == "path" else value
-    if model is not None and not isinstance(model, str | os.PathLike):
-        is_scale = isinstance(model, int) and not isinstance(model, bool)
-        cure = f"; write load(scale={model})" if is_scale else ""
-        raise TypeError(f"model must be a name or a path, not {model!r}{cure}")
-    return model
+def _target(size: SizeArgument | None, fit: Fit | None) -> TargetSize:
+    """What a call asks for. Two numbers are meant exactly; few images have the shape of a name."""
+    if fit is None and size is not None:
+        fit = "inside" if isinstance(size, str) else "exact"
+    return TargetSize(size=size, fit=fit)
 
 
 def _as_array(image: Any) -> NDArray[Any]:
-    """What is neither an array, nor a tensor of PyTorch's, nor a Pillow image."""
+    """Convert an object with ``__array__`` or ``__dlpack__`` to an array."""
     if hasattr(image, "__array__"):
         return np.asarray(image)
     if hasattr(image, "__dlpack__"):
         return np.from_dlpack(image)
     raise TypeError(
-        "expected a NumPy array, a Pillow image, a PyTorch tensor, or what has __array__ or __dlpack__, "
-        f"not {type(image).__name__}"
+        "expected a NumPy array, a Pillow image, a PyTorch tensor, or an object with __array__ or "
+        f"__dlpack__, not {type(image).__name__}"
     )
+
+
+def _family(
+    models: tuple[Any, ...],
+    engine: EngineName | Engine,
+    precision: Precision,
+    threads: int | None,
+    sharpness: float,
+) -> ModelFamily | PixelArtFamily:
+    """Compile models, see `Upscaler.__init__`."""
+    if models and all(isinstance(each, PixelArtRule) for each in models):
+        if sharpness:
+            raise ValueError("sharpness is for networks, and a rule for pixel art is none; leave it out")
+        return PixelArtFamily(models, threads)
+    for each in models:
+        if not isinstance(each, Model):
+            raise TypeError(
+                f"expected a Model, not {type(each).__name__}; subpixel.load takes a name or a scale"
+            )
+        if each.spec.channels != 1:
+            raise ModelError(f"{each.name} has {each.spec.channels} channels; use a model with 1 channel")
+    if not models:
+        raise ValueError("pass at least one model")
+    if not isinstance(engine, Engine):
+        return ModelFamily(models, engine, precision, threads, sharpness=sharpness)
+    if len(models) > 1 or models[0] is not engine.model:
+        raise ValueError(f"the engine was compiled from another model, {engine.model.name}")
+    return ModelFamily(models, compiled=[CompiledModel(engine, "given")], sharpness=sharpness)
 
 
 _DTYPES = "expected uint8, uint16, float32 or float64 samples"
@@ -393,14 +415,14 @@ def _check(image: NDArray[Any]) -> None:
     if image.dtype.newbyteorder("=") not in (np.uint8, np.uint16, np.float32, np.float64):
         raise TypeError(f"{_DTYPES}, not {image.dtype}")
     if image.dtype.kind == "f":
-        low, high = float(image.min()), float(image.max())  # NaN where any sample is
+        low, high = float(image.min()), float(image.max())  # NaN if any sample is NaN
         if not np.isfinite([low, high]).all():
             count = image.size - np.count_nonzero(np.isfinite(image))
             raise ValueError(f"{count} of {image.size} samples are NaN or infinite; replace them first")
         if low < 0 or high > 1:
             cure = (
-                "divide by the largest value, such as 255, first"
+                "divide them by the largest possible value, such as 255"
                 if high > 1 and low >= 0
-                else "clip them first"
+                else "clip them"
             )
-            raise ValueError(f"float samples must lie in [0, 1], and lie in [{low:g}, {high:g}]; {cure}")
+            raise ValueError(f"float samples must be in [0, 1], and are in [{low:g}, {high:g}]; {cure}")

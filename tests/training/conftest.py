@@ -1,4 +1,4 @@
-"""Small real pictures, and a configuration that trains on them in seconds."""
+"""Small real images, and a config that trains on them in seconds."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,29 +7,27 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from recipes import CONFIGS
 from subpixel.ops.resize import imresize
-from subpixel.training.config import (
-    TrainingConfig,
-    load_config,
-)
+from subpixel.training.config import TrainingConfig
+from subpixel.training.config_file import load_config
+from training_configs import CONFIGS
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder above two folders of the same small real pictures."""
+def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that contains two folders with the same small real images."""
     root = tmp_path_factory.mktemp("datasets")
     for folder in ("photos", "the same"):
         (root / folder).mkdir()
         for name in ("astronaut", "coffee", "camera"):
-            picture = getattr(skimage.data, name)()
-            Image.fromarray(imresize(picture, 1 / 4)).save(root / folder / f"{name}.png")
+            image = getattr(skimage.data, name)()
+            Image.fromarray(imresize(image, 1 / 4)).save(root / folder / f"{name}.png")
     return root
 
 
 @pytest.fixture
-def small(pictures: Path) -> TrainingConfig:
-    """The shipped recipe in a few seconds."""
+def small_config(datasets: Path) -> TrainingConfig:
+    """The config of `espcn-t91-x3`, shortened to a few seconds."""
     config = load_config(CONFIGS / "espcn-t91-x3.toml")
     return replace(
         config,

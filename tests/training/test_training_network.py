@@ -1,4 +1,4 @@
-"""The PyTorch form of a network: it trains what the engines run."""
+"""The PyTorch form of a network matches the engines, and its initialization is as stated."""
 
 import math
 from dataclasses import replace
@@ -15,19 +15,20 @@ from subpixel.ops.resize import imresize
 torch = pytest.importorskip("torch")
 
 from subpixel.engines.numpy_engine import NumpyEngine  # noqa: E402
+from subpixel.engines.tnrd import Bicubic  # noqa: E402
 from subpixel.evaluation.protocol import Degradation  # noqa: E402
-from subpixel.training.config import (  # noqa: E402
-    NetworkConfig,
-    TrainingConfig,
-)
+from subpixel.training.build import network_spec  # noqa: E402
+from subpixel.training.config import NetworkConfig, TrainingConfig  # noqa: E402
 from subpixel.training.data import make_pair  # noqa: E402
-from subpixel.training.loop import Run, describe, mean_loss  # noqa: E402
-from subpixel.training.network import Bicubic, ExpandedConvolution, Network, fit_last_layer, initialize  # noqa: E402
+from subpixel.training.initialization import balance, fit_last_layer, initialize  # noqa: E402
+from subpixel.training.loop import Run, update_average  # noqa: E402
+from subpixel.training.loss import mean_loss  # noqa: E402
+from subpixel.training.network import ExpandedConvolution, Network  # noqa: E402
 from subpixel.training.prelu import PReLU  # noqa: E402
-from training_runs import CPU, picture_of, trained  # noqa: E402
+from training_runs import CPU, photo, trained  # noqa: E402
 
 
-def test_the_loss_before_the_shuffle_is_the_loss_after_it() -> None:
+def test_the_loss_is_the_same_before_and_after_the_shuffle() -> None:
     rng = np.random.default_rng(1)
     phases, target = (torch.from_numpy(rng.random((2, 9, 6, 7))) for _ in range(2))
     after = torch.nn.functional.mse_loss(torch.pixel_shuffle(phases, 3), torch.pixel_shuffle(target, 3))
@@ -38,7 +39,7 @@ def test_the_loss_before_the_shuffle_is_the_loss_after_it() -> None:
     torch.testing.assert_close(weighted, torch.nn.functional.mse_loss(phases[:, :, :3], target[:, :, :3]))
 
 
-def test_the_torch_network_is_the_description() -> None:
+def test_the_torch_network_matches_the_oracle() -> None:
     layers = (Convolution(1, 6, 5, "prelu"), Convolution(6, 8, 3, "tanh"), Convolution(8, 4, 3, "relu"))
     for spec in (ModelSpec(2, layers, residual="nearest"), espcn(3), espcn(4, activation="relu")):
         network = Network(spec)
@@ -51,9 +52,9 @@ def test_the_torch_network_is_the_description() -> None:
         np.testing.assert_allclose(result, expected, atol=1e-5)
 
 
-def test_the_fitted_start_already_interpolates() -> None:
-    """No pixel of a picture is predicted worse than by its mean; far better, in fact: near bicubic."""
-    pair = make_pair(picture_of(180, 180), 3, Degradation())
+def test_a_fitted_last_layer_interpolates() -> None:
+    """On an image, its error is below that of bicubic."""
+    pair = make_pair(photo(180, 180), 3, Degradation())
     network = Network(espcn(3))
     initialize(network, "fitted", torch.Generator().manual_seed(0))
     lr, target = torch.from_numpy(pair.lr)[None, None], torch.from_numpy(pair.phases)[None] / 255
@@ -70,7 +71,7 @@ def test_the_fitted_start_already_interpolates() -> None:
 
 
 @pytest.mark.parametrize("method", ["lecun", "gaussian-0.001"])
-def test_initial_weights_have_the_stated_spread(method: str) -> None:
+def test_initial_weights_have_the_stated_deviation(method: str) -> None:
     network = Network(espcn(3, activation="relu"))
     initialize(network, method, torch.Generator().manual_seed(0))  # type: ignore[arg-type]
     hidden = network.layers[1]
@@ -79,7 +80,7 @@ def test_initial_weights_have_the_stated_spread(method: str) -> None:
     assert not hidden.bias.any()
 
 
-def test_prelu_is_pytorchs() -> None:
+def test_prelu_matches_pytorchs() -> None:
     values = torch.randn(2, 3, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     values = values.contiguous(memory_format=torch.channels_last)
     gradient = values.flip(0)
@@ -96,8 +97,8 @@ def test_prelu_is_pytorchs() -> None:
         torch.testing.assert_close(ours, theirs)
 
 
-def test_an_expansion_merges_exactly() -> None:
-    """At the border too: there is no padding between the two convolutions that become one."""
+def test_an_expanded_convolution_fuses_exactly() -> None:
+    """This includes the border: there is no padding between the two convolutions of the pair."""
     network = Network(stack(2, [4, 6]), expansion=3).double()
     initialize(network, "lecun", torch.Generator().manual_seed(0))
     first, second = network.layers[0], network.layers[1]
@@ -119,25 +120,28 @@ def test_an_expansion_merges_exactly() -> None:
     np.testing.assert_allclose(result, expected, atol=1e-5)
 
 
-def test_the_average_is_that_of_merged_weights(small: TrainingConfig, pictures: Path, tmp_path: Path) -> None:
+def test_the_average_is_of_fused_weights(
+    small_config: TrainingConfig, datasets: Path, tmp_path: Path
+) -> None:
     network = NetworkConfig("stack", 3, "prelu", widths=(4,), residual="nearest", expansion=2)
-    still = replace(small.optimizer, ema=0.5)
-    run = Run(replace(small, network=network, optimizer=still), pictures, tmp_path / "run", CPU)
-    before = run.average.merged()["layers.1.weight"].clone()
+    run = Run(replace(small_config, network=network), datasets, tmp_path / "run", CPU)
+    before = run.average.fused_parameters()["layers.1.weight"].clone()
     with torch.no_grad():
         run.network.layers[1].project.fill_(2.0)  # type: ignore[union-attr, operator]
-    run._decay.fill_(0.5)
-    run._follow()
-    expected = (before + run.network.merged()["layers.1.weight"]) / 2
-    torch.testing.assert_close(run.average.merged()["layers.1.weight"], expected)
+    with torch.no_grad():
+        update_average(run.network, run.average, torch.tensor(0.5))
+    expected = (before + run.network.fused_parameters()["layers.1.weight"]) / 2
+    torch.testing.assert_close(run.average.fused_parameters()["layers.1.weight"], expected)
     assert not any(isinstance(layer, ExpandedConvolution) for layer in run.average.layers)
 
 
-def test_an_expansion_is_trained(small: TrainingConfig, pictures: Path, tmp_path: Path) -> None:
+def test_an_expanded_convolution_is_trained(
+    small_config: TrainingConfig, datasets: Path, tmp_path: Path
+) -> None:
     network = NetworkConfig(
         "stack", 3, "prelu", widths=(5, 4), kernels=(5, 3, 3), residual="nearest", expansion=2
     )
-    run = trained(replace(small, network=network), pictures, tmp_path / "run")
+    run = trained(replace(small_config, network=network), datasets, tmp_path / "run")
     expanded = run.network.layers[1]
     assert isinstance(expanded, ExpandedConvolution)
     assert expanded.project.abs().max() > 0
@@ -145,7 +149,7 @@ def test_an_expansion_is_trained(small: TrainingConfig, pictures: Path, tmp_path
     assert model.spec == stack(3, [5, 4], kernels=[5, 3, 3])
 
 
-def test_balanced_layers_give_the_same_but_for_a_factor() -> None:
+def test_balancing_only_scales_the_features() -> None:
     network = Network(stack(2, [5, 4, 3]), expansion=2)
     initialize(network, "lecun", torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -154,36 +158,38 @@ def test_balanced_layers_give_the_same_but_for_a_factor() -> None:
             layer.bias.uniform_(-0.5, 0.5, generator=torch.Generator().manual_seed(index))
         lr = torch.rand(1, 1, 9, 8, generator=torch.Generator().manual_seed(1))
         before = network.features(lr)
-        network.balance()
+        balance(network)
         after = network.features(lr)
     torch.testing.assert_close(after * (before.abs().max() / after.abs().max()), before, rtol=1e-4, atol=1e-3)
     for layer, inputs in zip(network.convolutions[:-1], (9, 45, 36), strict=True):
         assert float(layer.weight.detach().square().mean()) == pytest.approx(2 / inputs, rel=1e-5)
 
 
-def test_hidden_layers_may_come_from_another_scale(
-    small: TrainingConfig, pictures: Path, tmp_path: Path
+def test_training_starts_from_a_model_for_another_scale(
+    small_config: TrainingConfig, datasets: Path, tmp_path: Path
 ) -> None:
-    network = replace(small.network, kind="stack", activation="prelu", widths=(5, 4), expansion=2)
-    first = trained(replace(small, network=network), pictures, tmp_path / "first").model(ModelMetadata())
+    network = replace(small_config.network, kind="stack", activation="prelu", widths=(5, 4), expansion=2)
+    first = trained(replace(small_config, network=network), datasets, tmp_path / "first").model(
+        ModelMetadata()
+    )
     first.save(tmp_path / "first.safetensors")
     other = replace(network, scale=2, start=str(tmp_path / "first.safetensors"))
-    run = Run(replace(small, network=other), pictures, tmp_path / "second", CPU)
+    run = Run(replace(small_config, network=other), datasets, tmp_path / "second", CPU)
     model = run.model(ModelMetadata())
     for name, array in model.weights.items():
         if not name.startswith("layers.2."):
             given = first.weights[name]
             np.testing.assert_allclose(array / np.abs(array).max(), given / np.abs(given).max(), rtol=1e-5)
-    fresh = Run(replace(small, network=replace(other, start="")), pictures, tmp_path / "third", CPU)
-    assert run.validate() > fresh.validate() - 1, "its last layer is fitted as well"
+    fresh = Run(replace(small_config, network=replace(other, start="")), datasets, tmp_path / "third", CPU)
+    assert run.validate() > fresh.validate() - 1, "its last layer is fitted too"
     with pytest.raises(ConfigError, match=r"first\.safetensors is another network"):
         wider = replace(other, widths=(5, 5))
-        Run(replace(small, network=wider), pictures, tmp_path / "fourth", CPU)
+        Run(replace(small_config, network=wider), datasets, tmp_path / "fourth", CPU)
 
 
-def test_no_slope_of_a_model_is_above_1(small: TrainingConfig, pictures: Path, tmp_path: Path) -> None:
-    network = replace(small.network, kind="stack", activation="prelu", widths=(5, 4), expansion=2)
-    run = Run(replace(small, network=network), pictures, tmp_path, CPU)
+def test_no_slope_of_a_model_is_above_1(small_config: TrainingConfig, datasets: Path, tmp_path: Path) -> None:
+    network = replace(small_config.network, kind="stack", activation="prelu", widths=(5, 4), expansion=2)
+    run = Run(replace(small_config, network=network), datasets, tmp_path, CPU)
     with torch.no_grad():
         for activation in run.average.activations[:-1]:
             activation.weight.copy_(torch.linspace(-0.5, 3, len(activation.weight)))
@@ -196,34 +202,34 @@ def test_no_slope_of_a_model_is_above_1(small: TrainingConfig, pictures: Path, t
     np.testing.assert_allclose(NumpyEngine(model).run(lr[0].numpy()), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["espcn-enlarged-first", "srcnn-915", "srcnn-955"])
-def test_networks_in_hr_space_train_as_they_run(
-    small: TrainingConfig, pictures: Path, tmp_path: Path, kind: str
+@pytest.mark.parametrize("kind", ["espcn-pre-upsampling", "srcnn-915", "srcnn-955"])
+def test_networks_in_hr_space_match_the_oracle_and_learn(
+    small_config: TrainingConfig, datasets: Path, tmp_path: Path, kind: str
 ) -> None:
-    """The torch form agrees with the oracle, and training makes it better than it was."""
+    """The PyTorch form agrees with the oracle, and its loss falls in training."""
     config = replace(
-        small,
-        network=replace(small.network, kind=kind, initialization="lecun"),
-        patches=replace(small.patches, batch=2),
+        small_config,
+        network=replace(small_config.network, kind=kind, initialization="lecun"),
+        patches=replace(small_config.patches, batch=2),
     )
-    run = Run(config, pictures, tmp_path / "run", CPU)
+    run = Run(config, datasets, tmp_path / "run", CPU)
     lr = torch.rand(1, 1, 9, 11)
     phases = run.network(lr)
     expected = NumpyEngine(run.network.to_model("m", ModelMetadata()))(lr[0, 0].numpy())
     hr = torch.pixel_shuffle(phases, config.network.scale)[0, 0].detach().numpy()
     np.testing.assert_allclose(hr, expected, atol=1e-5)
-    costs: list[float] = []
-    run.train(lambda progress: costs.append(progress.cost))
-    assert run.model(ModelMetadata()).spec == describe(config.network)  # type: ignore[union-attr]
-    assert costs[-1] < costs[0]
+    losses: list[float] = []
+    run.train(lambda report: losses.append(report.loss))
+    assert run.model(ModelMetadata()).spec == network_spec(config.network)  # type: ignore[union-attr]
+    assert losses[-1] < losses[0]
 
 
-def test_a_deconvolution_trains_as_the_network_that_it_becomes(
-    small: TrainingConfig, pictures: Path, tmp_path: Path
+def test_a_deconvolution_becomes_the_equivalent_espcn(
+    small_config: TrainingConfig, datasets: Path, tmp_path: Path
 ) -> None:
-    """The same start gives the same result as the equal sub-pixel network, whose biases are tied."""
-    config = replace(small, network=replace(small.network, kind="espcn-deconvolution"))
-    run = Run(config, pictures, tmp_path / "run", CPU)
+    """It is trained with a transposed convolution, and its model gives the same output."""
+    config = replace(small_config, network=replace(small_config.network, kind="espcn-deconvolution"))
+    run = Run(config, datasets, tmp_path / "run", CPU)
     assert isinstance(run.network.layers[-1], torch.nn.ConvTranspose2d)
     assert run.network.layers[-1].kernel_size == (9, 9)
     run.train()
@@ -238,31 +244,33 @@ def test_a_deconvolution_trains_as_the_network_that_it_becomes(
 
 
 @pytest.mark.parametrize("kind", ["espcn", "srcnn-915", "stack"])
-def test_a_centered_start(kind: str, small: TrainingConfig, pictures: Path, tmp_path: Path) -> None:
-    """Sums of hidden units have mean 0 and deviation 0.5 on patches; a fitted start's lie beside 0."""
+def test_centered_units_have_mean_0_and_deviation_0_5(
+    kind: str, small_config: TrainingConfig, datasets: Path, tmp_path: Path
+) -> None:
+    """They have these on patches, before activation; with a fitted start, the means are not 0."""
     off_center = {}
     for initialization in ("fitted", "centered"):
         stack: dict[str, object] = (
             {"widths": (8, 8), "residual": "nearest", "expansion": 2} if kind == "stack" else {}
         )
         network = NetworkConfig(kind, 3, "prelu", initialization=initialization, **stack)  # type: ignore[arg-type]
-        run = Run(replace(small, network=network), pictures, tmp_path / initialization, CPU)
+        run = Run(replace(small_config, network=network), datasets, tmp_path / initialization, CPU)
         batches = [batch for batch, _ in zip(run.patches.epoch(0), range(12), strict=False)]
         assert isinstance(run.network, Network)
         off_center[initialization] = []
         with torch.no_grad():
-            values = run.network.enlarge(torch.cat([batch.lr for batch in batches]))
+            values = run.network.upsample(torch.cat([batch.lr for batch in batches]))
             for layer, activation in zip(run.network.layers[:-1], run.network.activations, strict=False):
-                sums = layer(values)
-                off_center[initialization].append(float(sums.mean((0, 2, 3)).abs().max()))
+                outputs = layer(values)
+                off_center[initialization].append(float(outputs.mean((0, 2, 3)).abs().max()))
                 if initialization == "centered":
-                    torch.testing.assert_close(sums.std((0, 2, 3)), torch.full((sums.shape[1],), 0.5))
-                values = activation(sums)
+                    torch.testing.assert_close(outputs.std((0, 2, 3)), torch.full((outputs.shape[1],), 0.5))
+                values = activation(outputs)
     assert max(off_center["centered"]) < 1e-4
     assert min(off_center["fitted"]) > 0.05
 
 
-def test_bicubic_in_torch() -> None:
+def test_bicubic_in_torch_matches_imresize() -> None:
     lr = torch.rand(2, 3, 7, 9)
     for scale in (1, 2, 3, 4):
         expected = np.stack([[imresize(plane, scale) for plane in image] for image in lr.numpy()])

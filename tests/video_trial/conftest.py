@@ -1,4 +1,4 @@
-"""What tests of whole outputs share: a network that is done at once."""
+"""Fixtures for tests of whole outputs: a network that is fast."""
 
 import pytest
 

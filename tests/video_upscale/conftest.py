@@ -1,20 +1,13 @@
-"""What tests of whole video jobs share."""
+"""Fixtures of the tests that run whole video jobs."""
 
 import pytest
 
 import subpixel
 from interpolating import bicubic_model
 from subpixel.upscaler import Upscaler
-from subpixel.video.pipeline import encode, work
-from video_files import pictures, write
+from subpixel.video.pipeline import encode, run
+from video_files import make_frames, write
 from video_jobs import SEGMENT
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    path = tmp_path_factory.mktemp("models") / "bicubic-x2.safetensors"
-    bicubic_model(2).save(path)
-    return str(path)
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +18,7 @@ def upscaler():
 @pytest.fixture
 def short_segments(monkeypatch):
     monkeypatch.setattr(encode, "SEGMENT_FRAMES", SEGMENT)
-    monkeypatch.setattr(work, "SEGMENT_FRAMES", SEGMENT)
+    monkeypatch.setattr(run, "SEGMENT_FRAMES", SEGMENT)
 
 
 @pytest.fixture
@@ -37,11 +30,11 @@ def upscale(upscaler, short_segments):
 
 
 @pytest.fixture
-def film(tmp_path):
-    """A film with all that Matroska can hold."""
+def rich_video(tmp_path):
+    """A Matroska file with sound, subtitles, chapters, an attachment and metadata."""
     return write(
         tmp_path / "film.mkv",
-        pictures(25),
+        make_frames(25),
         sound="aac",
         subtitles="subrip",
         chapters=True,

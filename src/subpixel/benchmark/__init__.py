@@ -1,1 +1,1 @@
-"""Speed, measured: our engines and other runtimes on the same network and plane, turn by turn."""
+"""Measures the speed of Subpixel's engine and of other runtimes, on the same network and plane."""

@@ -1,39 +1,40 @@
-"""How many multiply-adds a second the processor can do at most: a loop of nothing else, in registers.
+"""The peak of the processor in multiply-adds per second, measured with a loop that does nothing else.
 
-It is what a network's time is held against: multiply-adds in the network, over time, over this. AMX could do
-eight times as many, but only with nothing else to do: loads and activations, which a small network needs as
-well, are vector work. So a processor with AMX too is held against its vectors, and may exceed them.
+The speed of a network is compared with this peak. It is the peak of vector instructions, also on processors
+with AMX, which may exceed it. AMX alone could do eight times as many, but a small network also spends time on
+loads and activations, which are vector work.
 """
 
 import ctypes
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from subpixel.engines.halide.machine import machine
-from subpixel.engines.halide.plan import GROUP
 from subpixel.engines.machine_code import target_machine
+from subpixel.engines.native.instructions import InstructionSet
+from subpixel.engines.native.targets import find
+from subpixel.errors import EngineError
 
 STEPS = 4_000_000
-"""Turns of the loop for one measurement: about 10 ms, beside which starting threads is nothing."""
+"""Iterations of the loop in one measurement: about 10 ms, so that the start of threads does not matter."""
 
 
 @dataclass(frozen=True)
 class Peak:
-    """The loop for one precision, compiled."""
+    """The compiled loop for one precision."""
 
     precision: str
     instruction: str
     threads: int
     multiply_adds: int
-    """In one call of ``run`` on all threads."""
+    """Number in one call of `run`, on all threads together."""
     loader: Any
     function: Any
     pool: ThreadPoolExecutor
 
     def run(self) -> float:
-        """Multiply-adds a second, all threads together."""
+        """Run the loop on all threads. Returns multiply-adds per second, of all threads together."""
         started = time.perf_counter()
         for task in [self.pool.submit(self.function, STEPS) for _ in range(self.threads)]:
             task.result()
@@ -41,40 +42,84 @@ class Peak:
 
 
 def make_peak(precision: str, threads: int, target: str | None = None) -> Peak:
-    """Compile the loop: independent sums, enough of them to hide each instruction's latency."""
+    """Compile the loop for a precision, ``"fp32"`` or ``"int8"``.
+
+    ``target`` limits the instructions, as for `NativeEngine`. Raises `EngineError` on other processors than
+    x86-64.
+    """
     from llvmlite import binding
 
-    of = machine(target)
-    products = of.products(precision)
-    wide = "zmm" if of.lanes == 16 else "ymm"
-    sums = 24 if of.registers == 32 else 12
-    if products == "pairs":
-        # Product and sum are two instructions, and the product needs a register of its own.
-        sums = 20 if of.registers == 32 else 8
-        scratch = [f"%{wide}{sums + 2 + number % 4}" for number in range(sums)]
-        body = [
-            line
-            for number in range(sums)
-            for line in (
-                f"vpmaddwd %{wide}{sums}, %{wide}{sums + 1}, {scratch[number]}",
-                f"vpaddd {scratch[number]}, %{wide}{number}, %{wide}{number}",
-            )
-        ]
-    else:
-        name = "vpdpbusd" if products == "quads" else "vfmadd231ps"
-        body = [f"{name} %{wide}{sums}, %{wide}{sums + 1}, %{wide}{number}" for number in range(sums)]
-    used = ",".join(f"~{{{wide}{number}}}" for number in range(of.registers))
-    clear, work = (
-        "\\0A".join(lines) for lines in ([f"vxorps %ymm{n}, %ymm{n}, %ymm{n}" for n in range(16)], body)
+    instructions = find(target)
+    if "x86_64" not in instructions.machines:
+        raise EngineError(f"the peak of {instructions.name} is not known: its loop is written for x86-64")
+    loop = _loop_of(precision, instructions)
+    native = target_machine(binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten())
+    binding.initialize_native_asmparser()
+    loader = binding.create_mcjit_compiler(binding.parse_assembly(_llvm_function(loop)), native)
+    loader.finalize_object()
+    return Peak(
+        precision,
+        f"{loop.instruction}, {loop.lanes * 32} bits",
+        threads,
+        STEPS * threads * loop.accumulators * loop.lanes * loop.group,
+        loader,
+        ctypes.CFUNCTYPE(None, ctypes.c_int64)(loader.get_function_address("peak")),
+        ThreadPoolExecutor(threads),
     )
-    assembly = f"""
+
+
+class _Loop(NamedTuple):
+    """The loop in assembly. Its accumulators are independent, and enough to hide an instruction's latency."""
+
+    instruction: str
+    lines: list[str]
+    """The instructions of one step."""
+    accumulators: int
+    """How many of them a step updates."""
+    group: int
+    """Multiply-adds for each lane of an accumulator."""
+    lanes: int
+    registers: int
+
+    @property
+    def prefix(self) -> str:
+        """What names of registers begin with."""
+        return "zmm" if self.lanes == 16 else "ymm"
+
+
+def _loop_of(precision: str, instructions: InstructionSet) -> _Loop:
+    lanes, registers = instructions.lanes, instructions.registers
+    prefix = "zmm" if lanes == 16 else "ymm"
+    if precision == "int8" and instructions.parts == 2:
+        # Multiplication and addition are two instructions, and the product needs a register of its own.
+        count = 20 if registers == 32 else 8
+        lines = []
+        for number in range(count):
+            product = f"%{prefix}{count + 2 + number % 4}"
+            lines.append(f"vpmaddwd %{prefix}{count}, %{prefix}{count + 1}, {product}")
+            lines.append(f"vpaddd {product}, %{prefix}{number}, %{prefix}{number}")
+        return _Loop("vpmaddwd and vpaddd", lines, count, 2, lanes, registers)
+    count = 24 if registers == 32 else 12
+    name, group = ("vpdpbusd", 4) if precision == "int8" else ("vfmadd231ps", 1)
+    encoded = "{vex} " if name == "vpdpbusd" and "avxvnni" in instructions.needs else ""
+    operands = f"%{prefix}{count}, %{prefix}{count + 1}"
+    lines = [f"{encoded}{name} {operands}, %{prefix}{number}" for number in range(count)]
+    return _Loop(name, lines, count, group, lanes, registers)
+
+
+def _llvm_function(loop: _Loop) -> str:
+    """LLVM code of ``void peak(i64 steps)``: clears the registers, then runs the loop."""
+    clobbered = ",".join(f"~{{{loop.prefix}{number}}}" for number in range(loop.registers))
+    clear = "\\0A".join(f"vxorps %ymm{number}, %ymm{number}, %ymm{number}" for number in range(16))
+    update = "\\0A".join(loop.lines)
+    return f"""
 define void @peak(i64 %steps) {{
 entry:
-  call void asm sideeffect "{clear}", "{used}"()
+  call void asm sideeffect "{clear}", "{clobbered}"()
   br label %loop
 loop:
   %step = phi i64 [ 0, %entry ], [ %next, %loop ]
-  call void asm sideeffect "{work}", "{used}"()
+  call void asm sideeffect "{update}", "{clobbered}"()
   %next = add i64 %step, 1
   %more = icmp ult i64 %next, %steps
   br i1 %more, label %loop, label %done
@@ -82,19 +127,3 @@ done:
   ret void
 }}
 """
-    native = target_machine(binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten())
-    binding.initialize_native_asmparser()
-    loader = binding.create_mcjit_compiler(binding.parse_assembly(assembly), native)
-    loader.finalize_object()
-    function = ctypes.CFUNCTYPE(None, ctypes.c_int64)(loader.get_function_address("peak"))
-    multiply_adds = STEPS * threads * sums * of.lanes * GROUP[products]
-    instruction = {"float": "vfmadd231ps", "pairs": "vpmaddwd and vpaddd", "quads": "vpdpbusd"}[products]
-    return Peak(
-        precision,
-        f"{instruction}, {of.lanes * 32} bits",
-        threads,
-        multiply_adds,
-        loader,
-        function,
-        ThreadPoolExecutor(threads),
-    )

@@ -1,4 +1,4 @@
-"""A benchmark as a table and as a bar chart."""
+"""The result of a benchmark as a table and as a bar chart."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,11 +9,11 @@ from subpixel.evaluation.drawing import OKABE_ITO, new_figure, save_figure
 if TYPE_CHECKING:
     from rich.table import Table
 
-OURS, OTHERS = OKABE_ITO[0], "#999999"
+SUBPIXEL_COLOR, OTHER_COLOR = OKABE_ITO[0], "#999999"
 
 
 def table(benchmark: Benchmark) -> "Table":
-    """The fastest first."""
+    """A table with a row for each runner, the fastest first."""
     from rich import box
     from rich.table import Table
 
@@ -25,7 +25,7 @@ def table(benchmark: Benchmark) -> "Table":
         pad_edge=False,
         title=f"{benchmark.model}, {benchmark.size} x{benchmark.scale}, {_threads(benchmark)}",
         caption=f"{benchmark.machine}; {benchmark.rounds} rounds in turn\n"
-        f"peak, 10^9 multiply-adds/s: {peaks}; off by: levels of 255, mean\n{versions}",
+        f"peak, 10^9 multiply-adds/s: {peaks}; off by: mean difference, of 255\n{versions}",
     )
     result.add_column("runner", no_wrap=True)
     result.add_column("precision", no_wrap=True)
@@ -46,9 +46,10 @@ def table(benchmark: Benchmark) -> "Table":
 
 
 def draw(benchmark: Benchmark, path: Path) -> None:
-    """Draw medians as horizontal bars, with lines from the shortest to the longest time.
+    """Draw the medians as horizontal bars, with lines from the shortest to the longest time.
 
-    Raises `OutputError` when matplotlib is missing or the file cannot be written.
+    Raises:
+        OutputError: matplotlib is not installed, or the file cannot be written.
     """
     timings = _fastest_first(benchmark)[::-1]
     figure = new_figure((7, 0.45 * len(timings) + 1.3))
@@ -62,16 +63,16 @@ def draw(benchmark: Benchmark, path: Path) -> None:
         [f"{timing.runner} {timing.precision}" for timing in timings],
         medians,
         xerr=spread,
-        color=[OURS if timing.runner.startswith("subpixel") else OTHERS for timing in timings],
+        color=[SUBPIXEL_COLOR if timing.runner.startswith("subpixel") else OTHER_COLOR for timing in timings],
         error_kw={"elinewidth": 1, "ecolor": "#333333"},
     )
     longest = max(timing.max_ms for timing in timings)
     for bar, timing in zip(bars, timings, strict=True):
-        roomy = timing.median_ms > longest / 10
-        place = longest / 100 + (0 if roomy else timing.max_ms)
-        middle, color = bar.get_y() + bar.get_height() / 2, "white" if roomy else "black"
-        axes.text(place, middle, f"{timing.median_ms:.1f}", va="center", color=color)
-    axes.set_xlabel("ms for one frame: median, shortest and longest (less is better)")
+        inside = timing.median_ms > longest / 10  # is there room for the number in the bar?
+        left = longest / 100 + (0 if inside else timing.max_ms)
+        middle, color = bar.get_y() + bar.get_height() / 2, "white" if inside else "black"
+        axes.text(left, middle, f"{timing.median_ms:.1f}", va="center", color=color)
+    axes.set_xlabel("ms per frame: median, shortest and longest (less is better)")
     axes.set_title(
         f"{benchmark.model}, {benchmark.size} x{benchmark.scale}, {_threads(benchmark)}", fontsize=10
     )

@@ -1,6 +1,6 @@
-"""The command line: one file a command. Each parses, calls the library and maps errors to exit codes.
+"""The command line, with one file per command: it parses options, calls the library and prints.
 
-Exit codes: 0 all done, 1 an input failed, 2 wrong usage, 130 interrupted.
+Exit codes: 0 success, 1 an input failed, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM.
 """
 
 from typing import Annotated
@@ -10,24 +10,26 @@ import typer
 from subpixel import __version__
 from subpixel.cli.bench import bench
 from subpixel.cli.calibrate import calibrate
+from subpixel.cli.compare import compare
 from subpixel.cli.evaluate import evaluate
 from subpixel.cli.export import export
 from subpixel.cli.figures import figures
 from subpixel.cli.models import models
+from subpixel.cli.serve import serve
 from subpixel.cli.train import train
 from subpixel.cli.upscale import upscale
 from subpixel.cli.usage import Group
 
 app = typer.Typer(
     cls=Group,
-    help="Make pictures larger with efficient sub-pixel convolutional networks.",
+    help="Upscale images and videos with efficient sub-pixel convolutional networks.",
     no_args_is_help=True,
     rich_markup_mode="markdown",  # joins the lines of a paragraph
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (upscale, models, evaluate, bench, export, train, calibrate, figures):
+for command in (upscale, serve, compare, models, evaluate, bench, export, train, calibrate, figures):
     app.command()(command)
 
 
@@ -43,4 +45,4 @@ def main(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Make pictures larger with efficient sub-pixel convolutional networks."""
+    """Upscale images and videos with efficient sub-pixel convolutional networks."""

@@ -1,21 +1,30 @@
-"""`subpixel bench`: how fast a model runs here, beside other runtimes."""
+"""`subpixel bench`: the speed of a model on this machine, beside other runtimes."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from subpixel.cli.display import to_stdout
-from subpixel.cli.errors import exiting, stoppable
-from subpixel.cli.options import width_and_height
-from subpixel.errors import ModelError, SubpixelError
+from subpixel.cli.display import ignore_closed_stdout, stderr_console
+from subpixel.cli.errors import exit_on_error, handle_signals
+from subpixel.cli.options import ThreadsOption, width_and_height
+from subpixel.errors import EngineError, ModelError, SubpixelError
 
-MOST_PIXELS = 16_000_000
-"""Of the small plane: x4, a picture of 256 million."""
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from rich.console import Console
+
+    from subpixel.benchmark.measure import Benchmark
+    from subpixel.models.model import Model
+
+MAX_PIXELS = 16_000_000
+"""Limit on the pixels of the input plane: at x4, its result has 256 million."""
 
 
-@stoppable("interrupted")
+@handle_signals("interrupted")
 def bench(
     model: Annotated[
         str | None,
@@ -24,76 +33,126 @@ def bench(
         ),
     ] = None,
     scale: Annotated[
-        int | None, typer.Option("--scale", "-s", min=1, max=8, help="Factor; by default 3, or the model's.")
+        int | None,
+        typer.Option("--scale", "-s", min=1, max=8, help="Factor of the model; 3 by default, without -m."),
     ] = None,
-    size: Annotated[str, typer.Option(help="Of the small plane, WIDTHxHEIGHT.")] = "640x360",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; by default all.")] = None,
+    size: Annotated[str, typer.Option(help="Size of the input plane, WIDTHxHEIGHT.")] = "640x360",
+    threads: ThreadsOption = None,
     against: Annotated[
-        str, typer.Option(help="Runtimes to compare with: some of onnxruntime,openvino,opencv,torch.")
+        str,
+        typer.Option(help="Other runtimes to time, separated by commas: onnxruntime,openvino,opencv,torch."),
     ] = "",
-    rounds: Annotated[int, typer.Option(min=1, help="How often each is timed.")] = 20,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each runtime is timed.")] = 20,
     target: Annotated[
-        str | None, typer.Option(help="Hold our engine to a simpler processor: amx, vnni, avx512 or avx2.")
+        str | None,
+        typer.Option(help="Instruction set of the engine native, such as avx512_vnni or avx2."),
     ] = None,
-    plot: Annotated[Path | None, typer.Option(help="A picture file for a bar chart.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw a bar chart into this image file; needs matplotlib.")
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object instead of a table.")
     ] = False,
 ) -> None:
-    """Time a model on one luma plane: our engine in each precision, and other runtimes on the same network.
+    """Time a model on one luma plane: Subpixel's engine, and other runtimes in each precision.
 
-    All take turns, round after round. Medians and the spread are printed, and which share of the most that
-    the processor can do, measured in the same rounds, each comes to.
+    All runtimes run the same network, in turn, round after round. The result is the median time and the
+    spread, and the share of the processor's peak multiply-adds, which is measured in the same rounds.
+    """
+    from subpixel.benchmark.report import draw
+    from subpixel.engines.select import available_cpus
+    from subpixel.evaluation.drawing import require_matplotlib
+
+    width, height = width_and_height(size, MAX_PIXELS)
+    with exit_on_error(1, SubpixelError):
+        if plot is not None:
+            require_matplotlib()
+    with exit_on_error(2, SubpixelError):
+        chosen = _find_luma_model(model, scale)
+    console = stderr_console()
+    names = [name.strip() for name in against.split(",") if name]
+    result = _measure(
+        chosen, _test_plane(width, height), names, threads or available_cpus(), rounds, target, console
+    )
+    _print(result, as_json)
+    if plot is not None:
+        with exit_on_error(1, SubpixelError):
+            draw(result, plot)
+        console.print(f"wrote {plot}")
+
+
+def _find_luma_model(name: str | None, scale: int | None) -> "Model":
+    from subpixel.models import catalog as packaged
+
+    model = packaged.find(name, scale=scale or (None if name else 3))
+    if model.spec.channels != 1:
+        raise ModelError(
+            f"model {model.name} has {model.spec.channels} channels; `bench` takes models of one, luma"
+        )
+    return model
+
+
+def _test_plane(width: int, height: int) -> "NDArray[np.uint8]":
+    """A luma plane in which neighboring pixels are similar, as in photographs.
+
+    The content does not change the times: no arithmetic here takes longer for some numbers than for others.
     """
     import numpy as np
-    from rich.console import Console
+
+    slopes = np.add.outer(np.arange(height) * 0.37, np.arange(width) * 0.21)
+    noise = np.random.default_rng(0).normal(0, 4, slopes.shape)
+    plane: NDArray[np.uint8] = (128 + 100 * np.sin(slopes / 7) + noise).clip(0, 255).astype(np.uint8)
+    return plane
+
+
+def _measure(
+    model: "Model",
+    plane: "NDArray[np.uint8]",
+    runtimes: list[str],
+    threads: int,
+    rounds: int,
+    target: str | None,
+    console: "Console",
+) -> "Benchmark":
+    """Time all runners, with a progress bar on a terminal."""
     from rich.progress import Progress
 
     from subpixel.benchmark.measure import measure
     from subpixel.benchmark.peak import make_peak
-    from subpixel.benchmark.report import draw, table
-    from subpixel.benchmark.runners import ours, peers
-    from subpixel.engines.select import available_cpus
-    from subpixel.models import catalog as packaged
+    from subpixel.benchmark.runners import runtime_runners, subpixel_runner
 
-    width, height = width_and_height(size, MOST_PIXELS)
-    count = threads or available_cpus()
-    # Any content does: no arithmetic here takes longer for some numbers than for others. In this one
-    # neighbors resemble each other, as in pictures.
-    slopes = np.add.outer(np.arange(height) * 0.37, np.arange(width) * 0.21)
-    plane = (128 + 100 * np.sin(slopes / 7) + np.random.default_rng(0).normal(0, 4, slopes.shape)).clip(
-        0, 255
-    )
-    plane = plane.astype(np.uint8)
-    with exiting(2, SubpixelError):
-        chosen = packaged.find(model, scale=scale or (None if model else 3))
-        if chosen.spec.channels != 1:
-            raise ModelError(f"model {chosen.name} has {chosen.spec.channels} channels; this is for luma")
-        runners = list(ours(chosen, plane, count, target))
-        for name in filter(None, against.split(",")):
-            runners += peers(name.strip(), chosen, plane, count)
-        peaks = [make_peak(precision, count, target) for precision in {one.precision for one in runners}]
-    people = Console(stderr=True, highlight=False, markup=False, emoji=False)
+    with exit_on_error(2, SubpixelError):
+        runners = [subpixel_runner(model, plane, threads, target)]
+        for name in runtimes:
+            runners += runtime_runners(name, model, plane, threads)
+        peaks = []
+        with suppress(EngineError):  # then the table has no shares of the peak
+            peaks = [
+                make_peak(precision, threads, target) for precision in {one.precision for one in runners}
+            ]
     with (
-        exiting(1, SubpixelError),
-        Progress(console=people, transient=True, disable=not people.is_terminal) as bar,
+        exit_on_error(1, SubpixelError),
+        Progress(console=console, transient=True, disable=not console.is_terminal) as bar,
     ):
         task = bar.add_task("timing", total=1)
-        result = measure(
-            chosen,
+        return measure(
+            model,
             plane,
             runners,
             peaks,
-            threads=count,
+            threads=threads,
             rounds=rounds,
-            progress=lambda done: bar.update(task, completed=done),
+            progress=lambda fraction: bar.update(task, completed=fraction),
         )
-    with to_stdout():
+
+
+def _print(result: "Benchmark", as_json: bool) -> None:
+    from rich.console import Console
+
+    from subpixel.benchmark.report import table
+
+    with ignore_closed_stdout():
         if as_json:
             typer.echo(json.dumps(result.to_json()))
         else:
             Console(markup=False, emoji=False, highlight=False).print(table(result))
-    if plot is not None:
-        with exiting(1, SubpixelError):
-            draw(result, plot)
-        people.print(f"drawn: {plot}")

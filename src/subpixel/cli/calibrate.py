@@ -1,81 +1,107 @@
-"""`subpixel calibrate`: give a model 8-bit layers."""
+"""`subpixel calibrate`: add int8 layers to a model."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from subpixel.cli.errors import exiting, stoppable
+from subpixel.cli.display import stderr_console
+from subpixel.cli.errors import exit_on_error, handle_signals
+from subpixel.cli.options import OverwriteOption
 from subpixel.errors import DatasetError, ModelError, SubpixelError
 
+if TYPE_CHECKING:
+    from subpixel.models.model import Model
 
-@stoppable("interrupted; nothing was written")
+
+@handle_signals("interrupted; nothing was written")
 def calibrate(
     model: Annotated[
-        str, typer.Argument(help="A packaged model (see `subpixel models`), or a .safetensors file.")
+        str, typer.Argument(help="A packaged model (see `subpixel models`) or a .safetensors file.")
     ],
-    pictures: Annotated[
-        Path, typer.Argument(help="A folder of large pictures such as it was trained on; never a test set.")
+    images: Annotated[
+        Path, typer.Argument(help="A folder of HR images like those it was trained on; never a test set.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The .safetensors file to write.")],
-    seed: Annotated[int, typer.Option(help="Of the choice of crops and pixels.")] = 0,
+    scale: Annotated[
+        int | None,
+        typer.Option(
+            "--scale", "-s", min=1, max=8, help="Factor of the model; 2 by default, if its name has none."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed for the random choice of crops and pixels.")] = 0,
     contrast_share: Annotated[
         float,
         typer.Option(
-            min=0.0001, max=1, help="How much black and white counts: more for text, less for pictures."
+            min=0.0001,
+            max=1,
+            help="Weight of synthetic black and white blocks: larger for text, smaller for photographs.",
         ),
     ] = 0.01,
     half: Annotated[
         bool, typer.Option("--half", help="Round the float32 weights to 16 bits first, for a smaller file.")
     ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
-    """Give a model 8-bit layers, for `--precision int8`; its float32 weights stay but for `--half`.
+    """Add int8 layers to a model, for `--precision int8`.
 
-    The pictures are made smaller, and the 8-bit layers fitted so that they give what the float32 ones do.
+    The images are downscaled, and the int8 layers are fitted so that they give what the float32 layers give.
+    The float32 weights do not change, except with `--half`.
     """
-    from rich.console import Console
+    if output.suffix != ".safetensors":
+        raise typer.BadParameter(f"{output}: the name must end in .safetensors", param_hint="--output")
+    with exit_on_error(2, ModelError):
+        chosen = _find_luma_model(model, scale)
+        if half:
+            chosen = chosen.in_half_precision()
+    with exit_on_error(1, SubpixelError):
+        result = _fit(chosen, images, seed, contrast_share)
+        result.save(output, overwrite=overwrite)
+    typer.echo(
+        f"wrote {output}: {result.name} with int8 layers, calibrated on {result.metadata.calibration}",
+        err=True,
+    )
+
+
+def _find_luma_model(name: str, scale: int | None) -> "Model":
+    from subpixel.models import catalog as packaged
+
+    model = packaged.find(name, scale=scale)
+    if model.spec.channels != 1:
+        raise ModelError(
+            f"model {model.name} has {model.spec.channels} channels; `calibrate` takes models of one, luma"
+        )
+    return model
+
+
+def _fit(model: "Model", folder: Path, seed: int, contrast_share: float) -> "Model":
+    """Read the images and fit the int8 layers, with a progress bar on a terminal."""
     from rich.progress import Progress
 
     from subpixel.evaluation import protocol
-    from subpixel.models import catalog as packaged
     from subpixel.models.calibration import calibrate as fit
 
-    if output.suffix != ".safetensors":
-        raise typer.BadParameter(f"{output}: the name must end in .safetensors", param_hint="--output")
-    with exiting(2, ModelError):
-        chosen = packaged.find(model)
-        if chosen.spec.channels != 1:
-            raise ModelError(f"model {chosen.name} has {chosen.spec.channels} channels; this is for luma")
-        if half:
-            chosen = chosen.in_half_precision()
-    people = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
-    with (
-        exiting(1, SubpixelError),
-        Progress(console=people, transient=True, disable=not people.is_terminal) as bar,
-    ):
+    console = stderr_console()
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         planes = [
-            protocol.lr_plane(protocol.read_picture(file), chosen.scale)
-            for file in bar.track(protocol.pictures(pictures), description="reading")
+            protocol.lr_plane(protocol.read_image(file), model.scale)
+            for file in bar.track(protocol.find_images(folder), description="reading")
         ]
         task = bar.add_task("fitting", total=1)
-        source = f"{_dataset(pictures)}, {len(planes)} pictures, seed {seed}, contrast {contrast_share:g}"
         try:
-            result = fit(
-                chosen,
+            return fit(
+                model,
                 planes,
-                source=source,
+                source=f"{_dataset(folder)}, {len(planes)} images, seed {seed}, contrast {contrast_share:g}",
                 seed=seed,
                 contrast_share=contrast_share,
-                progress=lambda done: bar.update(task, completed=done),
+                progress=lambda fraction: bar.update(task, completed=fraction),
             )
         except ValueError as error:
-            raise DatasetError(f"{pictures}: {error}") from error
-        result.save(output, overwrite=overwrite)
-    people.print(f"{output}: {result.name} with 8-bit layers, calibrated on {source}")
+            raise DatasetError(f"{folder}: {error}") from error
 
 
 def _dataset(folder: Path) -> str:
-    """What people call a folder of pictures: a dataset, or a part of one, such as BSDS500/train."""
+    """The usual name of a folder of images: a dataset, or a part of one, such as BSDS500/train."""
     *_, parent, name = ("", *folder.resolve().parts)
     return f"{parent}/{name}" if name in ("train", "val", "test") else name

@@ -1,65 +1,40 @@
-"""What people see of a command: a bar where there is a terminal, lines of text, and what goes to stdout."""
+"""Output of a command: a progress bar on a terminal, lines on stderr, and results on stdout."""
 
 import errno
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import typer
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 
 class Display:
-    """Lines on stderr, and no bar: for pipes and logs, where importing rich would cost 0.06 s for nothing."""
+    """Lines on stderr without a bar, for pipes and logs. It avoids the import of rich, which takes 0.06 s."""
 
     is_terminal = False
 
-    def say(self, line: str) -> None:
-        """Print a line."""
+    def print(self, line: str) -> None:
+        """Print a line on stderr."""
         typer.echo(line, err=True)
 
-    def show(self, done: float, name: str) -> None:
-        """Tell how many of the tasks are done, in fractions, and which one is at work."""
+    def update(self, completed: float, description: str) -> None:
+        """Show how many jobs are completed, including fractions, and the description of the current one."""
 
 
 @contextmanager
-def to_stdout() -> Iterator[None]:
-    """Around what prints a result: a pipe that is closed wants no more of it, and nothing ends for that."""
-    try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        abandon_stdout()
-
-
-@contextmanager
-def full_stdout() -> Iterator[None]:
-    """Around a whole command: what prints to a full disk ends it. All other writing has words of its own."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        abandon_stdout()
-        print(f"error: stdout could not be written ({error.strerror})", file=sys.stderr)
-        sys.exit(1)
-
-
-def abandon_stdout() -> None:
-    """Let what is printed from here on go nowhere, and what Python still holds of what was."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-@contextmanager
-def display(total: int, *, bar: bool = True) -> Iterator[Display]:
-    """A display for a run of ``total`` tasks, with a bar where that is wanted and there is a terminal."""
+def open_display(total: int, *, bar: bool = True) -> Iterator[Display]:
+    """Yield a display for ``total`` jobs, with a bar if ``bar`` is true and stderr is a terminal."""
     if not bar or not sys.stderr.isatty():
         yield Display()
         return
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    console = stderr_console()
     progress = Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -71,13 +46,51 @@ def display(total: int, *, bar: bool = True) -> Iterator[Display]:
     with progress:
         task = progress.add_task("", total=total)
 
-        class Terminal(Display):
+        class TerminalDisplay(Display):
             is_terminal = True
 
-            def say(self, line: str) -> None:
+            def print(self, line: str) -> None:
                 console.print(line)
 
-            def show(self, done: float, name: str) -> None:
-                progress.update(task, completed=done, description=name)
+            def update(self, completed: float, description: str) -> None:
+                progress.update(task, completed=completed, description=description)
 
-        yield Terminal()
+        yield TerminalDisplay()
+
+
+def stderr_console() -> "Console":
+    """Return a console for lines and progress bars on stderr, which prints file names as they are."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+@contextmanager
+def ignore_closed_stdout() -> Iterator[None]:
+    """Print results in the body; if the reader of a pipe has closed it, they are dropped without an error."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        discard_stdout()
+
+
+@contextmanager
+def report_full_stdout() -> Iterator[None]:
+    """Run a command in the body; if stdout is a file on a full disk, exit with a message and code 1.
+
+    Other files are written in functions that report a full disk themselves.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        discard_stdout()
+        print(f"error: stdout could not be written ({error.strerror})", file=sys.stderr)
+        sys.exit(1)
+
+
+def discard_stdout() -> None:
+    """Send what is printed from now on, and what is still buffered, to the null device."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,8 +1,8 @@
-"""How errors and interruptions reach people: one line on stderr, and an exit code."""
+"""How a command reports errors and signals: one line on stderr, and an exit code."""
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Never
@@ -11,23 +11,24 @@ import typer
 
 
 @contextmanager
-def exiting(code: int, *kinds: type[Exception]) -> Iterator[None]:
-    """Turn an error of these kinds into ``error: ...`` on stderr and exit with ``code``.
+def exit_on_error(code: int, *types: type[Exception]) -> Iterator[None]:
+    """If the body raises one of these exceptions, print ``error: MESSAGE`` on stderr and exit with ``code``.
 
-    The codes are those of `subpixel.cli`: 2 around what the options ask for, 1 around the work on inputs.
+    Use code 2 for errors in the options and 1 for errors in the work; see `subpixel.cli`.
     """
     try:
         yield
-    except kinds as error:
+    except types as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(code) from None
 
 
 @contextmanager
-def stoppable(message: str) -> Iterator[None]:
-    """End with ``message`` and exit code 130 at Ctrl-C, 143 at SIGTERM, after everything was cleaned up.
+def handle_signals(message: str) -> Iterator[None]:
+    """At Ctrl-C or SIGTERM, clean up, print ``message`` on stderr, and exit with code 130 or 143.
 
-    Within it `saying` gives other words. A second signal ends the process at once, as a kill would.
+    `signal_message` changes the message for a part of the body. A second signal ends the process immediately,
+    without cleaning up.
     """
     signals = 0
 
@@ -36,30 +37,30 @@ def stoppable(message: str) -> Iterator[None]:
         signals += 1
         if signals > 1:
             os._exit(128 + signum)
-        raise _Stopped(128 + signum)
+        raise _SignalReceived(128 + signum)
 
     before = {signum: signal.signal(signum, stop) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
-    except _Stopped as stopped:
-        typer.echo(stopped.message or message, err=True)
-        raise typer.Exit(stopped.args[0]) from None
+    except _SignalReceived as received:
+        typer.echo(received.message or message, err=True)
+        raise typer.Exit(received.args[0]) from None
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
 
 
 @contextmanager
-def saying(message: str) -> Iterator[None]:
-    """Have `stoppable` end with this message where a signal comes now."""
+def signal_message(message: Callable[[], str]) -> Iterator[None]:
+    """Set the message of `handle_signals` for signals that arrive during the body, where it is made."""
     try:
         yield
-    except _Stopped as stopped:
-        stopped.message = message
+    except _SignalReceived as received:
+        received.message = message()
         raise
 
 
-class _Stopped(BaseException):
-    """Raised by a signal, past everything that catches errors."""
+class _SignalReceived(BaseException):
+    """Raised by a signal handler; a BaseException, so that no ``except Exception`` catches it."""
 
     message = ""

@@ -1,38 +1,45 @@
-"""`subpixel export`: a model as an ONNX file."""
+"""`subpixel export`: write a model as an ONNX file."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from subpixel.cli.errors import exiting
+from subpixel.cli.errors import exit_on_error
+from subpixel.cli.options import OverwriteOption
 from subpixel.errors import ModelError, SubpixelError
 
 
 def export(
     model: Annotated[
-        str,
-        typer.Argument(help="A packaged model (see `subpixel models`), or a .safetensors file."),
+        str, typer.Argument(help="A packaged model (see `subpixel models`) or a .safetensors file.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The .onnx file to write.")],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
+    scale: Annotated[
+        int | None,
+        typer.Option(
+            "--scale", "-s", min=1, max=8, help="Factor of the model; 2 by default, if its name has none."
+        ),
+    ] = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Write a model as an ONNX file, for other programs to run.
 
-    Input `lr` and output `hr` are float32 images, (N, channels, height, width), from 0 to 1; clip `hr`. The
-    packaged models take luma alone. The graph computes in fp32; 8-bit layers are not exported.
+    The input `lr` and the output `hr` are float32, of shape (N, channels, height, width), from 0 to 1. Clip
+    `hr` to that range. The packaged models have one channel, luma. The graph computes in fp32; int8 layers
+    are not exported.
 
-    Beyond the edges of `lr` the graph counts zeros, which shows at the border of `hr`. Continue the picture
-    first, as `upscale` does: repeat its edge pixels `halo_px` times on each side, and cut `scale * halo_px`
-    pixels off each side of `hr`. Both numbers are in the metadata of the file.
+    The graph pads with zeros, which shows at the border of `hr`. To get the result of `upscale`, first pad
+    `lr` with `halo_px` edge pixels on each side, then crop `scale * halo_px` pixels from each side of `hr`.
+    Both numbers are in the metadata of the file.
     """
     from subpixel.engines import onnx_graph
     from subpixel.models import catalog as packaged
 
     if output.suffix != ".onnx":
         raise typer.BadParameter(f"{output}: the name must end in .onnx", param_hint="--output")
-    with exiting(2, ModelError):
-        chosen = packaged.find(model)
-    with exiting(1, SubpixelError):
+    with exit_on_error(2, ModelError):
+        chosen = packaged.find(model, scale=scale)
+    with exit_on_error(1, SubpixelError):
         onnx_graph.export(chosen, output, overwrite=overwrite)
     typer.echo(f"wrote {output}", err=True)

@@ -1,107 +1,151 @@
-"""``subpixel train``: train a model from a configuration."""
+"""`subpixel train`: train a model from a config."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from subpixel.cli.errors import exiting, stoppable
+from subpixel.cli.errors import exit_on_error, handle_signals
 from subpixel.errors import ConfigError, SubpixelError
-from subpixel.files import is_file, leaving_no_empty_folder, make_folder_of
+from subpixel.files import is_file, make_folder_of, remove_empty_folders_on_error
 
 if TYPE_CHECKING:
+    import torch
+
     from subpixel.training.config import TrainingConfig
-    from subpixel.training.loop import Progress, Run
+    from subpixel.training.loop import EpochReport, Run
 
 
-@stoppable("interrupted; --resume goes on from the last epoch")
+@handle_signals("interrupted; --resume continues after the last complete epoch")
 def train(
     config: Annotated[
-        Path, typer.Argument(help="TOML file that says what to train and how.", show_default=False)
+        Path, typer.Argument(help="A TOML file that describes the training.", show_default=False)
     ],
     output: Annotated[
         Path | None,
         typer.Option(
             "-o",
             "--output",
-            help="Folder for checkpoint, logs and model.  [default: runs/NAME]",
+            help="Folder for the checkpoint, logs and model.  [default: runs/NAME]",
             show_default=False,
         ),
     ] = None,
     datasets: Annotated[
-        Path, typer.Option(envvar="SUBPIXEL_DATASETS", help="Folder that holds the folders of pictures.")
+        Path,
+        typer.Option(
+            envvar="SUBPIXEL_DATASETS", help="Folder that contains the folders of images named in the config."
+        ),
     ] = Path("../shared/datasets"),
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the checkpoint in the output folder.")
+        bool, typer.Option("--resume", help="Continue from the checkpoint in the output folder.")
     ] = False,
+    resume_from: Annotated[
+        Path | None,
+        typer.Option(
+            "--resume-from",
+            help="Continue from a small checkpoint (unfinished.safetensors) of another run's folder, unless "
+            "--resume finds a checkpoint.",
+            show_default=False,
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     compiled: Annotated[
         bool,
-        typer.Option("--compile", help="Fuse the network's kernels first, for passes in bf16; pays in time."),
+        typer.Option(
+            "--compile", help="Fuse the kernels of bf16 steps with torch.compile; pays off in long runs."
+        ),
     ] = False,
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads.  [default: all]", show_default=False)
     ] = None,
 ) -> None:
-    """Train a model: checkpoints every epoch, progress, TensorBoard logs, and a model file at the end.
+    """Train a model from a config. Needs PyTorch.
 
-    A run that was stopped, in whatever way, goes on with --resume and gives the same weights.
+    The output folder gets a checkpoint after every epoch, TensorBoard logs, and at the end the model. An
+    interrupted run continues with `--resume`, and gives the same weights as an uninterrupted one. To continue
+    on another machine, keep `unfinished.safetensors`, which is small, and pass it to `--resume-from`.
     """
     try:
         import torch
 
-        from subpixel.training.config import load_config
-        from subpixel.training.loop import CHECKPOINT, Run, choose_device
-        from subpixel.training.result import finished_model
+        from subpixel.training.config_file import load_config
+        from subpixel.training.loop import choose_device
     except ModuleNotFoundError as error:
-        _say(f"error: training needs {error.name}: pip install 'subpixel[train]'")
+        _print(f"error: training needs {error.name}: pip install 'subpixel[train]'")
         raise typer.Exit(2) from None
-    with exiting(2, ConfigError):
+    with exit_on_error(2, ConfigError):
         chosen = load_config(config)
-        where = choose_device(device)
-    folder = output or Path("runs") / chosen.name
-    if is_file(folder / CHECKPOINT) and not resume:
-        _say(f"error: {folder} holds a run already: pass --resume to go on, or another --output")
-        raise typer.Exit(2)
+        torch_device = choose_device(device)
     if threads:
         torch.set_num_threads(threads)
-    with exiting(1, SubpixelError):
-        with leaving_no_empty_folder(folder / CHECKPOINT):
-            make_folder_of(folder / CHECKPOINT)
-            _say(f"reading {', '.join(chosen.data.folders)} from {datasets}")
-            run = Run(chosen, datasets, folder, where, compiled=compiled)
-            if resume and run.resume():
-                _say(f"going on after epoch {run.next_epoch}")
-        _describe(run)
-        run.train(lambda progress: _show(progress, chosen))
-        _say("measuring the finished model")
-        model = finished_model(run, config)
-        path = folder / f"{model.name}.safetensors"
-        model.save(path)
-    numbers = ", ".join(f"{name} {value:.2f} dB" for name, value in model.metadata.psnr_db.items())
-    _say(f"{path}: {numbers or 'no test set at hand'}")
+    folder = output or Path("runs") / chosen.name
+    run = _prepare(
+        chosen, datasets, folder, torch_device, resume=resume, resume_from=resume_from, compiled=compiled
+    )
+    with exit_on_error(1, SubpixelError):
+        run.train(lambda report: _print_epoch(report, chosen))
+        _finish(run, config, folder)
 
 
-def _say(line: str) -> None:
-    typer.echo(line, err=True)
+def _prepare(
+    config: "TrainingConfig",
+    datasets: Path,
+    folder: Path,
+    device: "torch.device",
+    *,
+    resume: bool,
+    compiled: bool,
+    resume_from: Path | None,
+) -> "Run":
+    """Read the data, and the checkpoint of a run to resume; print what will be trained on."""
+    from subpixel.training.checkpoint import CHECKPOINT
+    from subpixel.training.loop import Run
 
-
-def _describe(run: "Run") -> None:
+    if is_file(folder / CHECKPOINT) and not resume:
+        _print(f"error: {folder} contains a run already: pass --resume to continue it, or another --output")
+        raise typer.Exit(2)
+    with exit_on_error(1, SubpixelError), remove_empty_folders_on_error(folder / CHECKPOINT):
+        make_folder_of(folder / CHECKPOINT)
+        clips = [] if config.clips is None else [config.clips.folder]
+        _print(f"reading {', '.join([*clips, *config.data.folders])} from {datasets}")
+        run = Run(config, datasets, folder, device, compiled=compiled)
+        if resume and run.resume():
+            _print(f"resuming after epoch {run.next_epoch}")
+        elif resume_from is not None:
+            run.resume_from(resume_from)
+            _print(f"continuing {resume_from} after epoch {run.next_epoch}")
     patches = run.patches
-    left_out = f" ({patches.skipped} smaller than a patch left out)" if patches.skipped else ""
-    batches = f"{patches.batches_per_epoch} batches an epoch"
-    _say(f"{len(patches.heights)} pictures and copies{left_out}, {batches}, on {run.device.type}")
+    skipped = f" ({patches.skipped} smaller than a patch skipped)" if patches.skipped else ""
+    batches = f"{patches.batches_per_epoch} batches per epoch"
+    _print(f"{patches.description}{skipped}, {batches}, on {device.type}")
+    return run
 
 
-def _show(progress: "Progress", config: "TrainingConfig") -> None:
-    """One line an epoch, on a terminal and in a log."""
-    hours, rest = divmod(round(progress.eta_seconds), 3600)
+def _finish(run: "Run", config: Path, folder: Path) -> None:
+    """Calibrate the trained model, measure it on the test sets, save it, and print its path and PSNR."""
+    from subpixel.training.result import finished_model
+
+    _print("adding int8 layers, and measuring the trained model")
+    model = finished_model(run, config)
+    path = folder / f"{model.name}.safetensors"
+    model.save(path)
+    numbers = ", ".join(f"{name} {value:.2f} dB" for name, value in model.metadata.psnr_db.items())
+    _print(f"wrote {path}: {numbers or 'no test set found'}")
+
+
+def _print_epoch(report: "EpochReport", config: "TrainingConfig") -> None:
+    """Print one line for an epoch, on a terminal and in a log alike."""
+    hours, rest = divmod(round(report.eta_seconds), 3600)
     psnr = (
         ""
-        if progress.validation_psnr_db is None
-        else f"  {config.validation.folder} {progress.validation_psnr_db:.3f} dB"
+        if report.validation_psnr_db is None
+        else f"  {config.validation.folder} {report.validation_psnr_db:.3f} dB"
     )
-    _say(
-        f"epoch {progress.epoch}/{progress.epochs}  cost {progress.cost:.4g}  rate {progress.rate:.2e}{psnr}"
-        f"  {progress.seconds:.0f} s, ETA {hours}:{rest // 60:02d}:{rest % 60:02d}"
+    _print(
+        f"epoch {report.epoch}/{report.epochs}  loss {report.loss:.4g}  rate {report.rate:.2e}{psnr}"
+        f"  {report.seconds:.0f} s, ETA {hours}:{rest // 60:02d}:{rest % 60:02d}"
     )
+
+
+def _print(line: str) -> None:
+    typer.echo(line, err=True)

@@ -1,180 +1,137 @@
-"""`subpixel upscale`: make pictures and videos larger."""
+"""`subpixel upscale`: upscale images and videos."""
 
 import re
 from fractions import Fraction
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from subpixel.cli.display import display
-from subpixel.cli.errors import exiting, stoppable
-from subpixel.cli.upscale_run import UpscaleRun, compiling_told
-from subpixel.cli.usage import (
-    PICTURES,
-    VIDEOS,
-    folder_to_be,
-    refuse_terminal,
-    refuse_unused,
-)
-from subpixel.errors import SubpixelError
-from subpixel.files import PIPE, is_folder
+from subpixel.cli import upscale_options as option
+from subpixel.cli.display import Display, open_display
+from subpixel.cli.errors import exit_on_error, handle_signals
+from subpixel.cli.options import EngineOption, PrecisionOption, ThreadsOption
+from subpixel.cli.upscale_connection import check_cluster, connection
+from subpixel.cli.upscale_preview import DryRun
+from subpixel.cli.upscale_rates import Compilations, Rates
+from subpixel.cli.upscale_run import UpscaleRun, log_compilation
+from subpixel.cli.upscale_shard import Shard, ShardRun, is_shared, refuse_unreadable
+from subpixel.cli.upscale_summary import print_plan, print_summary
+from subpixel.cli.usage import existing_outputs, folder_made_for_one_file, refuse_terminal, refuse_unused
+from subpixel.errors import ClusterError, SubpixelError
+from subpixel.files import PIPE
 from subpixel.images.formats import DEFAULT_QUALITY, MAX_MEMORY_MIB, MAX_OUTPUT_PIXELS
+from subpixel.options import Wrap
+from subpixel.storage.paths import is_folder, locate
 
 MAX_DAMAGE = 0.1
-"""The share of damaged frames above which a video counts as failed."""
+"""A video with a larger share of damaged frames counts as failed."""
 
 
-@stoppable("interrupted")
+@handle_signals("interrupted")
 def upscale(
     context: typer.Context,
-    inputs: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="INPUT...", help="Pictures, videos, or folders of them; - is a video on stdin."
-        ),
-    ],
-    output: Annotated[
-        str,
-        typer.Option(
-            "--output",
-            "-o",
-            help="A file, whose extension decides the format; or a folder; - is stdout, for a video.",
-        ),
-    ],
-    scale: Annotated[
-        int | None,
-        typer.Option(
-            "--scale",
-            "-s",
-            min=1,
-            max=8,
-            help="Factor for each side: 2, which is the default, 3 or 4; others need a model of your own.",
-        ),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model", "-m", help="A packaged model (see `subpixel models`) or a .safetensors file."
-        ),
-    ] = None,
-    content: Annotated[
-        str | None,
-        typer.Option(
-            help="Selects the model by the input, instead of -m: clean, compressed, or auto, the default. "
-            "auto means compressed for images whose file says that JPEG or WebP took much from them, and for "
-            "videos that are not .y4m."
-        ),
-    ] = None,
-    engine: Annotated[str, typer.Option(help="auto, halide, onnxruntime or numpy.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32 or int8.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; by default all.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = False,
-    recursive: Annotated[
-        bool, typer.Option("--recursive", help="Look into folders inside folders, and keep their tree.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each file.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell what is done, and why.")] = False,
-    progress: Annotated[
-        str, typer.Option(help="On stderr: auto (a bar on a terminal), json (lines, for programs) or none.")
-    ] = "auto",
-    quality: Annotated[
-        int,
-        typer.Option(
-            min=1, max=100, help="Of JPEG and WebP; 100 makes WebP lossless.", rich_help_panel=PICTURES
-        ),
-    ] = DEFAULT_QUALITY,
-    max_output_pixels: Annotated[
-        int,
-        typer.Option(
-            min=1, help="Refuse what would become larger, before it is decoded.", rich_help_panel=PICTURES
-        ),
-    ] = MAX_OUTPUT_PIXELS,
-    max_memory: Annotated[
-        int,
-        typer.Option(
-            metavar="MIB",
-            min=1,
-            help="Refuse what would need more memory, before it is decoded.",
-            rich_help_panel=PICTURES,
-        ),
-    ] = MAX_MEMORY_MIB,
-    codec: Annotated[
-        str,
-        typer.Option(
-            help="FFmpeg's encoder, such as libx264, libx265, libsvtav1 or ffv1.", rich_help_panel=VIDEOS
-        ),
-    ] = "auto",
-    crf: Annotated[
-        float | None,
-        typer.Option(
-            help="Quality, smaller is better, on the codec's scale; 18 for libx264.", rich_help_panel=VIDEOS
-        ),
-    ] = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(
-            help="The codec's own word for its speed; veryfast for libx264.", rich_help_panel=VIDEOS
-        ),
-    ] = None,
-    codec_option: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=VALUE",
-            help="Any other option of the codec; may be repeated.",
-            rich_help_panel=VIDEOS,
-        ),
-    ] = None,
-    container: Annotated[
-        str | None,
-        typer.Option(help="mp4, mkv, mov, webm or y4m, for stdout; y4m by default.", rich_help_panel=VIDEOS),
-    ] = None,
-    start: Annotated[
-        str, typer.Option(metavar="TIME", help="Begin there: seconds, or H:MM:SS.", rich_help_panel=VIDEOS)
-    ] = "0",
-    end: Annotated[
-        str | None, typer.Option(metavar="TIME", help="End there, likewise.", rich_help_panel=VIDEOS)
-    ] = None,
-    drop_unsupported: Annotated[
-        bool,
-        typer.Option(
-            "--drop-unsupported", help="Leave out what the container cannot hold.", rich_help_panel=VIDEOS
-        ),
-    ] = False,
-    max_damage: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            max=1,
-            help="A larger share of damaged or missing frames makes the exit code 1.",
-            rich_help_panel=VIDEOS,
-        ),
-    ] = MAX_DAMAGE,
+    inputs: option.Inputs,
+    output: option.Output = None,
+    scale: option.Scale = None,
+    size: option.Size = None,
+    width: option.Width = None,
+    height: option.Height = None,
+    fit: option.Fit = None,
+    model: option.Model = None,
+    content: option.Content = None,
+    engine: EngineOption = "auto",
+    precision: PrecisionOption = "auto",
+    threads: ThreadsOption = None,
+    sharpness: option.Sharpness = 0.0,
+    overwrite: option.Overwrite = False,
+    as_json: option.JSON = False,
+    verbose: option.Verbose = False,
+    progress: option.Progress = "auto",
+    recursive: option.Recursive = False,
+    suffix: option.Suffix = "",
+    skip_existing: option.SkipExisting = False,
+    newer: option.Newer = False,
+    cluster: option.Cluster = None,
+    shard: option.Shard = None,
+    dry_run: option.DryRun = False,
+    quality: option.Quality = DEFAULT_QUALITY,
+    wrap: option.Wrap = None,
+    max_output_pixels: option.MaxOutputPixels = MAX_OUTPUT_PIXELS,
+    max_memory: option.MaxMemory = MAX_MEMORY_MIB,
+    jobs: option.Jobs = None,
+    codec: option.Codec = "auto",
+    crf: option.CRF = None,
+    preset: option.Preset = None,
+    codec_option: option.EncoderOptions = None,
+    container: option.Container = None,
+    start: option.Start = "0",
+    end: option.End = None,
+    deinterlace: option.Deinterlacing = "auto",
+    field_order: option.FieldOrder = "auto",
+    inverse_telecine: option.InverseTelecine = False,
+    square_pixels: option.SquarePixels = False,
+    grain: option.Grain = "0",
+    drop_unsupported: option.DropUnsupported = False,
+    max_damage: option.MaxDamage = MAX_DAMAGE,
 ) -> None:
-    """Make pictures and videos larger.
+    """Upscale images and videos.
 
-    Pictures are PNG, JPEG, WebP, TIFF and BMP: color profile, EXIF, transparency and 16 bits per sample are
-    kept; the picture is turned upright. Videos are what FFmpeg reads, and become MP4, Matroska, QuickTime,
-    WebM or YUV4MPEG2: sound, subtitles, chapters and all else are kept. A file that cannot be enlarged is
-    named, and the others are done all the same.
+    Images are PNG, JPEG, WebP, TIFF, BMP, GIF, AVIF, JPEG XL and (only read) HEIC files. Color profile, EXIF,
+    transparency and 16 bits per sample are kept, and the image is rotated upright. GIF, WebP and PNG (APNG)
+    may be animated.
+
+    Videos are all files that FFmpeg reads. They become MP4, Matroska, QuickTime, WebM or YUV4MPEG2. Sound,
+    subtitles, chapters and metadata are kept. An interrupted video resumes with the same command.
+
+    If a file fails, the error is printed and the other files are still upscaled.
+
+    ```
+    subpixel upscale small.png -o large.png
+    subpixel upscale sticker.gif -o sticker-large.webp
+    subpixel upscale video.mp4 -o large.mkv -s 3
+    subpixel upscale photos/ -o photos-large/ --recursive
+    ```
     """
-    from subpixel.batch import plan
-    from subpixel.content import content_of_film, content_of_picture
-    from subpixel.selection import select
+    from subpixel.arguments import check_choice
+    from subpixel.batch import content_of, plan_batch, reasons_to_skip
+    from subpixel.engines.select import available_cpus, count_at_once
+    from subpixel.selection import ModelOptions
+    from subpixel.sizes import TargetSize
 
-    with exiting(2, ValueError, SubpixelError):
+    sources = [locate(path) for path in inputs]
+    with exit_on_error(2, ValueError, SubpixelError):
         if as_json and output == PIPE:
-            raise ValueError("--json and -o - both want stdout")
+            raise ValueError("--json and -o - both write to stdout; use one of them")
         if progress not in ("auto", "json", "none"):
             raise ValueError(f"unknown --progress {progress!r}; known: auto, json, none")
-        refuse_terminal(inputs, output)
-        made_folder = folder_to_be(inputs, output)
-        todo = plan(inputs, output, recursive=recursive)
-        refuse_unused(context, todo.jobs)
+        if dry_run and PIPE in (output, *map(str, sources)):
+            raise ValueError("--dry-run is for files, and - is a pipe; leave it out")
+        if cluster is not None:
+            check_cluster(cluster, context, sources, output)
+        own = None if shard is None else Shard.parse(shard, sources, output, cluster)
+        refuse_terminal(sources, output)
+        made_folder = folder_made_for_one_file(sources, output)
+        existing = existing_outputs(output, overwrite=overwrite, skip=skip_existing, newer=newer)
+        plan = plan_batch(sources, output, recursive=recursive, suffix=suffix)
+        refuse_unused(context, plan.jobs)
+        shard_run = None
+        if own is not None:
+            shard_run = ShardRun(own, len(plan.jobs), is_shared(plan.jobs))
         video_options: dict[str, Any] = {}
-        if any(job.is_video for job in todo.jobs):
+        if any(job.is_video for job in plan.jobs):
             video_options = _video_options(codec, crf, preset, codec_option or [], container, start, end)
+            video_options.update(_deinterlacing_options(deinterlace, field_order, inverse_telecine))
             video_options["drop_unsupported"] = drop_unsupported
+            video_options["square_pixels"] = square_pixels
+            video_options["grain"] = _grain(grain)
+        if own is not None:
+            refuse_unreadable(plan)
+            plan.jobs = own.share_of(plan.jobs)
+        skipped = reasons_to_skip(plan.jobs, existing)
+        to_do = [job for job, reason in zip(plan.jobs, skipped, strict=True) if not reason]
+        target: dict[str, Any] = {"scale": scale, "size": size, "width": width, "height": height, "fit": fit}
+        target_size = TargetSize(**target)
+        check_choice(Wrap, wrap=wrap)
         options: dict[str, Any] = {
             "scale": scale,
             "model": model,
@@ -182,38 +139,69 @@ def upscale(
             "engine": engine,
             "precision": precision,
             "threads": threads,
+            "sharpness": sharpness,
         }
-        # What is wrong with the options is told before any work; the first file needs what is loaded here.
-        first = todo.jobs[0]
-        content_of = content_of_film if first.is_video else content_of_picture
-        select(None, **options, guess=lambda: content_of(first.source))
+        model_options = ModelOptions(**options)
+        if to_do:
+            # Report wrong options before any work. The first job finds this model in the cache.
+            first = to_do[0]
+            model_options.select(lambda: content_of(first))
+    image_options = {
+        "quality": quality,
+        "wrap": wrap,
+        "max_output_pixels": max_output_pixels,
+        "max_memory_mib": max_memory,
+    }
+    if dry_run:
+        preview = DryRun(
+            model=model_options,
+            target=target_size,
+            image_options=image_options,
+            video_options=video_options,
+            existing=existing,
+            as_json=as_json,
+            shard=shard_run,
+        )
+        print_plan(plan, sources, Display(), verbose=verbose)
+        if preview.run(plan.jobs) or plan.unreadable:
+            raise typer.Exit(1)
+        return
+    compilations = Compilations()
+    rates = Rates(compilations)
     run = UpscaleRun(
-        options=options,
-        image_options={
-            "quality": quality,
-            "max_output_pixels": max_output_pixels,
-            "max_memory_mib": max_memory,
-        },
+        options={**options, **target},
+        image_options=image_options,
         video_options=video_options,
-        overwrite=overwrite,
+        model_options=model_options,
+        target=target_size,
+        existing=existing,
+        images_at_once=jobs or count_at_once(threads or available_cpus()),
+        rates=rates,
         as_json=as_json,
         verbose=verbose,
         progress=progress,
         max_damage=max_damage,
+        on_cluster=cluster is not None,
+        shard=shard_run,
     )
     with (
-        display(len(todo.jobs), bar=progress == "auto") as people,
-        compiling_told(people, to_all=verbose),
+        connection(cluster if to_do else None),
+        open_display(len(to_do), bar=progress == "auto") as display,
+        log_compilation(display, compilations, always=verbose),
+        exit_on_error(1, ClusterError),
     ):
-        if verbose and todo.skipped:
-            people.say(f"{todo.skipped} files left aside: neither pictures nor videos by their names")
-        failed = run.work(todo.jobs, people)
-        if made_folder is not None and is_folder(made_folder):
-            people.say(
-                f"note: {made_folder}: is a folder, made because its name ends in no extension such as .png; "
-                f"the result is {todo.jobs[0].output}"
+        print_plan(plan, sources, display, verbose=verbose)
+        if shard_run is not None and shard_run.note:
+            display.print(f"note: {shard_run.note}")
+        summary = run.run(plan.jobs, display)
+        rates.save()
+        print_summary(summary, display, verbose=verbose, progress=progress)
+        if made_folder is not None and plan.jobs and is_folder(made_folder):
+            display.print(
+                f"note: {made_folder}: was created as a folder, as its name has no extension such as .png; "
+                f"the result is {plan.jobs[0].output}"
             )
-    if failed:
+    if summary.failed or plan.unreadable:
         raise typer.Exit(1)
 
 
@@ -226,16 +214,16 @@ def _video_options(
     start: str,
     end: str | None,
 ) -> dict[str, Any]:
-    """Arguments of `upscale_video`. Raises ValueError for what can be seen to be wrong without the input."""
+    """Return arguments of `upscale_video`; raise ValueError if they are wrong whatever the input is."""
     from subpixel.video.media.codecs import Encoding, find_codec, options_for
     from subpixel.video.media.containers import container_named
     from subpixel.video.media.time_range import TimeRange
 
     options = {}
-    for option in codec_options:
-        name, equals, value = option.partition("=")
+    for given in codec_options:
+        name, equals, value = given.partition("=")
         if not equals:
-            raise ValueError(f"--codec-option {option!r}: write NAME=VALUE")
+            raise ValueError(f"--codec-option {given!r}: write NAME=VALUE")
         options[name] = value
     if codec != "auto":
         options_for(find_codec(codec), Encoding(codec, crf, preset, options))
@@ -246,12 +234,32 @@ def _video_options(
     return {**encoding, "container": container, "start": time_range.start, "end": time_range.end}
 
 
+def _deinterlacing_options(deinterlace: str, field_order: str, inverse_telecine: bool) -> dict[str, Any]:
+    """Return arguments of `upscale_video`; raise ValueError if they are wrong."""
+    from subpixel.video.pipeline.deinterlace import Deinterlacing
+
+    order: dict[str, Any] = {"field_order": field_order, "inverse_telecine": inverse_telecine}
+    Deinterlacing(mode=deinterlace, **order)  # type: ignore[arg-type]
+    return {"deinterlace": deinterlace, **order}
+
+
+def _grain(value: str) -> float:
+    """Parse "keep" or a share."""
+    try:
+        share = 1.0 if value == "keep" else float(value)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise ValueError(f"unknown --grain {value!r}; write keep, or a number from 0 to 1")
+    return share
+
+
 _TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?)")
 
 
 def _seconds(time: str) -> Fraction:
-    """A time as people write it: 90, 1:30 or 0:01:30.5."""
+    """Parse a time such as 90, 1:30 or 0:01:30.5."""
     if (found := _TIME.fullmatch(time.strip())) is None:
-        raise ValueError(f"{time!r} is not a time; write seconds, or H:MM:SS")
+        raise ValueError(f"{time!r} is not a time; write seconds or H:MM:SS")
     hours, minutes, seconds = found.groups()
     return int(hours or 0) * 3600 + int(minutes or 0) * 60 + Fraction(seconds)

@@ -1,1 +1,1 @@
-"""Engines: each compiles a model into a function from a small plane to a large one."""
+"""Engines: each compiles a model into a function that upscales planes."""

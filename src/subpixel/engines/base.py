@@ -1,7 +1,10 @@
-"""The contract that every engine keeps, and what they share: samples in and out, and tiles.
+"""The interface of all engines, and the code that they share: conversion of samples, and tiles.
 
-An engine compiles a `Model` into a function from a small plane to a large one. Engines are
-interchangeable: whatever the engine, the result is the same up to the rounding of its precision.
+An engine compiles a `Model` into a function that upscales planes. Engines are interchangeable: their results
+differ only by the rounding of their precision.
+
+Frames of videos are passed to an engine as a whole. Images, and results whose size is no multiple, go through
+`subpixel.engines.upsampling`, which passes tiles to `Engine.run`.
 """
 
 import platform
@@ -24,21 +27,23 @@ from subpixel.ops.resize import imresize
 F = TypeVar("F", np.float32, np.float64)
 
 TILE_SIDE_PX = 512
-"""Side of a square tile in LR pixels. At 512 a halo costs little (ESPCN's 4 pixels: 3% more work) and the
-values between ESPCN's layers fit in about 100 MB."""
+"""Side of a square tile in LR pixels.
+
+At 512, the halo costs little (3% more work for ESPCN's 4 pixels), and the values between ESPCN's layers need
+about 100 MB.
+"""
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A piece of an image: what must be read, and which part of the result is kept.
-
-    ``read`` counts LR pixels of the whole image, ``keep`` those inside its margin, ``crop`` those of the
-    piece read.
-    """
+    """A tile of an image, as rows and columns in LR pixels."""
 
     read: tuple[slice, slice]
+    """The pixels to read, with the halo, in coordinates of the whole image."""
     keep: tuple[slice, slice]
+    """The pixels whose result is kept, in coordinates of the image without its context."""
     crop: tuple[slice, slice]
+    """The same pixels, in coordinates of ``read``."""
 
 
 def tiles(
@@ -46,15 +51,15 @@ def tiles(
 ) -> Iterator[Tile]:
     """Cut a ``height`` x ``width`` image into nearly equal tiles of at most ``side_px**2`` pixels.
 
-    It is the area that costs memory: an image with a side shorter than ``side_px`` gets longer tiles, and
-    one whose area is small enough is not cut at all.
+    Memory depends on the area, so an image with one side shorter than ``side_px`` gets longer tiles. An image
+    with a small enough area is one tile.
 
-    Each tile also reads ``halo_px`` pixels of its neighbors. Where the halo is at least the network's,
-    working tile by tile equals working on the whole: at the image's own border a tile reads nothing more,
-    so the network's zero padding falls where it falls on the whole image, and elsewhere the wrong values
-    that padding causes are cropped away.
+    Each tile also reads ``halo_px`` pixels of its neighbors. With the network's halo or a larger one, the
+    tiles together equal the result for the whole image: at the image border there is no halo, so the
+    network's zero padding is at the same place, and elsewhere the pixels that zero padding changes are
+    cropped.
 
-    The outermost ``context_px`` pixels of the image are only read: what is kept counts from inside them.
+    The outermost ``context_px`` pixels of the image are read, but they are not part of the result.
     """
     area = side_px**2
     rows = _spans(height, max(side_px, area // width), halo_px, context_px)
@@ -66,11 +71,11 @@ def tiles(
             yield Tile(read, keep, crop)
 
 
-def _spans(length: int, longest: int, halo_px: int, context_px: int) -> list[tuple[slice, slice, slice]]:
-    """Cut one axis; for each piece, what to read, what to keep, and where in the read that is."""
-    inside = length - 2 * context_px
-    count = -(-inside // longest)
-    edges = [context_px + inside * index // count for index in range(count + 1)]
+def _spans(length: int, max_length: int, halo_px: int, context_px: int) -> list[tuple[slice, slice, slice]]:
+    """Cut one axis into pieces; return ``read``, ``keep`` and ``crop`` of each (see `Tile`)."""
+    inner = length - 2 * context_px
+    count = -(-inner // max_length)
+    edges = [context_px + inner * index // count for index in range(count + 1)]
     spans = []
     for start, stop in pairwise(edges):
         first, last = max(start - halo_px, 0), min(stop + halo_px, length)
@@ -79,40 +84,38 @@ def _spans(length: int, longest: int, halo_px: int, context_px: int) -> list[tup
     return spans
 
 
-def enlarged(span: slice, scale: int) -> slice:
-    """The HR pixels that an LR span covers."""
+def hr_span(span: slice, scale: int) -> slice:
+    """Return the HR pixels that belong to a span of LR pixels."""
     return slice(span.start * scale, span.stop * scale)
 
 
 class Engine(ABC):
-    """A model compiled for one device: call it on a small plane to get the large one.
-
-    Calls keep nothing of their planes, so that several threads may share an engine.
+    """A model compiled for one device. Call it to upscale a plane; several threads may call it at once.
 
     Attributes:
-        name: what the command line calls it.
-        precisions: the arithmetics it knows; the first is the default.
-        fast_in_int8: whether int8 is what to use it for.
-        precision: of the arithmetic, "fp32" or "int8".
-        target: the processor it was compiled for, in words for people.
-        model: the model it was compiled from.
-        threads: how many CPU threads it may use.
-        tile_side_px: larger images are cut into tiles of at most this squared, in LR pixels.
+        name: the name on the command line.
+        precisions: the supported precisions; the first is the default.
+        precision: "fp32" or "int8".
+        target: the processor that the engine was compiled for, as text for people.
+        model: the model that it was compiled from.
+        threads: maximum number of CPU threads.
+        tile_side_px: images of more than ``tile_side_px**2`` LR pixels are cut into tiles of at most this
+            area.
     """
 
     name: ClassVar[str]
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
-    fast_in_int8: ClassVar[bool] = False
     tile_side_px: int = TILE_SIDE_PX
     target: str = platform.machine()
 
     def __init__(
         self, model: Model, *, precision: str = "fp32", threads: int = 1, tile_side_px: int | None = None
     ) -> None:
-        """Compile ``model``; ``tile_side_px`` is the engine's own choice unless given.
+        """Compile ``model``; by default the engine chooses ``tile_side_px``.
 
         Raises:
-            EngineError: the engine does not know the precision, or the model has no 8-bit layers for int8.
+            EngineError: the engine does not support the precision, or int8 is requested and the model has no
+                int8 layers.
         """
         if precision not in self.precisions:
             raise EngineError(
@@ -125,51 +128,55 @@ class Engine(ABC):
         if tile_side_px is not None:
             self.tile_side_px = tile_side_px
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether all engines give the same samples on all processors; see `subpixel.models.quantization`."""
+        return self.precision == "int8" and self.model.spec.layers[-1].activation != "tanh"
+
     def __reduce__(self) -> tuple[Any, ...]:
-        """What is compiled stays in its process: a pickle or a copy is made anew from model and options."""
+        """Copy and pickle only model and options: compiled code does not leave its process."""
         return partial(type(self), self.model, **self._options()), ()
 
     def _options(self) -> dict[str, Any]:
-        """The arguments of this engine beside its model."""
-        tile_side_px = self.__dict__.get("tile_side_px")  # only where it is not the class's
+        """Return the arguments of the constructor, without the model."""
+        tile_side_px = self.__dict__.get("tile_side_px")  # None: the class's default
         return {"precision": self.precision, "threads": self.threads, "tile_side_px": tile_side_px}
 
     @abstractmethod
     def run(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Pass one C-contiguous ``(channels, H, W)`` tensor in [0, 1] through the network, whole.
+        """Pass a C-contiguous ``(channels, H, W)`` tensor in [0, 1] through the network, without tiles.
 
-        The result is ``(channels, scale*H, scale*W)`` and not clipped. Any H and W from 1 up.
+        H and W are at least 1. The result is ``(channels, scale*H, scale*W)`` and not clipped.
         """
 
     def __call__(
         self, plane: NDArray[Any], *, context_px: int = 0, out: NDArray[Any] | None = None
     ) -> NDArray[Any]:
-        """Enlarge a plane, tile by tile, so that memory beyond input and output is bounded by the tile.
+        """Upscale a plane. Large planes are cut into tiles, so memory besides input and output is bounded.
 
         Args:
-            plane: ``(H, W)``, or ``(channels, H, W)`` for a network over several channels. uint8 and uint16
-                span their whole range (0..255, 0..65535); floats are in [0, 1]. Floats may overshoot, as a
-                resampled picture does, by at most 1 to each side.
-            context_px: how many of the outermost pixels are there only to be looked at: the result is that of
-                the pixels inside them. A network takes what lies beyond its input for black; who puts a
-                margin of the network's halo around a picture decides what lies there instead.
-            out: where the result goes, of its shape and dtype; rows may lie apart.
+            plane: ``(H, W)``, or ``(channels, H, W)`` for a network with several channels. uint8 and uint16
+                use their full range (0..255, 0..65535); floats are in [0, 1]. Floats may overshoot by at most
+                1 to each side, as resampled images do.
+            context_px: width of a border of ``plane`` that is read but not upscaled. Outside of its input,
+                the network sees zeros. To choose other values, pad the plane by ``halo_px`` of the network,
+                and pass this width.
+            out: an array of the result's shape and dtype, of any strides, for the result. If it overlaps
+                ``plane``, the plane is copied first.
 
         Returns:
-            ``(scale*H, scale*W)`` or ``(channels, scale*H, scale*W)``, H and W counted without the margin,
-            with the input's dtype: integers rounded half up and clipped; floats (float32 stays, float64 is
-            computed in float32 and returned as float64) neither rounded nor clipped. It is ``out`` where that
-            is given.
+            ``(scale*H, scale*W)`` or ``(channels, scale*H, scale*W)``, for H and W without the context, in
+            the input's dtype. Integers are rounded half up and clipped. Floats are neither rounded nor
+            clipped; float64 is computed in float32. If ``out`` is given, this is ``out``.
 
         Raises:
-            ValueError: the shape does not fit the network, the margin or ``out``, the dtype is none of these,
-                or a float is NaN, infinite or far outside [0, 1]. (What a network makes of a NaN depends on
-                the engine.)
+            ValueError: the shape does not fit the network, the context or ``out``; the dtype is another one;
+                ``out`` is read-only; or a float is NaN, infinite or far outside [0, 1].
             EngineError: the engine failed.
         """
         tensor = self._checked(plane)
         if not 0 <= 2 * context_px < min(tensor.shape[1:]):
-            raise ValueError(f"a plane of shape {plane.shape} has nothing inside a margin of {context_px}")
+            raise ValueError(f"a plane of shape {plane.shape} has no pixels inside a context of {context_px}")
         scale = self.model.scale
         sides = [(side - 2 * context_px) * scale for side in plane.shape[-2:]]
         if out is None:
@@ -178,21 +185,29 @@ class Engine(ABC):
             raise ValueError(
                 f"out is {out.dtype} {out.shape}, which does not fit {plane.dtype} {plane.shape}"
             )
-        self._enlarge(tensor, out[None] if out.ndim == 2 else out, context_px)
+        elif not out.flags.writeable:  # compiled code would write nevertheless, or crash
+            raise ValueError("out is read-only")
+        elif np.may_share_memory(tensor, out):
+            tensor = tensor.copy()
+        self._upscale(tensor, out[None] if out.ndim == 2 else out, context_px)
         return out
 
-    def _enlarge(self, tensor: NDArray[Any], result: NDArray[Any], context_px: int) -> None:
-        """Fill ``result`` from ``tensor``, both ``(channels, H, W)`` and as `__call__` has checked them."""
+    def _upscale(self, tensor: NDArray[Any], result: NDArray[Any], context_px: int) -> None:
+        """Fill ``result`` from ``tensor``, both ``(channels, H, W)`` and checked by `__call__`."""
         scale = self.model.scale
         _, height, width = tensor.shape
         halo_px = self.model.spec.halo_px
         for tile in tiles(height, width, halo_px, self.tile_side_px, context_px):
-            piece = self.run(to_float(tensor[:, *tile.read]))
-            kept = piece[:, *(enlarged(span, scale) for span in tile.crop)]
-            result[:, *(enlarged(span, scale) for span in tile.keep)] = from_float(kept, result.dtype)
+            upscaled = self.run_samples(tensor[:, *tile.read])
+            kept = upscaled[:, *(hr_span(span, scale) for span in tile.crop)]
+            result[:, *(hr_span(span, scale) for span in tile.keep)] = kept
+
+    def run_samples(self, tensor: NDArray[Any]) -> NDArray[Any]:
+        """Do the same as `run` for samples of any supported dtype and strides, as `__call__` does."""
+        return from_float(self.run(to_float(tensor)), tensor.dtype)
 
     def _checked(self, plane: NDArray[Any]) -> NDArray[Any]:
-        """The plane as ``(channels, H, W)``, or ValueError."""
+        """Return the plane as ``(channels, H, W)``; raise ValueError if it is not valid input."""
         channels = self.model.spec.channels
         tensor = plane[None] if plane.ndim == 2 and channels == 1 else plane
         if tensor.ndim != 3 or tensor.shape[0] != channels or 0 in tensor.shape:
@@ -202,22 +217,22 @@ class Engine(ABC):
             raise ValueError(f"expected uint8, uint16, float32 or float64 samples, not {plane.dtype}")
         if plane.dtype.kind == "f":
             low, high = float(plane.min()), float(plane.max())
-            if not (low >= -1 and high <= 2):  # worded so that NaN, which compares with nothing, is refused
+            if not (low >= -1 and high <= 2):  # also true for NaN, unlike `low < -1 or high > 2`
                 raise ValueError(f"float samples must be finite and in [0, 1], not {low:g} to {high:g}")
         return tensor
 
 
-def enlarged_first(tensor: NDArray[F], spec: ModelSpec) -> NDArray[F]:
-    """What the first layer is given: the ``(channels, H, W)`` tensor, by bicubic where it says so."""
+def upsample_input(tensor: NDArray[F], spec: ModelSpec) -> NDArray[F]:
+    """Return the input of the first layer: the ``(channels, H, W)`` tensor, upsampled if the spec says so."""
     if spec.upsampling == "shuffle":
         return tensor
     return np.stack([imresize(plane, spec.scale) for plane in tensor])
 
 
 def to_float(samples: NDArray[Any]) -> NDArray[np.float32]:
-    """Samples as float32 in [0, 1], C-contiguous: integers over their largest value, floats as they are."""
+    """Convert samples to C-contiguous float32: integers are divided by their maximum, floats unchanged."""
     if samples.dtype.kind == "u":
-        # Multiplied, not divided: compiled engines multiply, and every engine must be given the same.
+        # A product, not a quotient: compiled engines multiply, and all engines must get the same input.
         floats: NDArray[np.float32] = np.multiply(
             samples, np.float32(1 / np.iinfo(samples.dtype).max), dtype=np.float32, order="C"
         )
@@ -226,11 +241,12 @@ def to_float(samples: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def from_float(samples: NDArray[np.floating[Any]], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """The inverse of `to_float`: integers are rounded half up and clipped, floats pass."""
+    """Convert back, the inverse of `to_float`: integers are rounded half up and clipped, floats are not."""
     if dtype.kind != "u":
         return samples.astype(dtype, copy=False)
     largest = np.iinfo(dtype).max
-    # In float64, where the product is exact: rounded once, as by the fused multiply-add of compiled engines.
+    # The product is exact in float64, so there is one rounding, as with the fused multiply-add of compiled
+    # engines.
     scaled: NDArray[np.float64] = np.multiply(samples, largest, dtype=np.float64)
     scaled += 0.5
     return np.clip(scaled, 0, largest, out=scaled).astype(dtype)

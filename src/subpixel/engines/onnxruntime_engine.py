@@ -1,4 +1,4 @@
-"""The portable engine: ONNX Runtime on the CPU, wherever it has a wheel."""
+"""The portable engine: ONNX Runtime on the CPU, on every platform that has a wheel of it."""
 
 import os
 from importlib import import_module
@@ -18,35 +18,32 @@ identifier and a database to the user's cache folder, and usage data is sent to 
 
 
 class OnnxRuntimeEngine(Engine):
-    """The model's ONNX graph in an ONNX Runtime session.
-
-    Raises `EngineError` when ONNX Runtime cannot be imported or refuses the model.
-    """
+    """Runs the model's ONNX graph in an ONNX Runtime session."""
 
     name = "onnxruntime"
 
     def __init__(
         self, model: Model, *, precision: str = "fp32", threads: int = 1, tile_side_px: int | None = None
     ) -> None:
-        """See `Engine`."""
+        """See `Engine`; raises `EngineError` also if ONNX Runtime is missing or cannot load the model."""
         super().__init__(model, precision=precision, threads=threads, tile_side_px=tile_side_px)
         onnxruntime = require()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1  # the layers run one after another
-        # The memory that a run leaves is kept for the next: returning it would cost a page fault for every
-        # 4 KB of every layer of every tile. What is kept is bounded, because the tile is. Plans of memory by
-        # shape are for shapes known beforehand, and would pile up.
+        # The arena keeps memory between runs. Otherwise each layer of each tile costs a page fault per 4 KB.
+        # Its size is bounded, because the tile's size is. Memory patterns are stored for each input shape, so
+        # they would accumulate.
         options.enable_cpu_mem_arena = True
         options.enable_mem_pattern = False
-        # Idle threads sleep: spinning, they would take the processor from whatever prepares the next image.
+        # Idle threads sleep: spinning would take CPU time from the thread that prepares the next image.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3  # errors; warnings about the processor's make are nobody's business
+        options.log_severity_level = 3  # errors only: warnings about the processor do not help users
         try:
             self._session = onnxruntime.InferenceSession(
-                build(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
+                build(model), options, providers=["CPUExecutionProvider"]
             )
-        except Exception as error:  # its exceptions have no common root
+        except Exception as error:  # its exceptions have no common base class
             raise EngineError(f"ONNX Runtime cannot load model {model.name} ({error})") from error
 
     def run(self, tensor: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -61,14 +58,13 @@ class OnnxRuntimeEngine(Engine):
 
 
 def require() -> Any:
-    """The module ``onnxruntime``; `EngineError` with the cure where it, or what it needs, is missing."""
+    """Import ``onnxruntime`` and return it; `EngineError` if it is missing."""
     try:
-        import_module("onnx")
         return import_onnxruntime()
     except ImportError as error:
         raise EngineError(
             f"engine onnxruntime cannot be imported ({error}); "
-            "run `pip install onnx onnxruntime`, or choose the slow engine numpy"
+            "run `pip install 'subpixel[onnxruntime]'`, or choose the slow engine numpy"
         ) from error
 
 

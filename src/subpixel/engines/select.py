@@ -1,12 +1,14 @@
-"""The choice of an engine and a precision, and the reason for it."""
+"""The choice of engine and precision, with the reason."""
 
+import logging
 import os
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
+from functools import cache
+from typing import Any, get_args
 
-import numpy as np
-from numpy.typing import DTypeLike
-
+from subpixel.arguments import check_choice
 from subpixel.engines.base import Engine
 from subpixel.errors import EngineError
 from subpixel.models.model import Model
@@ -15,23 +17,23 @@ from subpixel.options import EngineName, Precision
 ENGINES = get_args(EngineName)[1:]
 """Names of the engines, the fastest first."""
 
-MAX_FRAMES_AT_ONCE = 4
-"""Each needs memory, and delays the first one."""
+OLD_ENGINES = ("halide",)
+"""Names of engines that are gone: `choose` warns, and takes the fastest engine instead."""
+
+_MAX_AT_ONCE = 4
+"""Each frame or image in work needs memory, and delays the first one."""
 
 PRECISIONS = get_args(Precision)[1:]
-"""Names of the precisions that some engine knows."""
+"""Names of the precisions; not every engine supports each of them."""
 
 
 @dataclass(frozen=True)
 class CompiledModel:
-    """A model ready to run: an engine for samples of 8 bits, and one for deeper samples, often the same."""
+    """A model ready to run."""
 
     engine: Engine
-    """For samples of 8 bits."""
-    deep: Engine
-    """For deeper ones, and for floats."""
     reason: str
-    """Why these were chosen, in words for people."""
+    """Why this engine was chosen, as text for people."""
 
     @property
     def model(self) -> Model:
@@ -40,17 +42,13 @@ class CompiledModel:
 
     @property
     def scale(self) -> int:
-        """How many times larger each side becomes."""
+        """The factor by which width and height grow."""
         return self.engine.model.scale
 
     @property
     def frames_at_once(self) -> int:
-        """How many frames of a video to work on at once: one alone leaves CPUs idle at its end."""
-        return min(self.engine.threads, MAX_FRAMES_AT_ONCE)
-
-    def engine_for(self, dtype: DTypeLike) -> Engine:
-        """The engine for samples of a dtype: a deeper source than 8 bits may need more precision."""
-        return self.engine if np.dtype(dtype) == np.uint8 else self.deep
+        """How many frames of a video to upscale at once."""
+        return count_at_once(self.engine.threads)
 
 
 def choose(
@@ -59,24 +57,28 @@ def choose(
     precision: str = "auto",
     threads: int | None = None,
 ) -> CompiledModel:
-    """Compile a model for the engine asked for, or for the best one that works here.
+    """Compile a model for an engine, by default the fastest one that runs on this machine.
 
-    What is chosen depends on these alone, never on how much there is to do, so that a picture becomes the
-    same alone and in company.
+    The choice depends only on the arguments and the machine, not on the amount of work. So an image gets the
+    same result alone and as one of many.
 
     Args:
-        model: what to compile.
+        model: the model to compile.
         engine: a name in `ENGINES`, or "auto".
-        precision: a name in `PRECISIONS`, or "auto": int8 where the engine is fast in it, the model has 8-bit
-            layers and the samples have 8 bits; else fp32, so that a deeper source keeps its depth.
-        threads: CPU threads that the engine may use; by default every CPU available to this process.
+        precision: a name in `PRECISIONS`, or "auto": the engine's own, which is int8 for "native", and fp32
+            for all others.
+        threads: maximum number of CPU threads; by default, the CPUs available to this process.
 
     Raises:
-        EngineError: the engine asked for is not installed, does not suit this processor or
-            does not know the precision; or the model has no 8-bit layers for int8. Only "auto" falls back to
-            another engine, and says so in the reason.
+        EngineError: the engine is not installed, does not support this processor or the precision; or int8 is
+            requested and the model has no int8 layers. Only "auto" falls back to another engine, and then the
+            reason says why.
         ValueError: an unknown name, or ``threads`` is below 1.
     """
+    if engine in OLD_ENGINES:
+        message = f"engine {engine} is gone: native computes int8, onnxruntime fp32; auto chooses"
+        warnings.warn(message, FutureWarning, stacklevel=2)
+        engine = "auto"
     if engine not in ("auto", *ENGINES):
         raise ValueError(f"unknown engine {engine!r}; known: auto, {', '.join(ENGINES)}")
     if precision not in ("auto", *PRECISIONS):
@@ -86,39 +88,76 @@ def choose(
     elif threads < 1:
         raise ValueError(f"threads must be at least 1, not {threads}")
     if engine != "auto":
-        return _compile(engine, model, precision, threads, "asked for")
-    passed_over: list[str] = []
-    for name in ENGINES:
-        why = "the fastest installed" if not passed_over else "; ".join(passed_over)
-        if name == "numpy":
-            why = f"slow: {why}"
-        try:
-            return _compile(name, model, precision, threads, why)
-        except EngineError as error:
-            if name == ENGINES[-1]:
-                raise
-            passed_over.append(str(error))
-    raise AssertionError("the last engine is returned or raises")
+        return _compile(engine, model, precision, threads, "requested")
+    return _first(ENGINES, model, precision, threads)
+
+
+def check_engine(engine: Any) -> None:
+    """Raise TypeError unless the value is a string or None, ValueError unless it is the name of an engine."""
+    if engine not in OLD_ENGINES:
+        check_choice(EngineName, engine=engine)
+
+
+def count_at_once(threads: int) -> int:
+    """Return how many frames, or images, to upscale at once: with one, CPUs are idle at its end."""
+    return min(threads, _MAX_AT_ONCE)
 
 
 def available_cpus() -> int:
-    """How many CPUs this process may use, which can be fewer than the machine has."""
+    """Return how many CPUs this process may use, which can be fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
+def _first(names: Sequence[str], model: Model, precision: str, threads: int) -> CompiledModel:
+    """Compile a model for the first engine that works; the reason says why others do not."""
+    failures: list[str] = []
+    for name in names:
+        why = "the fastest installed" if not failures else "; ".join(failures)
+        if name == "numpy" and failures:
+            why = f"slow: {why}"
+            _warn(f"note: only the slow engine numpy can run model {model.name}: {'; '.join(failures)}")
+        try:
+            return _compile(name, model, precision, threads, why)
+        except EngineError as error:
+            if name == names[-1]:
+                raise
+            if str(error) not in failures:
+                failures.append(str(error))
+            if name == "native":
+                _check_target()
+    raise AssertionError("the last engine is returned or raises")
+
+
+def _check_target() -> None:
+    """Warn if the environment asks for an instruction set that cannot be used: all else is slower."""
+    from subpixel.engines.native.processor import features
+
+    try:
+        features()
+    except EngineError:
+        return  # without llvmlite, there are no targets
+    from subpixel.engines.native.targets import TARGET_VARIABLE, find
+
+    try:
+        if os.environ.get(TARGET_VARIABLE):
+            find()
+    except EngineError as error:
+        _warn(f"note: {TARGET_VARIABLE} cannot be used: {error}")
+
+
+@cache
+def _warn(message: str) -> None:
+    """Log a warning, once in a process."""
+    logging.getLogger("subpixel").warning(message)
+
+
 def _compile(name: str, model: Model, precision: str, threads: int, why: str) -> CompiledModel:
-    kind = _engine_type(name)
-    if precision != "auto":
-        compiled = kind(model, precision=precision, threads=threads)
-        return CompiledModel(compiled, compiled, f"{_describe(compiled)}: {why}")
-    deep = kind(model, threads=threads)
-    if not kind.fast_in_int8 or not model.quantized:
-        return CompiledModel(deep, deep, f"{_describe(deep)}: {why}")
-    compiled = kind(model, precision="int8", threads=threads)
-    words = f"{_describe(compiled)} for 8-bit samples and {deep.precision} for deeper ones: {why}"
-    return CompiledModel(compiled, deep, words)
+    engine_type = _engine_type(name)
+    wanted = engine_type.precisions[0] if precision == "auto" else precision
+    compiled = engine_type(model, precision=wanted, threads=threads)
+    return CompiledModel(compiled, f"{_describe(compiled)}: {why}")
 
 
 def _describe(engine: Engine) -> str:
@@ -127,15 +166,20 @@ def _describe(engine: Engine) -> str:
 
 
 def _engine_type(name: str) -> type[Engine]:
-    """The class behind a name; imported only now, for each brings its own libraries."""
-    if name == "halide":
-        from subpixel.engines.halide import HalideEngine
+    """Return the class of a name. It is imported only now, because each engine imports large libraries."""
+    if name == "native":
+        from subpixel.engines.native.processor import features
 
-        return HalideEngine
+        features()  # raises without llvmlite, which the next line needs
+        from subpixel.engines.native.engine import NativeEngine
+
+        return NativeEngine
     if name == "onnxruntime":
         from subpixel.engines.onnxruntime_engine import OnnxRuntimeEngine
 
         return OnnxRuntimeEngine
-    from subpixel.engines.numpy_engine import NumpyEngine
+    if name == "numpy":
+        from subpixel.engines.numpy_engine import NumpyEngine
 
-    return NumpyEngine
+        return NumpyEngine
+    raise AssertionError(f"no engine has the name {name!r}")

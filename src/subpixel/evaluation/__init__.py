@@ -1,1 +1,1 @@
-"""Measuring a network as the literature does: metrics, the protocol, and the numbers published by others."""
+"""Measures the quality of networks as the literature does: metrics, protocol, and published numbers."""

@@ -1,4 +1,4 @@
-"""How close a result is to its reference: PSNR and SSIM, as super-resolution papers compute them."""
+"""PSNR and SSIM, as super-resolution papers compute them."""
 
 import math
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SSIM_WINDOW_PX = 11
-"""Side of SSIM's window: the smallest plane that it can judge."""
+"""Side of the window of SSIM, and of the smallest plane that it can measure."""
 
 
 def psnr_db(reference: NDArray[Any], result: NDArray[Any], *, peak: float = 255, shave: int) -> float:
@@ -16,8 +16,8 @@ def psnr_db(reference: NDArray[Any], result: NDArray[Any], *, peak: float = 255,
     Args:
         reference: ``(H, W)`` or ``(H, W, C)``; integers or floats, from 0 to ``peak``.
         result: the same shape and range.
-        peak: the largest value that a sample can take (not the largest that is there).
-        shave: how many pixels are left out along each border; the scale, in the literature.
+        peak: the largest value that a sample can have (not the largest in the image).
+        shave: number of pixels left out along each border; in the literature, the scale.
 
     Returns:
         dB; infinity for identical images.
@@ -33,20 +33,20 @@ def psnr_db(reference: NDArray[Any], result: NDArray[Any], *, peak: float = 255,
 def ssim(reference: NDArray[Any], result: NDArray[Any], *, peak: float = 255, shave: int) -> float:
     """Mean structural similarity (Wang et al. 2004), with the constants of the authors' ``ssim_index.m``.
 
-    That is a Gaussian window of 11 x 11 pixels with sigma 1.5, K1 = 0.01, K2 = 0.03, population variances, no
-    downsampling, and only windows that lie wholly inside the image.
+    The window is a Gaussian of 11 x 11 pixels with sigma 1.5. K1 = 0.01 and K2 = 0.03. Variances are those of
+    the population. The image is not downsampled, and only windows that are completely inside it count.
 
     Args:
         reference: ``(H, W)``; integers or floats, from 0 to ``peak``.
         result: the same shape and range.
-        peak: the largest value that a sample can take.
-        shave: how many pixels are left out along each border.
+        peak: the largest value that a sample can have.
+        shave: number of pixels left out along each border.
 
     Returns:
-        At most 1, which identical images get.
+        At most 1, the value for identical images.
 
     Raises:
-        ValueError: the shapes differ, or less than a window is left after shaving.
+        ValueError: the shapes differ, or what is left after shaving is smaller than a window.
     """
     if reference.ndim != 2:
         raise ValueError(f"expected planes of shape (H, W), not {reference.shape}")
@@ -62,7 +62,7 @@ def ssim(reference: NDArray[Any], result: NDArray[Any], *, peak: float = 255, sh
 
 
 def _window_means(plane: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The Gaussian-weighted mean of each window that lies inside the plane."""
+    """The Gaussian-weighted mean of each window inside the plane."""
     radius = SSIM_WINDOW_PX // 2
     weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / 1.5) ** 2)
     weights /= weights.sum()
@@ -79,7 +79,7 @@ def _window_means(plane: NDArray[np.float64]) -> NDArray[np.float64]:
 def _shaved(
     reference: NDArray[Any], result: NDArray[Any], shave: int, least: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Both images in float64 without their borders, at least ``least`` pixels a side."""
+    """Both images in float64 without their borders; ValueError if a side is below ``least`` pixels."""
     if reference.shape != result.shape:
         raise ValueError(f"the shapes differ: {reference.shape} and {result.shape}")
     if reference.ndim not in (2, 3) or shave < 0:

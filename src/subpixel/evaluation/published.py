@@ -1,4 +1,4 @@
-"""The numbers that others have published, to print beside ours: data in ``tables``, looked up by test set."""
+"""Published PSNR of other methods, from the CSV files in ``tables``, looked up by test set and scale."""
 
 import csv
 from dataclasses import dataclass
@@ -21,16 +21,16 @@ _NAMES = {
     "urban100": "Urban100",
     "supertexture": "SuperTexture",
 }
-"""The test sets by the names that folders and papers give them, in lower case. BSD300's 100 test images are
-BSD100, and are the validation part of BSDS500; what papers call BSD500 are its 200 test images."""
+"""Usual names of test sets, by the names of folders and papers in lower case. The 100 test images of BSD300
+are BSD100, and are also the validation part of BSDS500. Papers call the 200 test images of BSDS500 BSD500."""
 
 _SOURCES = {"published table": "later papers", "recalled": "later papers, unchecked"}
-"""What people are told for the kinds of source in ``frontier_psnr.csv``."""
+"""How the values of the column ``source`` in ``frontier_psnr.csv`` are printed."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """One cell of a published table: mean luma PSNR under the bicubic protocol."""
+    """One number of a published table: mean luma PSNR under the bicubic protocol."""
 
     method: str
     psnr_db: float
@@ -38,7 +38,7 @@ class Published:
 
 
 def known_name(folder: Path) -> str | None:
-    """Which well-known test set a folder holds, going by its name and its parent's; None if none.
+    """The usual name of the test set in a folder, judged by the names of the folder and its parent, or None.
 
     >>> known_name(Path("data/Set5")), known_name(Path("BSDS500/val")), known_name(Path("holiday"))
     ('Set5', 'BSD100', None)
@@ -51,20 +51,21 @@ def known_name(folder: Path) -> str | None:
 
 
 def published(name: str | None, scale: int) -> list[Published]:
-    """What was published for a test set (named as `known_name` does) at a scale, worst first.
+    """The published numbers for a test set at a scale, lowest PSNR first.
 
-    Of equal results for a method, the ESPCN paper's alone is given.
+    ``name`` is a result of `known_name`. If several sources give the same number for a method, only the first
+    is returned; the ESPCN paper comes before all others.
     """
     rows: dict[tuple[str, float], Published] = {}
-    for where, at, row in _rows():
-        if where == name and at == scale:
+    for test_set, row_scale, row in _rows():
+        if test_set == name and row_scale == scale:
             rows.setdefault((row.method, row.psnr_db), row)
     return sorted(rows.values(), key=lambda row: row.psnr_db)
 
 
 @cache
 def _rows() -> list[tuple[str, int, Published]]:
-    """Every number with its test set and scale; the paper's videos and averages are left out."""
+    """All numbers with test set and scale, except the videos and averages of the ESPCN paper."""
     rows = []
     for cells in _table("espcn_paper_psnr.csv"):
         if name := _NAMES.get(cells["dataset"].lower()):

@@ -1,1 +1,1 @@
-"""Still pictures: read, enlarge, write."""
+"""Still images: read, upscale, write."""

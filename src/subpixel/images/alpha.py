@@ -1,9 +1,9 @@
-"""Transparency without fringes.
+"""Upscaling transparency without artifacts.
 
-The colors of wholly transparent pixels are arbitrary, often black, and enlarging would smear them into
-their visible neighbors. So they are replaced first by what surrounds them. And a network may answer a
-little more or less than the alpha around it, which would make the opaque shimmer and leave ghosts in the
-clear, so its answer is held within the range of the small picture's neighborhood.
+Fully transparent pixels have arbitrary colors, often black. Upscaling would blend them into their visible
+neighbors as fringes, so they are first replaced by the colors around them. A network also overshoots: it
+would make opaque areas slightly transparent, and clear areas slightly visible. So upscaled alpha is limited
+to the range of its neighborhood in the input.
 """
 
 from typing import Any
@@ -14,32 +14,42 @@ from numpy.typing import NDArray
 Plane = NDArray[np.float32]
 
 
-def fill_hidden_colors(image: NDArray[Any]) -> NDArray[Any]:
-    """Give wholly transparent pixels the colors of the visible ones nearby.
+_CONTEXT_PX = 64
+"""How far across the border of an image that wraps hidden pixels get their colors from."""
 
-    By a push-pull pyramid (Gortler et al., The Lumigraph, 1996, section 3.4): each level holds the means of
-    the visible pixels of the level below, two by two, until none is hidden; then the holes are filled from
+
+def fill_hidden_colors(image: NDArray[Any], wraps: tuple[bool, bool] = (False, False)) -> NDArray[Any]:
+    """Give fully transparent pixels the colors of visible pixels nearby.
+
+    Uses a push-pull pyramid (Gortler et al., The Lumigraph, 1996, section 3.4): each level averages the
+    visible pixels of 2x2 cells of the level below, until no pixel is hidden; then the holes are filled from
     coarse to fine.
 
     Args:
-        image: ``(H, W, n)``, the last band alpha, straight; unsigned integers, or floats in [0, 1].
+        image: ``(H, W, C)``, the last channel straight alpha; unsigned integers, or floats in [0, 1].
+        wraps: for rows and for columns, whether the image continues with its opposite side.
 
     Returns:
-        The same, with the visible pixels and the alpha as they were. The input where nothing is hidden.
+        A copy with unchanged alpha and visible pixels; the input itself if no pixel is hidden, or all are.
     """
     visible = image[..., -1] > 0
     if visible.all() or not visible.any():
         return image
+    if any(wraps):
+        rows_px, columns_px = (_CONTEXT_PX * wrap for wrap in wraps)
+        wider = np.pad(image, [(rows_px, rows_px), (columns_px, columns_px), (0, 0)], mode="wrap")
+        filled = fill_hidden_colors(wider)
+        return filled[rows_px : rows_px + image.shape[0], columns_px : columns_px + image.shape[1]]
     filled = image.copy()
     rounding = 0.5 if image.dtype.kind == "u" else 0.0
-    for band in range(image.shape[2] - 1):  # one by one, for the sake of memory
-        colors = _push_pull(image[..., band].astype(np.float32), visible) + np.float32(rounding)
-        np.copyto(filled[..., band], colors.astype(image.dtype), where=~visible)
+    for channel in range(image.shape[2] - 1):  # one at a time to save memory
+        colors = _push_pull(image[..., channel].astype(np.float32), visible) + np.float32(rounding)
+        np.copyto(filled[..., channel], colors.astype(image.dtype), where=~visible)
     return filled
 
 
 def neighborhood_range(plane: Plane) -> tuple[Plane, Plane]:
-    """The least and the largest of each sample and its eight neighbors, for a plane ``(H, W)``."""
+    """The minimum and the maximum of each 3x3 neighborhood of a plane ``(H, W)``."""
     lowest, highest = plane, plane
     for axis in (0, 1):
         padding = [(1, 1) if a == axis else (0, 0) for a in (0, 1)]
@@ -49,26 +59,47 @@ def neighborhood_range(plane: Plane) -> tuple[Plane, Plane]:
     return lowest, highest
 
 
+def range_under(plane: Plane, spans: tuple[list[slice], list[slice]]) -> tuple[Plane, Plane]:
+    """The minimum and the maximum of the pixels under each pixel of a resized plane, and of their neighbors.
+
+    Args:
+        plane: ``(H, W)``.
+        spans: for each row and each column of the result, the rows or columns of ``plane`` that it covers,
+            except the last ones.
+
+    Returns:
+        Two planes of the size of the result.
+    """
+    lowest, highest = neighborhood_range(plane)
+    for axis in (0, 1):
+        # The reductions between the stop of a span and the start of the next one are left out.
+        edges = [edge for span in spans[axis] for edge in (span.start, span.stop)]
+        kept = (slice(None),) * axis + (slice(None, None, 2),)
+        lowest = np.minimum.reduceat(lowest, edges, axis)[kept]
+        highest = np.maximum.reduceat(highest, edges, axis)[kept]
+    return lowest, highest
+
+
 def _push_pull(plane: Plane, known: NDArray[np.bool_]) -> Plane:
     if known.all():
         return plane
     height, width = plane.shape
     even = ((0, height % 2), (0, width % 2))
     weights = np.pad(known, even).astype(np.float32)
-    sums = _sum_of_cells(np.pad(plane, even) * weights)
-    counts = _sum_of_cells(weights)
+    sums = _sum_2x2(np.pad(plane, even) * weights)
+    counts = _sum_2x2(weights)
     means = np.divide(sums, np.maximum(counts, 1), dtype=np.float32)
     coarse = _push_pull(means, counts > 0)
-    return np.where(known, plane, _doubled(coarse)[:height, :width])
+    return np.where(known, plane, _upsample_2x(coarse)[:height, :width])
 
 
-def _sum_of_cells(plane: Plane) -> Plane:
-    """The sums over cells of two by two samples."""
+def _sum_2x2(plane: Plane) -> Plane:
+    """Sums over 2x2 cells."""
     return plane[::2, ::2] + plane[1::2, ::2] + plane[::2, 1::2] + plane[1::2, 1::2]
 
 
-def _doubled(plane: Plane) -> Plane:
-    """Twice as large each way, bilinear: 3/4 of the sample itself and 1/4 of the nearer neighbor."""
+def _upsample_2x(plane: Plane) -> Plane:
+    """Upsample by 2, bilinear: 3/4 of the sample and 1/4 of its nearer neighbor per axis."""
     for axis in (0, 1):
         padded = np.pad(plane, [(1, 1) if a == axis else (0, 0) for a in (0, 1)], mode="edge")
         padded = np.moveaxis(padded, axis, 0)

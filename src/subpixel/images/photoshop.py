@@ -1,40 +1,40 @@
-"""Photoshop's image resources, where JPEG and TIFF files keep IPTC data (titles, keywords, credits)."""
+"""Image resources of Photoshop, in which JPEG and TIFF files store IPTC data (titles, keywords, credits)."""
 
 import struct
 from collections.abc import Iterator
 
-MARK = b"Photoshop 3.0\0"
-"""At the start of a JPEG segment."""
+IDENTIFIER = b"Photoshop 3.0\0"
+"""The beginning of a JPEG segment with image resources."""
 
 _SIGNATURE = b"8BIM"
 _IPTC = 0x0404
 _PATHS = range(2000, 2998)
 
 
-def iptc(resources: bytes) -> bytes | None:
-    """The IPTC-IIM records among image resources, if there are any."""
-    return b"".join(data for number, data in _each(resources) if number == _IPTC) or None
+def read_iptc(resources: bytes) -> bytes | None:
+    """Return the IPTC-IIM records in image resources, or None."""
+    return b"".join(data for number, data in _resources(resources) if number == _IPTC) or None
 
 
-def has_paths(resources: bytes) -> bool:
-    """Whether there are paths, as used to cut a picture's subject out."""
-    return any(number in _PATHS for number, _ in _each(resources))
+def has_clipping_paths(resources: bytes) -> bool:
+    """Whether image resources contain clipping paths, which cut out the subject of an image."""
+    return any(number in _PATHS for number, _ in _resources(resources))
 
 
-def resources_of(iptc: bytes) -> bytes:
-    """Image resources of IPTC-IIM records alone."""
+def iptc_resource(iptc: bytes) -> bytes:
+    """Return an image resource with IPTC-IIM records."""
     header = _SIGNATURE + struct.pack(">HHI", _IPTC, 0, len(iptc))
     return header + iptc + bytes(len(iptc) % 2)
 
 
-def _each(resources: bytes) -> Iterator[tuple[int, bytes]]:
-    place = 0
-    while resources[place : place + 4] == _SIGNATURE and len(resources) >= place + 12:
-        (number,) = struct.unpack_from(">H", resources, place + 4)
-        name = resources[place + 6] + 1
-        place += 6 + name + name % 2
-        if len(resources) < place + 4:
+def _resources(resources: bytes) -> Iterator[tuple[int, bytes]]:
+    offset = 0
+    while resources[offset : offset + 4] == _SIGNATURE and len(resources) >= offset + 12:
+        (number,) = struct.unpack_from(">H", resources, offset + 4)
+        name = resources[offset + 6] + 1
+        offset += 6 + name + name % 2
+        if len(resources) < offset + 4:
             return
-        (length,) = struct.unpack_from(">I", resources, place)
-        yield number, resources[place + 4 : place + 4 + length]
-        place += 4 + length + length % 2
+        (length,) = struct.unpack_from(">I", resources, offset)
+        yield number, resources[offset + 4 : offset + 4 + length]
+        offset += 4 + length + length % 2

@@ -1,4 +1,4 @@
-"""Between Pillow's images and arrays of samples."""
+"""Conversion between Pillow images and arrays."""
 
 from io import BytesIO
 from typing import Any
@@ -14,22 +14,22 @@ _CONVERTED = {"1": "L", "La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "PA": "RGBA",
 
 
 def to_samples(image: Image.Image) -> NDArray[Any]:
-    """The samples of a Pillow image.
+    """Convert a Pillow image to an array.
 
     Args:
-        image: of any mode but I and F, whose range is not known.
+        image: in any mode except I and F, whose range is unknown.
 
     Returns:
         ``(H, W)`` gray, ``(H, W, 2)`` gray and alpha, ``(H, W, 3)`` RGB or ``(H, W, 4)`` RGBA: uint16 for
         Pillow's 16-bit modes, otherwise uint8. Palettes become RGB, 1-bit images gray. A color or palette
-        entry marked as transparent becomes alpha. CMYK and Lab go through the embedded profile, where there
-        is one, to sRGB.
+        entry marked as transparent becomes alpha. CMYK and Lab are converted to sRGB, CMYK through the
+        embedded profile if there is one.
 
     Raises:
         UnsupportedImage: mode I or F.
     """
     if image.mode.startswith("I;16"):
-        return np.asarray(image).astype(np.uint16, copy=False)  # from either byte order
+        return np.asarray(image).astype(np.uint16, copy=False)  # converts the byte order if necessary
     if image.mode in ("CMYK", "LAB"):
         return np.asarray(_to_srgb(image))
     transparent = "transparency" in image.info
@@ -48,17 +48,39 @@ def to_samples(image: Image.Image) -> NDArray[Any]:
 
 
 def from_samples(samples: NDArray[Any]) -> Image.Image:
-    """A Pillow image of mode L, LA, RGB, RGBA or I;16 from such samples: the inverse of `to_samples`."""
+    """Convert an array to a Pillow image of mode L, LA, RGB, RGBA or I;16: the inverse of `to_samples`."""
     return Image.fromarray(samples)
 
 
+def to_jpeg(samples: NDArray[np.uint8], quality: int) -> bytes:
+    """Compress ``(H, W)`` gray or ``(H, W, 3)`` RGB samples as a baseline JPEG file, without subsampling."""
+    file = BytesIO()
+    from_samples(samples).save(file, "JPEG", quality=quality, subsampling="4:4:4")
+    return file.getvalue()
+
+
 def cmyk_to_srgb(samples: NDArray[np.uint8], profile: bytes | None) -> NDArray[np.uint8]:
-    """Inks ``(H, W, 4)``, 255 being all of one, as RGB; by an ICC profile, where one is given and fits."""
+    """Convert CMYK to RGB, through the ICC profile if one is given and fits.
+
+    Args:
+        samples: ``(H, W, 4)``; 255 is full ink.
+        profile: an ICC profile for CMYK.
+
+    Returns:
+        ``(H, W, 3)``.
+    """
     return np.asarray(_to_srgb(Image.fromarray(samples, "CMYK"), profile))
 
 
 def lab_to_srgb(samples: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """CIE L*a*b* ``(H, W, 3)`` as TIFF keeps it: L from 0 to 255, a and b as signed bytes; as RGB."""
+    """Convert CIE L*a*b* to RGB.
+
+    Args:
+        samples: ``(H, W, 3)`` as TIFF stores it: L from 0 to 255, a and b as signed bytes.
+
+    Returns:
+        ``(H, W, 3)``.
+    """
     return np.asarray(_to_srgb(Image.frombytes("LAB", samples.shape[1::-1], samples.tobytes())))
 
 
@@ -74,6 +96,6 @@ def _to_srgb(image: Image.Image, profile: bytes | None = None) -> Image.Image:
             image, opened, ImageCms.createProfile("sRGB"), ImageCms.Intent.RELATIVE_COLORIMETRIC, "RGB",
             flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
         )  # fmt: skip
-    except (ImageCms.PyCMSError, OSError):  # a damaged profile, or one for another kind of color
+    except (ImageCms.PyCMSError, OSError):  # the profile is damaged, or for other colors
         converted = None
     return converted or image.convert("RGB")

@@ -1,4 +1,4 @@
-"""Threads that share the work on one picture."""
+"""A thread pool that works on one image."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -10,21 +10,24 @@ T = TypeVar("T")
 
 
 class Workers:
-    """A pool of threads whose results come in order, a bounded number of them ahead of who takes them."""
+    """A thread pool that returns results in order, and computes a bounded number of them ahead."""
 
     def __init__(self, threads: int) -> None:
-        self._pool = ThreadPoolExecutor(threads, "subpixel-picture")
+        self._pool = ThreadPoolExecutor(threads, "subpixel-image")
         self._ahead = 2 * threads
 
-    def submit(self, work: Callable[..., T], *arguments: Any) -> "Future[T]":
+    def submit(self, function: Callable[..., T], *arguments: Any) -> "Future[T]":
         """Start a call."""
-        return self._pool.submit(work, *arguments)
+        return self._pool.submit(function, *arguments)
 
-    def map(self, work: Callable[[Any], T], items: Iterable[Any]) -> Iterator[T]:
-        """Call ``work`` on each item, several at once; taking the results is what draws on ``items``."""
+    def map(self, function: Callable[[Any], T], items: Iterable[Any]) -> Iterator[T]:
+        """Call ``function`` on each item, and yield the results in order.
+
+        ``items`` is consumed lazily: only as far as the results are, and a few items ahead.
+        """
         pending: deque[Future[T]] = deque()
         for item in items:
-            pending.append(self._pool.submit(work, item))
+            pending.append(self._pool.submit(function, item))
             if len(pending) > self._ahead:
                 yield pending.popleft().result()
         while pending:
@@ -36,5 +39,5 @@ class Workers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Wait for the calls that have begun; the others are not made."""
+        """Wait for the calls that have started, and cancel the others."""
         self._pool.shutdown(cancel_futures=True)

@@ -1,1 +1,1 @@
-"""Networks as data: what they compute, their weights, files and quantization."""
+"""Networks as data: specs, weights, model files and quantization."""

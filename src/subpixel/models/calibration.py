@@ -1,70 +1,90 @@
-"""From a float32 network to its 8-bit form, layer by layer, with no gradient descent.
+"""Post-training quantization: converts a float32 network to int8, layer by layer, without gradient descent.
 
-Rounding each weight to the nearest step costs ESPCN 0.5 to 1.6 dB. What is done instead, for each layer in
-turn, on pixels of real pictures:
+To round each weight to the nearest step costs ESPCN 0.5 to 1.6 dB. This module does the following instead,
+for each layer in turn, on pixels of real images:
 
-1. The inputs are those that the 8-bit layers before it give, so that a layer makes up for the errors of the
-   earlier ones. Its targets are its sums (before the activation) in the float32 network.
-2. Weights and bias are solved anew by least squares.
-3. They are rounded one column at a time, and after each the columns still to come are moved so as to make
-   up for what rounding did (GPTQ, Frantar et al. 2022, arXiv 2210.17323, section 3). The bias is not rounded,
-   and comes last.
+1. The layer's inputs are the outputs of the int8 layers before it, so that it corrects their errors. Its
+   targets are the float32 network's values before the activation.
+2. Least squares finds new weights and a new bias.
+3. The weights are rounded one column at a time. After each column, the later columns change to compensate for
+   its rounding error (GPTQ, Frantar et al. 2022, arXiv 2210.17323, section 3). The bias comes last and is not
+   rounded.
 
-Each output channel gets a scale and a zero level of its own: between layers, so that its 256 levels span the
-range that it has; in the weights, the scale (of a few) at which rounding does least harm.
+Each output channel has its own scale and zero point. Between layers, they are chosen so that 8 bits span the
+channel's range; for weights, the scale is the candidate with the smallest rounding error.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from subpixel.arguments import check_callables
 from subpixel.errors import EngineError
 from subpixel.models.model import Model, QuantizedLayer
-from subpixel.models.quantization import MAX_BIAS, integer_layers, integer_outputs
+from subpixel.models.quantization import MAX_BIAS, integer_layer, run_integer_layer
 from subpixel.models.spec import Convolution
-from subpixel.ops.convolution import activated, bordered, convolve
+from subpixel.ops.convolution import activate, convolve, pad
 from subpixel.ops.resize import imresize
 
 Float = np.float64
 
-MAX_PIXELS, CONTRAST_PIXELS = 300_000, 20_000
-"""So many pixels of pictures, and of black and white, decide a layer: far more than an output has weights."""
+MAX_PIXELS, MAX_CONTRAST_PIXELS = 300_000, 20_000
+"""Pixels of photos, and of contrast patterns, that decide a layer: far more than an output has weights."""
 
 CROP_SIDE_PX, MAX_CROPS = 96, 120
-"""Planes are cut down to pieces of at most this side, and at most so many are used."""
+"""Largest side, and largest number, of the crops that are taken from the planes."""
 
 RIDGE = 1e-6
-"""Of the mean squared input: keeps weights of inputs that never vary where they are."""
+"""Ridge, relative to the mean squared input: weights of inputs that never vary do not change."""
 
 CONTRAST_SHARE = 0.01
-"""How much black and white, in random blocks and shapes, counts beside pictures. Text and drawings look like
-that, and pictures never do: layers whose levels end where those of pictures do made garbage of it, 255 levels
-off."""
+"""Weight of the contrast patterns relative to the photos.
+
+Contrast patterns are random black and white blocks and shapes. Text and drawings look like them, photos do
+not. Without them, layers whose range ends where that of photos ends produced errors of up to 255 on text.
+"""
 
 CONTRASTS = ((16, 235), (0, 255))
-"""Black and white, in the range of video's luma and in the full one."""
+"""Black and white in the limited range of video luma, and in the full range."""
 
 RANGES = np.geomspace(0.004, 1.0, 30)
-"""Fractions of the way from zero to a channel's extremes that its 256 levels may span."""
+"""Candidates for the range of a channel's 8 bits, as fractions of its minimum and maximum."""
 
-MOST_ERROR = 10
-"""An error counts up to so many times a channel's usual value on pictures. On black and white some channels
-take values a hundred times as large: if those were kept, pictures would be rounded coarsely."""
+MAX_RELATIVE_ERROR = 10
+"""Errors are clipped at this multiple of a channel's RMS value on photos.
 
-RANGE_PIXELS = 10_000
-"""So many values of a channel decide its range."""
+On contrast patterns, some channels have values a hundred times as large. Without the limit, the range would
+cover them, and photos would be rounded coarsely.
+"""
 
-LEAST_SCALE = 1e-3
-"""Of a channel's levels: one that hardly ever varies needs no finer ones, and `LEAST_TANH_SCALE` is near."""
+MAX_RANGE_PIXELS = 10_000
+"""Values of a channel that decide its range."""
+
+MIN_SCALE = 1e-3
+"""Smallest output scale: channels that hardly vary need no finer steps. Slightly above `MIN_TANH_SCALE`."""
 
 SHRINKS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)
-"""Weight scales tried, as fractions of the one at which the largest weight is 127 steps."""
+"""Candidates for a weight scale, as fractions of the scale at which the largest weight is 127 steps."""
+
+
+@dataclass(frozen=True)
+class Crops:
+    """The values before a layer, ``(channels, H, W)`` for each crop of the calibration images."""
+
+    photos: list[NDArray[Float]]
+    contrast: list[NDArray[Float]]
+
+    def __iter__(self) -> Iterator[NDArray[Float]]:
+        return iter([*self.photos, *self.contrast])
+
+    def map(self, function: Callable[[NDArray[Float]], NDArray[Float]]) -> "Crops":
+        """Apply a function to each crop."""
+        return Crops([function(crop) for crop in self.photos], [function(crop) for crop in self.contrast])
 
 
 def calibrate(
@@ -76,211 +96,281 @@ def calibrate(
     contrast_share: float = CONTRAST_SHARE,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> Model:
-    """Give a model 8-bit layers.
+    """Add int8 layers to a model.
 
     Args:
-        model: any network; its float32 weights stay as they are.
-        planes: small pictures such as it will be given, ``(H, W)`` or ``(channels, H, W)``; never those of a
-            test set. About 20 pictures of 100 x 100 pixels are enough for ESPCN.
-        source: what the planes are, for the model's facts.
-        seed: of the choice of crops and pixels.
-        contrast_share: how much black and white, in random blocks and shapes, counts beside the planes: more
-            makes text and drawings more exact, and pictures a little less. Above 0.
-        progress: called with the fraction done.
+        model: any network that works in LR space; its float32 weights do not change.
+        planes: typical input, ``(H, W)`` or ``(channels, H, W)`` uint8; never from a test set. About 20
+            images of 100 x 100 pixels are enough for ESPCN.
+        source: name of the planes, for the model's metadata.
+        seed: for the random choice of crops and pixels.
+        contrast_share: weight of black and white patterns relative to the planes, above 0. A larger weight
+            makes text and drawings more exact, and photos slightly less exact.
+        progress: called with the completed fraction after each layer.
 
     Returns:
         The same model with ``quantized`` set.
 
     Raises:
-        ValueError: no planes, a share of 0 or less, or fewer pixels than a layer has weights for each output.
-        EngineError: the network has sums too large for 32 bits, or does not work in LR space.
+        ValueError: there are no planes, a plane has the wrong shape or dtype, ``contrast_share`` is not
+            positive, or there are fewer pixels than a layer has weights for each output.
+        EngineError: an accumulator could exceed 32 bits, or the network does not work in LR space, or it is
+            one for video.
     """
+    check_callables(progress=progress)
     if model.spec.upsampling == "bicubic":
-        raise EngineError(f"model {model.name} works in HR space, and has no form in 8 bits")
+        raise EngineError(f"model {model.name} works in HR space, and has no form in 8 bits; use fp32")
+    if model.spec.history is not None:
+        raise EngineError(f"model {model.name} is for video: `calibrate_history` adds its int8 layers")
     if contrast_share <= 0:
         raise ValueError(f"contrast_share must be above 0, not {contrast_share}")
-    rng = np.random.default_rng(seed)
-    levels = _crops(planes, model.spec.channels, rng)
-    pictures = len(levels)
-    levels += _black_and_white(model.spec.channels, model.scale, rng)
-    exact = [piece / 255 for piece in levels]
-    zeros = np.zeros(model.spec.channels)
-    scales = np.full(model.spec.channels, 1 / 255)
-    quantized: list[QuantizedLayer] = []
-    layers = model.spec.layers
-    for index, described in enumerate(layers):
-        weight, bias = model.layer_weights(index)
-        sums = [convolve(piece, weight, bias) for piece in exact]
-        start = np.concatenate([(weight * scales[:, None, None]).reshape(len(weight), -1), bias[:, None]], 1)
-        (moments, products, seen), (contrast_moments, contrast_products, _) = (
-            _moments(levels[part], zeros, sums[part], described, most, rng)
-            for part, most in ((slice(pictures), MAX_PIXELS), (slice(pictures, None), CONTRAST_PIXELS))
+    rng, channels = np.random.default_rng(seed), model.spec.channels
+    crops = Crops(_crops(planes, channels, rng), contrast_patterns(channels, model.scale, rng))
+    calibration = Calibration(
+        model, crops, np.full(channels, 1 / 255), np.zeros(channels), contrast_share, rng
+    )
+    for index in range(len(model.spec.layers)):
+        calibration.add_layer()
+        progress((index + 1) / len(model.spec.layers))
+    metadata = replace(model.metadata, calibration=source)
+    return replace(model, metadata=metadata, quantized=tuple(calibration.layers))
+
+
+class Calibration:
+    """The int8 layers so far of a chain of layers, and the values after the last of them."""
+
+    def __init__(
+        self,
+        model: Model,
+        inputs: Crops,
+        scale: NDArray[Float],
+        zero_point: NDArray[Float],
+        contrast_share: float,
+        rng: np.random.Generator,
+        *,
+        first: int = 0,
+    ) -> None:
+        """Start with the inputs of a layer of ``model.spec.convolutions``.
+
+        Args:
+            model: the float32 network.
+            inputs: integers from 0 to 255.
+            scale, zero_point: of each of their channels.
+            contrast_share: as for `calibrate`.
+            rng: for the random choice of pixels.
+            first: the number of the layer.
+        """
+        self.model, self.contrast_share, self.rng, self.first = model, contrast_share, rng, first
+        self.layers: list[QuantizedLayer] = []
+        self.quantized = inputs
+        """Outputs of the int8 layers: integers from 0 to 255."""
+        self.exact = inputs.map(lambda crop: (crop - zero_point[:, None, None]) * scale[:, None, None])
+        """Outputs of the float32 network."""
+        self.scale, self.zero_point = scale, zero_point
+        """Of the channels of ``quantized``."""
+
+    def add_layer(self) -> None:
+        """Quantize the next layer, and pass the crops through it."""
+        index = self.first + len(self.layers)
+        convolution = self.model.spec.convolutions[index]
+        weight, bias = self.model.layer_weights(index)
+        slope = self.model.weights.get(f"layers.{index}.slope")
+        targets = self.exact.map(lambda crop: convolve(crop, weight, bias))
+        moments, products = _least_squares_terms(
+            self.quantized, self.zero_point, targets, convolution, self.contrast_share, self.rng
         )
-        if seen <= weight[0].size:
-            raise ValueError(
-                f"only {seen} pixels to decide {weight[0].size} weights: give more or larger pictures"
-            )
-        moments += contrast_share * contrast_moments
-        products += contrast_share * contrast_products
-        rounded, step = _round(start.astype(np.float64), moments, products)
-        exact = [
-            activated(piece, described.activation, model.weights.get(f"layers.{index}.slope"))
-            for piece in sums
-        ]
-        last = index == len(layers) - 1
-        scales, zeros = (
-            _ranges(exact, pictures, contrast_share, rng)
-            if not last
-            else (np.ones(len(weight)), np.zeros(len(weight)))
-        )
-        quantized.append(
+        scaled = (weight * self.scale[:, None, None]).reshape(len(weight), -1)
+        start = np.concatenate([scaled, bias[:, None]], axis=1).astype(np.float64)
+        rounded, step = _round(start, moments, products)
+        input_zero_point = self.zero_point
+        self.exact = targets.map(lambda crop: activate(crop, convolution.activation, slope))
+        last = index in (len(self.model.spec.layers) - 1, len(self.model.spec.convolutions) - 1)
+        if last:  # its output is not quantized, or with constants
+            self.scale, self.zero_point = np.ones(len(weight)), np.zeros(len(weight))
+        else:
+            self.scale, self.zero_point = _ranges(self.exact, self.contrast_share, self.rng)
+        self.layers.append(
             QuantizedLayer(
                 weight=np.rint(rounded[:, :-1] / step[:, None]).astype(np.int8).reshape(weight.shape),
                 weight_scale=step.astype(np.float32),
                 bias=rounded[:, -1].astype(np.float32),
-                output_scale=scales.astype(np.float32),
-                output_zero=zeros.astype(np.uint8),
+                output_scale=self.scale.astype(np.float32),
+                output_zero_point=self.zero_point.astype(np.uint8),
             )
         )
         if not last:
-            levels = _through(model, quantized, levels)
-        progress((index + 1) / len(layers))
-    return replace(model, metadata=replace(model.metadata, calibration=source), quantized=tuple(quantized))
+            self._run_newest_layer(input_zero_point)
+
+    def _run_newest_layer(self, input_zero_point: NDArray[Float]) -> None:
+        """Pass the crops through the last of the int8 layers so far."""
+        index = self.first + len(self.layers) - 1
+        convolution = self.model.spec.convolutions[index]
+        layer = integer_layer(
+            self.model, index, self.layers[-1], input_zero_point.astype(np.uint8), last=False
+        )
+        self.quantized = self.quantized.map(
+            lambda crop: run_integer_layer(crop, input_zero_point, convolution, layer, last=False)
+        )
 
 
 def _crops(
     planes: Sequence[NDArray[np.uint8]], channels: int, rng: np.random.Generator
 ) -> list[NDArray[Float]]:
+    """Cut a random crop out of each of at most `MAX_CROPS` random planes: ``(channels, H, W)``."""
     chosen = [planes[number] for number in rng.permutation(len(planes))[:MAX_CROPS]]
-    pieces = []
+    crops = []
     for plane in chosen:
         tensor = plane[None] if plane.ndim == 2 else plane
         if tensor.ndim != 3 or len(tensor) != channels or tensor.dtype != np.uint8:
             raise ValueError(f"expected uint8 planes of {channels} channels, not {plane.dtype} {plane.shape}")
         corner = [int(rng.integers(max(side - CROP_SIDE_PX, 0) + 1)) for side in tensor.shape[1:]]
-        inside = (slice(start, start + CROP_SIDE_PX) for start in corner)
-        pieces.append(tensor[:, *inside].astype(np.float64))
-    return pieces
+        spans = (slice(start, start + CROP_SIDE_PX) for start in corner)
+        crops.append(tensor[:, *spans].astype(np.float64))
+    return crops
 
 
-def _black_and_white(channels: int, scale: int, rng: np.random.Generator) -> list[NDArray[Float]]:
-    """Random blocks of 1 to 5 pixels, and shapes with smooth outlines, made small as pictures are."""
-    pieces = []
+def contrast_patterns(channels: int, scale: int, rng: np.random.Generator) -> list[NDArray[Float]]:
+    """Make random blocks of 1 to 5 pixels, and shapes with smooth outlines, downscaled like photos."""
+    patterns = []
     for (black, white), side in product(CONTRASTS, (1, 2, 3, 5)):
-        white_here = np.stack([random_blocks(64, side, rng) for _ in range(channels)])
-        pieces.append(np.where(white_here, white, black).astype(np.float64))
+        mask = np.stack([random_blocks(64, side, rng) for _ in range(channels)])
+        patterns.append(np.where(mask, white, black).astype(np.float64))
     for (black, white), size in product(CONTRASTS, (1.5, 2.5, 4.0, 6.0)):
-        drawn = np.stack([_shapes(64 * scale, size * scale, rng) for _ in range(channels)], axis=-1)
-        small = imresize(np.where(drawn, white, black).astype(np.uint8), 1 / scale)
-        pieces.append(small.transpose(2, 0, 1).astype(np.float64))
-    return pieces
+        mask = np.stack([_shapes(64 * scale, size * scale, rng) for _ in range(channels)], axis=-1)
+        small = imresize(np.where(mask, white, black).astype(np.uint8), 1 / scale)
+        patterns.append(small.transpose(2, 0, 1).astype(np.float64))
+    return patterns
 
 
 def _shapes(side_px: int, size_px: float, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """A square in which noise, smooth over about so many pixels, is above a level, or is not."""
+    """Threshold smooth noise: shapes of about ``size_px`` pixels in a square."""
     smooth = imresize(rng.standard_normal((math.ceil(side_px / size_px),) * 2), size_px)[:side_px, :side_px]
     return np.asarray(smooth > np.quantile(smooth, rng.uniform(0.25, 0.75)))
 
 
 def random_blocks(side_px: int, block_px: int, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """A square of square blocks, true or false at random."""
+    """Make a square of ``side_px`` pixels from square blocks that are true or false at random."""
     blocks = rng.integers(0, 2, (side_px // block_px + 1,) * 2)
     return np.asarray(blocks.repeat(block_px, axis=0).repeat(block_px, axis=1)[:side_px, :side_px] == 1)
 
 
+def _least_squares_terms(
+    inputs: Crops,
+    zero_point: NDArray[Float],
+    targets: Crops,
+    convolution: Convolution,
+    contrast_share: float,
+    rng: np.random.Generator,
+) -> tuple[NDArray[Float], NDArray[Float]]:
+    """Return the weighted means of `_moments` over photos and contrast patterns."""
+    moments, products, count = _moments(
+        inputs.photos, zero_point, targets.photos, convolution, MAX_PIXELS, rng
+    )
+    contrast_moments, contrast_products, _ = _moments(
+        inputs.contrast, zero_point, targets.contrast, convolution, MAX_CONTRAST_PIXELS, rng
+    )
+    if count <= (weights := convolution.inputs * convolution.kernel**2):
+        raise ValueError(f"only {count} pixels to decide {weights} weights: pass more or larger images")
+    return moments + contrast_share * contrast_moments, products + contrast_share * contrast_products
+
+
 def _moments(
-    levels: list[NDArray[Float]],
-    zeros: NDArray[Float],
-    sums: list[NDArray[Float]],
-    described: Convolution,
-    most_pixels: int,
+    inputs: list[NDArray[Float]],
+    zero_point: NDArray[Float],
+    targets: list[NDArray[Float]],
+    convolution: Convolution,
+    max_pixels: int,
     rng: np.random.Generator,
 ) -> tuple[NDArray[Float], NDArray[Float], int]:
-    """Means, over pixels, of what each sees times what it sees, and times its targets; and their number.
+    """Return the means, over random pixels, of x xᵀ and of x times the targets, and the number of pixels.
 
-    Seen are inputs, in steps from zero, and a 1 for the bias. Pixels at the pieces' borders are not left out:
-    what the network does with its padding is quite unlike anything inside a picture, and left to chance it
-    costs 0.5 dB.
+    x is a pixel's window of inputs minus the zero point, and a 1 for the bias. Pixels at the borders take
+    part: the network's response to its padding is unlike anything inside of an image. Without them, it costs
+    0.5 dB.
     """
-    size = described.inputs * described.kernel**2
-    moments, products = np.zeros((size + 1, size + 1)), np.zeros((size + 1, described.outputs))
-    share, count = most_pixels / max(1, sum(piece[0].size for piece in sums)), 0
-    for piece, target in zip(levels, sums, strict=True):
+    size = convolution.inputs * convolution.kernel**2
+    moments, products = np.zeros((size + 1, size + 1)), np.zeros((size + 1, convolution.outputs))
+    share, count = max_pixels / max(1, sum(crop[0].size for crop in targets)), 0
+    for crop, target in zip(inputs, targets, strict=True):
         windows = sliding_window_view(
-            bordered(piece, described.kernel // 2, zeros) - zeros[:, None, None],
-            (described.kernel, described.kernel),
+            pad(crop, convolution.kernel // 2, zero_point) - zero_point[:, None, None],
+            (convolution.kernel, convolution.kernel),
             axis=(1, 2),
         )
-        kept = rng.random(target.shape[1:]) < share
-        seen = np.ones((int(kept.sum()), size + 1))
-        seen[:, :-1] = windows[:, kept].transpose(1, 0, 2, 3).reshape(-1, size)
-        moments += seen.T @ seen
-        products += seen.T @ target[:, kept].T
-        count += len(seen)
+        chosen = rng.random(target.shape[1:]) < share
+        x = np.ones((int(chosen.sum()), size + 1))
+        x[:, :-1] = windows[:, chosen].transpose(1, 0, 2, 3).reshape(-1, size)
+        moments += x.T @ x
+        products += x.T @ target[:, chosen].T
+        count += len(x)
     return moments / max(1, count), products / max(1, count), count
 
 
 def _round(
     start: NDArray[Float], moments: NDArray[Float], products: NDArray[Float]
 ) -> tuple[NDArray[Float], NDArray[Float]]:
-    """Steps 2 and 3: rows of weights, the bias last, that are whole multiples of each row's step."""
+    """Do steps 2 and 3: return rows of weights, with the bias last, and the step of each row's weights."""
     errors = products - moments @ start.T
     moments = moments + RIDGE * max(moments.diagonal()[:-1].mean(), 1.0) * np.eye(len(moments))
     solved = start + np.linalg.solve(moments, errors).T
-    # Row j of this factor says how the columns after j make up for an error in column j.
+    # Row j of this factor tells how the columns after j compensate for an error in column j.
     factor = np.linalg.cholesky(np.linalg.inv(moments)).T
     largest = np.abs(solved[:, :-1]).max(axis=1)
-    # A step so small that the bias would not fit serves a channel that is all bias.
-    least = np.abs(solved[:, -1]) / (MAX_BIAS / 2) + np.finfo(np.float32).tiny
+    # If a channel is all bias, its weights would get a step so small that the bias does not fit.
+    min_step = np.abs(solved[:, -1]) / (MAX_BIAS / 2) + np.finfo(np.float32).tiny
     best_cost = np.full(len(solved), np.inf)
     best, best_step = solved.copy(), np.ones(len(solved))
     for shrink in SHRINKS:
-        step = np.maximum(largest * shrink / 127, least).astype(np.float32).astype(np.float64)
+        step = np.maximum(largest * shrink / 127, min_step).astype(np.float32).astype(np.float64)
         rounded = _round_columns(solved, factor, step)
-        off = rounded - solved
-        cost = ((off @ moments) * off).sum(axis=1)
+        error = rounded - solved
+        cost = ((error @ moments) * error).sum(axis=1)
         better = cost < best_cost
         best_cost[better], best[better], best_step[better] = cost[better], rounded[better], step[better]
     return best, best_step
 
 
 def _round_columns(rows: NDArray[Float], factor: NDArray[Float], step: NDArray[Float]) -> NDArray[Float]:
-    moved, rounded = rows.copy(), rows.copy()
+    """Round all columns except the bias, each with compensation for the columns before it (GPTQ)."""
+    compensated, rounded = rows.copy(), rows.copy()
     for column in range(rows.shape[1] - 1):
-        wanted = moved[:, column]
-        rounded[:, column] = np.clip(np.rint(wanted / step), -127, 127) * step
-        error = (wanted - rounded[:, column]) / factor[column, column]
-        moved[:, column + 1 :] -= error[:, None] * factor[column, column + 1 :]
-    rounded[:, -1] = moved[:, -1]
+        exact = compensated[:, column]
+        rounded[:, column] = np.clip(np.rint(exact / step), -127, 127) * step
+        error = (exact - rounded[:, column]) / factor[column, column]
+        compensated[:, column + 1 :] -= error[:, None] * factor[column, column + 1 :]
+    rounded[:, -1] = compensated[:, -1]
     return rounded
 
 
 def _ranges(
-    pieces: list[NDArray[Float]], pictures: int, contrast_share: float, rng: np.random.Generator
+    crops: Crops, contrast_share: float, rng: np.random.Generator
 ) -> tuple[NDArray[Float], NDArray[Float]]:
-    """Each channel's scale and zero level: those, of some, at which the values that it took lose least.
+    """Choose each channel's scale and zero point: the candidate with the smallest error on its values.
 
-    A few extreme values are better clipped than all others rounded more coarsely. Zero always has a level.
+    It is better to clip a few extreme values than to round all others more coarsely. 0 is always
+    representable.
     """
-    lowest = np.minimum(np.min([piece.min(axis=(1, 2)) for piece in pieces], axis=0), 0)
-    highest = np.maximum(np.max([piece.max(axis=(1, 2)) for piece in pieces], axis=0), 0)
+    lowest = np.minimum(np.min([crop.min(axis=(1, 2)) for crop in crops], axis=0), 0)
+    highest = np.maximum(np.max([crop.max(axis=(1, 2)) for crop in crops], axis=0), 0)
     samples = []
-    for part, share in ((pieces[:pictures], 1.0), (pieces[pictures:], contrast_share)):
-        values = np.concatenate([piece.reshape(len(piece), -1) for piece in part], axis=1)
-        samples.append((values[:, rng.permutation(values.shape[1])[:RANGE_PIXELS]], share))
-    usual = np.mean(samples[0][0] ** 2, axis=1)[:, None]
+    for group, share in ((crops.photos, 1.0), (crops.contrast, contrast_share)):
+        values = np.concatenate([crop.reshape(len(crop), -1) for crop in group], axis=1)
+        samples.append((values[:, rng.permutation(values.shape[1])[:MAX_RANGE_PIXELS]], share))
+    mean_square = np.mean(samples[0][0] ** 2, axis=1)[:, None]
 
-    def span(below: NDArray[Float], above: NDArray[Float]) -> tuple[NDArray[Float], NDArray[Float]]:
-        scale = np.maximum((highest * above - lowest * below) / 255, LEAST_SCALE).astype(np.float32)
+    def parameters(below: NDArray[Float], above: NDArray[Float]) -> tuple[NDArray[Float], NDArray[Float]]:
+        """Scale and zero point of the range from ``below * lowest`` to ``above * highest``."""
+        scale = np.maximum((highest * above - lowest * below) / 255, MIN_SCALE).astype(np.float32)
         return scale, np.clip(np.rint(-lowest * below / scale), 0, 255)
 
     def cost(below: NDArray[Float], above: NDArray[Float]) -> NDArray[Float]:
-        scale, zero = (of[:, None] for of in span(below, above))
+        """Mean squared error of the range, with large errors clipped."""
+        scale, zero_point = (values[:, None] for values in parameters(below, above))
         total = np.zeros(len(lowest))
         for sample, share in samples:
-            levels = np.clip(np.rint(sample / scale + zero), 0, 255)
-            error = ((levels - zero) * scale - sample) ** 2
-            total += share * np.mean(np.minimum(error, MOST_ERROR**2 * usual), axis=1)
+            quantized = np.clip(np.rint(sample / scale + zero_point), 0, 255)
+            error = ((quantized - zero_point) * scale - sample) ** 2
+            total += share * np.mean(np.minimum(error, MAX_RELATIVE_ERROR**2 * mean_square), axis=1)
         return total
 
     one = np.ones(len(lowest))
@@ -288,27 +378,13 @@ def _ranges(
     for _ in range(2):
         above = RANGES[np.argmin([cost(below, fraction * one) for fraction in RANGES], axis=0)]
         below = RANGES[np.argmin([cost(fraction * one, above) for fraction in RANGES], axis=0)]
-    return span(below, above)
+    return parameters(below, above)
 
 
-def _through(
-    model: Model, quantized: list[QuantizedLayer], levels: list[NDArray[Float]]
-) -> list[NDArray[Any]]:
-    """The pieces after the newest of the layers done so far."""
-    index = len(quantized) - 1
-    # integer_layers looks at a whole model: what comes after is filled in with anything that fits.
-    rest = [_placeholder(layer) for layer in model.spec.layers[index + 1 :]]
-    layer = integer_layers(replace(model, quantized=(*quantized, *rest)))[index]
-    zeros = quantized[index - 1].output_zero if index else np.zeros(model.spec.channels)
-    described = model.spec.layers[index]
-    return [
-        integer_outputs(piece, zeros.astype(np.float64), described, layer, last=False) for piece in levels
-    ]
-
-
-def _placeholder(described: Convolution) -> QuantizedLayer:
-    ones = np.ones(described.outputs, np.float32)
-    shape = (described.outputs, described.inputs, described.kernel, described.kernel)
+def placeholder(convolution: Convolution) -> QuantizedLayer:
+    """A layer of the right shape that computes zeros."""
+    ones = np.ones(convolution.outputs, np.float32)
+    shape = (convolution.outputs, convolution.inputs, convolution.kernel, convolution.kernel)
     return QuantizedLayer(
-        np.zeros(shape, np.int8), ones, np.zeros_like(ones), ones, np.zeros(described.outputs, np.uint8)
+        np.zeros(shape, np.int8), ones, np.zeros_like(ones), ones, np.zeros(convolution.outputs, np.uint8)
     )

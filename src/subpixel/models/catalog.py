@@ -1,4 +1,4 @@
-"""The models that ship inside the package, found by name or by scale, without any network access."""
+"""The packaged models, found by name or by scale. Needs no network access."""
 
 from functools import cache
 from importlib.resources import files
@@ -12,34 +12,37 @@ from subpixel.files import is_file
 from subpixel.models.file import open_tensors
 from subpixel.models.model import Model, load_model
 
-DEFAULT_NETWORKS = {"clean": "default", "compressed": "default-compressed"}
-"""What enlarges when only a scale is asked for, by what became of the source before: nothing, or JPEG or a
-film's compression. A model's name is its network's, a hyphen and ``x<scale>``."""
+DEFAULT_NETWORKS: dict[str, str] = {"clean": "default", "compressed": "default-compressed"}
+"""The network if only a scale is given, for clean input and for input compressed as JPEG or video.
+
+A model's name is the network's name, a hyphen and ``x<scale>``.
+"""
 
 DEFAULT_SCALE = 2
-"""The scale where neither a scale nor a model's name says which."""
+"""The scale if neither the caller nor the model's name states one."""
 
 TNRD_FORMAT = "subpixel-tnrd-1"
-"""What the file of a TNRD says that it is."""
+FRAMES_FORMAT = "subpixel-frames"
+"""The format that a TNRD's file states."""
 
 _FOLDER = files("subpixel") / "models" / "weights"
 
 
 def names() -> list[str]:
-    """The names of the packaged models, sorted."""
+    """Return the names of the packaged models, sorted."""
     return _names(_FOLDER)
 
 
 def paper_names() -> list[str]:
-    """The names of the systems that the paper compares, sorted: packaged too, but to be measured, not used.
+    """Return the names of the paper's systems, sorted. They are packaged for measurements, not for use.
 
-    Those whose names begin with ``tnrd`` are none that `find` finds, see `tnrd_file`.
+    `find` does not find those whose names begin with ``tnrd``; see `tnrd_file`.
     """
     return _names(_FOLDER / "paper")
 
 
 def path(name: str) -> Path | None:
-    """The file of a packaged model or system; None where there is none of that name."""
+    """Return the file of a packaged model or system; None if there is no such name."""
     for folder in (_FOLDER, _FOLDER / "paper"):
         file = Path(str(folder / f"{name}.safetensors"))
         if is_file(file):
@@ -61,35 +64,45 @@ def _load(file: Path) -> Model:
 
 
 def tnrd_file(name: str, *, scale: int | None = None) -> Path | None:
-    """The file of a TNRD, packaged (``"tnrd-large-x3"``, ``"tnrd-large"``) or by its path; None for all else.
+    """Return the file of a TNRD by its path or name (``"tnrd-large-x3"``, ``"tnrd-large"``), otherwise None.
 
-    TNRD is no `Model`: `subpixel.training.tnrd` runs it, by PyTorch, to be compared with.
+    A TNRD is not a `Model`: `subpixel.engines.tnrd` runs it with PyTorch, for comparisons.
     """
     if name.endswith(".safetensors"):
-        try:
-            with open_tensors(Path(name)) as file:
-                return Path(name) if file.metadata.get("format") == TNRD_FORMAT else None
-        except ModelError:
-            return None  # whoever reads it as a model says what is wrong
+        return Path(name) if _format(name) == TNRD_FORMAT else None
     return (path(name) or path(f"{name}-x{scale}")) if name.startswith("tnrd") else None
 
 
+def frames_file(name: str) -> Path | None:
+    """Return the file of a network over several frames by its path, otherwise None; only PyTorch runs it."""
+    return Path(name) if name.endswith(".safetensors") and _format(name) == FRAMES_FORMAT else None
+
+
+def _format(name: str) -> str | None:
+    """The format in the header of a file; None if it has none, or is damaged, which `load_model` reports."""
+    try:
+        with open_tensors(Path(name)) as file:
+            return file.metadata.get("format")
+    except ModelError:
+        return None
+
+
 def find(name: str | None = None, *, scale: int | None = None, content: str = "clean") -> Model:
-    """Find a model: a packaged one by name, any one by the path of its file, or the default for a scale.
+    """Find a model: a packaged one by name, any model by the path of its file, or the default for a scale.
 
     Args:
         name: such as ``"espcn-t91-x3"``, or the path of a ``.safetensors`` file. A name without a scale
-            (``"espcn-t91"``) is that of the model for ``scale``, or for `DEFAULT_SCALE`.
+            (``"espcn-t91"``) selects the model for ``scale``, or for `DEFAULT_SCALE`.
         scale: the factor that the model must have.
-        content: what the default is to be for, one of `DEFAULT_NETWORKS`; nothing where there is a name.
+        content: selects the default, a key of `DEFAULT_NETWORKS`; has no effect if there is a name.
 
     Raises:
-        ValueError: another content.
-        TypeError: the scale is no whole number, or the name no string.
-        ModelError: no such model, or its scale is another; the message lists what there is.
+        ValueError: unknown content.
+        TypeError: the scale is not an integer, or the name not a string.
+        ModelError: there is no such model, or it has another scale; the message lists what is available.
     """
     if name is None and scale is None:
-        raise ModelError("name a model or a scale")
+        raise ModelError("pass the name of a model, or a scale")
     if name is not None and not isinstance(name, str):
         raise TypeError(f"a model's name must be str, not {type(name).__name__}")
     if name == "":
@@ -108,29 +121,31 @@ def find(name: str | None = None, *, scale: int | None = None, content: str = "c
         model = _load(file)
     if scale is not None and model.scale != scale:
         raise ModelError(
-            f"model {model.name} enlarges x{model.scale}, not x{scale}; leave out the scale or pick another"
+            f"model {model.name} upscales x{model.scale}, not x{scale}; omit the scale, or pass another model"
         )
     return model
 
 
 def scales(network: str) -> list[int]:
-    """The scales for which a network is packaged, such as ``"default"``; empty where there is none."""
+    """Return the scales at which a network such as ``"default"`` is packaged; empty if there are none."""
     return [scale for scale in range(1, 9) if path(f"{network}-x{scale}")]
 
 
 def _not_found(name: str | None, network: str, scale: int | None) -> str:
-    """Why there is no such model, and what there is."""
+    """The message for a model that does not exist: the reason, and the available models."""
     if not (known := scales(network)):
         listed = ", ".join(names()) or "none"
-        return f"no packaged model {network!r}; packaged: {listed}. A file of your own is named by its path"
-    there = enumerated([f"x{each}" for each in known])
+        return f"no packaged model {network!r}; packaged: {listed}. Pass the path of a file of your own"
+    available = _joined([f"x{each}" for each in known])
     if name is None:
-        return f"no packaged model enlarges x{scale}, only {there}"
+        return f"no packaged model upscales x{scale}, only {available}"
     if scale is None:
-        return f"model {network} is packaged for {there}, and x{DEFAULT_SCALE} is the default: give a scale"
-    return f"model {network} is packaged for {there}, not for x{scale}"
+        return (
+            f"model {network} is packaged for {available}, and x{DEFAULT_SCALE} is the default: pass a scale"
+        )
+    return f"model {network} is packaged for {available}, not for x{scale}"
 
 
-def enumerated(words: list[str]) -> str:
-    """Words as people list them; at least one."""
+def _joined(words: list[str]) -> str:
+    """Join one or more words with commas and "and"."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

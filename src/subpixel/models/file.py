@@ -1,6 +1,6 @@
-"""Opening a ``.safetensors`` file of unknown origin: what is refused before anything large is read.
+"""Reading a ``.safetensors`` file of unknown origin: checks come before anything large is read.
 
-The header says which arrays there are, so shapes and dtypes are compared before an array is read.
+The header lists all arrays, so shapes and dtypes are checked before an array is read.
 """
 
 import reprlib
@@ -15,7 +15,7 @@ from subpixel.errors import ModelError
 from subpixel.files import is_file
 
 MAX_HEADER_BYTES = 2**20
-"""Of a file's header: metadata, and the arrays' names and shapes. The largest that ships has 8 kB."""
+"""Largest header: metadata, and the arrays' names and shapes. The packaged models have at most 8 kB."""
 
 _DTYPES = {
     "F16": "float16",
@@ -26,11 +26,11 @@ _DTYPES = {
     "I32": "int32",
     "U8": "uint8",
 }
-"""NumPy's names for those of the file format that appear in a model, or nearly."""
+"""NumPy's names for the dtypes of the format; those that no model uses are for messages."""
 
 
 class TensorFile:
-    """An open file: its metadata, and arrays by name, each read when it is asked for."""
+    """An open file: metadata, and arrays that are read on request."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
@@ -38,12 +38,12 @@ class TensorFile:
         self.keys: frozenset[str] = frozenset(file.keys())
 
     def array(self, key: str, shape: tuple[int, ...], dtypes: Collection[str]) -> NDArray[Any]:
-        """Read an array; `ModelError` where shape or dtype is another."""
-        described = self._file.get_slice(key)
-        found = tuple(described.get_shape())
+        """Read an array; `ModelError` if it has another shape or dtype."""
+        header = self._file.get_slice(key)
+        found = tuple(header.get_shape())
         if found != shape:
             raise ModelError(f"{key} has shape {short(found)}, expected {shape}")
-        dtype = described.get_dtype()
+        dtype = header.get_dtype()
         if _DTYPES.get(dtype) not in dtypes:
             raise ModelError(f"{key} is {_DTYPES.get(dtype, dtype)}, expected {' or '.join(dtypes)}")
         array: NDArray[Any] = self._file.get_tensor(key)
@@ -52,20 +52,20 @@ class TensorFile:
     def arrays(
         self, shapes: Mapping[str, tuple[int, ...]], dtypes: Mapping[str, Collection[str]]
     ) -> dict[str, NDArray[Any]]:
-        """Read the arrays of these names, all of which must be there, and no others."""
+        """Read all arrays; `ModelError` if the names in the file are not exactly those of ``shapes``."""
         if missing := shapes.keys() - self.keys:
             raise ModelError(f"weights missing: {listed(missing)}")
         if unknown := self.keys - shapes.keys():
-            raise ModelError(f"weights that the description does not have: {listed(unknown)}")
+            raise ModelError(f"weights that the spec does not have: {listed(unknown)}")
         return {key: self.array(key, shape, dtypes[key]) for key, shape in shapes.items()}
 
 
 @contextmanager
 def open_tensors(path: Path) -> Iterator[TensorFile]:
-    """Open a file.
+    """Open a file. Errors inside of the ``with`` block become a `ModelError` too, and name the file.
 
-    Raises `ModelError` where it is no regular file, no ``.safetensors`` file, or damaged, also for what goes
-    wrong while it is open; the message names the file.
+    Raises:
+        ModelError: the path is not a regular file or not a ``.safetensors`` file, or the file is damaged.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -82,9 +82,9 @@ def open_tensors(path: Path) -> Iterator[TensorFile]:
 
 
 def _check_header(path: Path) -> None:
-    """Refuse what would block or take long: a pipe or a device, a header of many megabytes."""
+    """Refuse input that would block or take long: a pipe, a device, or a header of many megabytes."""
     if not is_file(path) and path.exists():
-        raise ModelError("is no regular file")
+        raise ModelError("not a regular file")
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         size = path.stat().st_size
@@ -93,13 +93,13 @@ def _check_header(path: Path) -> None:
 
 
 def short(value: object) -> str:
-    """A value as it looks in Python, cut to a length that fits a line."""
+    """Return a value's ``repr``, shortened to fit a line."""
     return reprlib.repr(value)
 
 
-def listed(names: Collection[str], most: int = 5) -> str:
-    """Names, sorted, of which no more than some are written out."""
+def listed(names: Collection[str], max_shown: int = 5) -> str:
+    """List names, sorted; after ``max_shown`` of them, only the number of the others."""
     shown = ", ".join(
-        name if len(name) <= 80 and name.isprintable() else short(name) for name in sorted(names)[:most]
+        name if len(name) <= 80 and name.isprintable() else short(name) for name in sorted(names)[:max_shown]
     )
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+    return shown if len(names) <= max_shown else f"{shown} and {len(names) - max_shown} more"

@@ -1,15 +1,16 @@
-"""A network as data: what it computes (`ModelSpec`), its weights and its metadata, in one file.
+"""A network as data: its spec, weights and metadata, in one file.
 
-Weights are float32; a model may also carry a `QuantizedLayer` for each of its layers, for engines that
-compute in 8-bit integers (`subpixel.models.quantization` says how).
+Weights are float32. A model can also have a `QuantizedLayer` for each layer, for engines that compute in
+8-bit integers (`subpixel.models.quantization` defines the arithmetic).
 
-The file is ``.safetensors``: named arrays behind a JSON header. It holds no code, so opening a file from
-a stranger is safe. Spec and metadata are in the header as JSON.
+The file is ``.safetensors``: a JSON header, then named arrays. Spec and metadata are JSON in the header. The
+file contains no code, so it is safe to open a file of unknown origin.
 """
 
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
@@ -24,41 +25,54 @@ from subpixel.models.file import listed, open_tensors, short
 from subpixel.models.spec import ModelSpec
 
 FORMAT = "subpixel-model-1"
-"""The version of the file's layout. A file that says anything else is refused."""
+"""The version of the file format. `load_model` refuses all others."""
 
 MAX_NAME = 200
-"""Characters of a model's name."""
+"""Longest name of a model, in characters."""
+
+_STORED_NAMES = {"license": "licence", "config": "recipe"}
+"""Fields of `ModelMetadata` that model files spell differently."""
 
 
 @dataclass(frozen=True)
 class ModelMetadata:
-    """Where a model comes from and how good it is; shown to people, never needed to run it."""
+    """Where a model comes from and how good it is. Engines do not need it."""
 
     version: str = "1"
-    """Raised whenever weights are retrained under the same name."""
+    """Increased when weights are retrained under the same name."""
     training_data: str = ""
-    recipe: str = ""
-    """Name of the configuration that trained it."""
+    config: str = ""
+    """File name of the training config."""
     config_commit: str = ""
-    """Commit of this repository at which that configuration was run."""
+    """Commit of this repository at which the training ran."""
     psnr_db: Mapping[str, float] = field(default_factory=dict)
-    """Mean luma PSNR by test set, under the bicubic protocol, in fp32."""
+    """Mean luma PSNR for each test set, by the bicubic protocol, in fp32."""
     calibration: str = ""
-    """What the 8-bit layers were calibrated on; empty where there are none."""
+    """The images that calibrated the int8 layers; empty if there are no int8 layers."""
     license: str = ""
     citation: str = ""
 
+    @property
+    def recipe(self) -> str:
+        """The old name of ``config``."""
+        warnings.warn(
+            "ModelMetadata.recipe is now ModelMetadata.config; the old name goes in version 0.3",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.config
+
     def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dictionary, the inverse of `from_json`; model files spell the license "licence"."""
-        data = asdict(self)
-        return data | {"licence": data.pop("license")}
+        """Return a JSON-ready dictionary with the names that model files use; the inverse of `from_json`."""
+        return {_STORED_NAMES.get(name, name): value for name, value in asdict(self).items()}
 
     @classmethod
     def from_json(cls, data: Any) -> "ModelMetadata":
-        """Build metadata from what `to_json` gave; `ModelError` for anything unknown or of the wrong type."""
+        """Build metadata from the result of `to_json`; `ModelError` for an unknown name or a wrong type."""
         if not isinstance(data, dict):
             raise ModelError(f"its metadata is damaged: the facts are {type(data).__name__}, not an object")
-        data = {"license" if key == "licence" else key: value for key, value in data.items()}
+        names = {stored: name for name, stored in _STORED_NAMES.items()}
+        data = {names.get(key, key): value for key, value in data.items()}
         if unknown := data.keys() - {entry.name for entry in fields(cls)}:
             raise ModelError(f"its metadata is damaged: unknown facts {listed(unknown)}")
         for name, value in data.items():
@@ -77,7 +91,7 @@ def _is_decibel(value: Any) -> bool:
 
 
 def _is_text(value: str) -> bool:
-    """Whether a text from JSON can be written: JSON can spell half a character, which nothing can write."""
+    """Whether a string from JSON is valid Unicode: JSON can contain lone surrogates, UTF-8 cannot."""
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -87,42 +101,47 @@ def _is_text(value: str) -> bool:
 
 @dataclass(frozen=True)
 class QuantizedLayer:
-    """One convolution in 8 bits: real = scale * (integer - zero), for each channel its own scale and zero.
+    """One convolution in 8 bits: real = scale * (integer - zero_point), both per channel.
 
-    Every layer's input is the previous one's output; the network's own input is 0..255 for 0..1, zero 0.
+    A layer's input is the previous layer's output. The network's input is 0..255 for 0..1, with zero point 0.
     """
 
     weight: NDArray[np.int8]
-    """``(outputs, inputs, kernel, kernel)``, -127 to 127; acts on the input's levels less their zeros."""
+    """``(outputs, inputs, kernel, kernel)``, -127 to 127; multiplies the input minus its zero point."""
     weight_scale: NDArray[np.float32]
-    """``(outputs,)``: what one step of weight times input is worth, before the activation."""
+    """``(outputs,)``: the real value of one step of the accumulator, before the activation."""
     bias: NDArray[np.float32]
-    """``(outputs,)``, real."""
+    """``(outputs,)``, as a real value."""
     output_scale: NDArray[np.float32]
-    """``(outputs,)``: what one step of the output is worth, after activation. Unused in the last layer."""
-    output_zero: NDArray[np.uint8]
-    """``(outputs,)``: which of the output's 256 levels means zero. Unused in the last layer."""
+    """``(outputs,)``: the real value of one step after the activation. Unused in the last layer."""
+    output_zero_point: NDArray[np.uint8]
+    """``(outputs,)``: the integer that represents 0 in the output. Unused in the last layer."""
 
 
 QUANTIZED_KEY = "quantised"
-"""What model files call the arrays of a `QuantizedLayer`: ``quantised.N.NAME``."""
+"""Arrays of a `QuantizedLayer` are stored as ``quantised.N.NAME``."""
 
 QUANTIZED_DTYPES = {
     "weight": np.int8,
     "weight_scale": np.float32,
     "bias": np.float32,
     "output_scale": np.float32,
-    "output_zero": np.uint8,
+    "output_zero_point": np.uint8,
 }
-"""The arrays of a `QuantizedLayer`."""
+"""The dtype of each array of a `QuantizedLayer`."""
+
+
+def _quantized_key(index: int, name: str) -> str:
+    """The name under which a file stores an array of a `QuantizedLayer`."""
+    return f"{QUANTIZED_KEY}.{index}.{'output_zero' if name == 'output_zero_point' else name}"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Model:
     """A network ready to run: spec, weights (float32, C-contiguous, read-only) and metadata.
 
-    ``quantized`` has the same network in 8 bits, one entry a layer, or is empty. Two models are equal when
-    they compute the same, whatever their names and metadata.
+    ``quantized`` contains the same network in 8 bits, one entry per layer, or is empty. Two models are equal
+    if they compute the same, whatever their names and metadata.
 
     >>> import subpixel
     >>> model = subpixel.load_model("mine.safetensors")
@@ -131,7 +150,10 @@ class Model:
     >>> model == subpixel.load("default", scale=2).model
     True
 
-    Raises `ModelError` when an array is missing, unknown, misshapen, or holds NaN or infinity.
+    Raises:
+        TypeError: an argument has the wrong type.
+        ModelError: an array is missing, unknown or has the wrong shape or dtype, or contains NaN or infinity;
+            or the name is not 1 to 200 printable characters.
     """
 
     name: str
@@ -141,11 +163,11 @@ class Model:
     quantized: tuple[QuantizedLayer, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check every array against the spec, and freeze it."""
-        kinds = {"spec": ModelSpec, "weights": Mapping, "metadata": ModelMetadata, "quantized": tuple}
-        for key, kind in kinds.items():
-            if not isinstance(getattr(self, key), kind):
-                raise TypeError(f"{key} must be {kind.__name__}, not {type(getattr(self, key)).__name__}")
+        """Check every array against the spec, and make it read-only."""
+        types = {"spec": ModelSpec, "weights": Mapping, "metadata": ModelMetadata, "quantized": tuple}
+        for key, expected in types.items():
+            if not isinstance(getattr(self, key), expected):
+                raise TypeError(f"{key} must be {expected.__name__}, not {type(getattr(self, key)).__name__}")
         name = self.name
         if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or not name.isprintable():
             raise ModelError(f"a model's name is 1 to {MAX_NAME} printable characters, not {short(name)}")
@@ -160,9 +182,9 @@ class Model:
             key: self._frozen(key, self.weights[key], shape, np.float32) for key, shape in shapes.items()
         }
         object.__setattr__(self, "weights", frozen)
-        layers = self.spec.layers
+        layers = self.spec.convolutions
         if self.quantized and self.spec.upsampling == "bicubic":
-            raise ModelError(f"model {self.name}: 8-bit layers are for networks that work in LR space")
+            raise ModelError(f"model {self.name}: only networks that work in LR space can have 8-bit layers")
         if self.quantized and len(self.quantized) != len(layers):
             raise ModelError(
                 f"model {self.name}: {len(self.quantized)} quantized layers for a network of {len(layers)}"
@@ -172,7 +194,7 @@ class Model:
         )
 
     def __repr__(self) -> str:
-        layers = f"{len(self.spec.layers)} layer{'s' * (len(self.spec.layers) > 1)}"
+        layers = f"{len(self.spec.convolutions)} layer{'s' * (len(self.spec.convolutions) > 1)}"
         precisions = "fp32 and int8" if self.quantized else "fp32"
         return (
             f"<Model {self.name}: x{self.scale}, {layers}, {self.spec.parameters:,} parameters, {precisions}>"
@@ -187,11 +209,11 @@ class Model:
         return hash(self._digest)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A pickle is checked and frozen as any model: arrays would come back writeable."""
+        """Unpickle through the constructor: NumPy would restore the arrays writeable."""
         return Model, (self.name, self.spec, dict(self.weights), self.metadata, self.quantized)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Model":
-        """The model itself, for nothing of it can change."""
+        """Return the model itself: it is immutable."""
         return self
 
     def _frozen_layer(self, index: int, layer: QuantizedLayer) -> QuantizedLayer:
@@ -200,7 +222,7 @@ class Model:
         weight_shape = self.spec.shapes()[f"layers.{index}.weight"]
         arrays: dict[str, Any] = {
             key: self._frozen(
-                f"{QUANTIZED_KEY}.{index}.{key}",
+                _quantized_key(index, key),
                 getattr(layer, key),
                 weight_shape if key == "weight" else weight_shape[:1],
                 dtype,
@@ -220,60 +242,67 @@ class Model:
         if array.dtype != dtype:
             raise ModelError(f"model {self.name}: {key} is {array.dtype}, expected {np.dtype(dtype)}")
         if not np.isfinite(array).all():
-            raise ModelError(f"model {self.name}: {key} holds NaN or infinity (training diverged, or damage)")
+            raise ModelError(
+                f"model {self.name}: {key} contains NaN or infinity (training diverged, or damaged file)"
+            )
         array = np.array(array, order="C")
         array.flags.writeable = False
         return array
 
     @property
     def scale(self) -> int:
-        """How many times larger each side becomes."""
+        """The factor by which width and height grow."""
         return self.spec.scale
 
     def layer_weights(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """A layer's weight and bias."""
+        """Return a layer's weight and bias."""
         return self.weights[f"layers.{index}.weight"], self.weights[f"layers.{index}.bias"]
 
     def digest(self) -> str:
-        """A fingerprint of what the model computes: of its description and all its arrays, in hexadecimal."""
+        """Return the SHA-256 of spec and arrays, in hexadecimal: equal for models that compute the same."""
         return self._digest
 
     @cached_property
     def _digest(self) -> str:
-        """See `digest`; kept, for nothing of a model can change."""
+        """See `digest`; cached, because a model is immutable."""
         digest = hashlib.sha256(json.dumps(self.spec.to_json(), sort_keys=True).encode())
         for key, array in sorted(self._arrays().items()):
             digest.update(key.encode() + array.tobytes())
         return digest.hexdigest()
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
-        """Every array, by the name that it has in a file."""
+        """Return all arrays, by the names that files use."""
         arrays: dict[str, NDArray[Any]] = dict(self.weights)
         for index, layer in enumerate(self.quantized):
-            arrays |= {f"{QUANTIZED_KEY}.{index}.{key}": getattr(layer, key) for key in QUANTIZED_DTYPES}
+            arrays |= {_quantized_key(index, key): getattr(layer, key) for key in QUANTIZED_DTYPES}
         return arrays
 
     def in_half_precision(self) -> "Model":
-        """The same model, its weights rounded to what float16 holds, which makes its file smaller.
+        """Return the model with its weights rounded to float16, which makes its file smaller.
 
-        They are float32 still, and 8-bit layers stay as they are. Raises `ModelError` where a weight is above
-        65504.
+        The arrays are still float32, and the int8 layers do not change. Raises `ModelError` if a weight is
+        above 65504, the largest float16.
         """
         return replace(self, weights={key: _widened(half) for key, half in _halves(self.weights).items()})
 
-    def save(self, path: str | Path, *, overwrite: bool = True) -> None:
-        """Write the model as one ``.safetensors`` file, whole or not at all.
+    def save(
+        self, path: str | Path, *, overwrite: bool = True, notes: Mapping[str, str] | None = None
+    ) -> None:
+        """Write the model as one ``.safetensors`` file. After a failure there is no partial file.
 
-        Weights that float16 holds exactly are stored as such, and read as float32 again.
+        Arrays that float16 represents exactly are stored as float16; `load_model` returns them as float32.
+        ``notes`` are more entries of the file's header, which `load_model` ignores.
 
-        Raises `OutputExists` where ``path`` exists and ``overwrite`` is false, `OutputError` where it cannot
-        be written.
+        Raises:
+            OutputExists: ``path`` exists and ``overwrite`` is false.
+            OutputError: the file cannot be written.
         """
         from safetensors.numpy import save
 
         from subpixel.files import write_atomically
 
         metadata = {
+            **(notes or {}),
             "format": FORMAT,
             "name": self.name,
             "description": json.dumps(self.spec.to_json()),
@@ -293,10 +322,11 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     >>> subpixel.load_model("mine.safetensors").scale
     2
 
-    Nothing large is read before the description is known to be within the limits of `subpixel.models.spec`
-    and the arrays' shapes to fit it.
+    Spec and shapes are checked before any array is read, so a file cannot use more memory or time than the
+    limits in `subpixel.models.spec` allow.
 
-    Raises `ModelError` that names the file and says what is wrong with it.
+    Raises:
+        ModelError: the file is missing or is not a valid model; the message names the file and the fault.
     """
     with open_tensors(Path(path)) as file:
         if (given := file.metadata.get("format", "not stated")) != FORMAT:
@@ -306,13 +336,13 @@ def load_model(path: str | os.PathLike[str]) -> Model:
         spec = ModelSpec.from_json(_json_of(file.metadata, "description"))
         shapes, dtypes = _file_arrays(spec, file.keys)
         arrays = {key: _widened(array) for key, array in file.arrays(shapes, dtypes).items()}
-        quantized = _take_quantized(arrays, len(spec.layers))
+        quantized = _take_quantized(arrays, len(spec.convolutions))
         metadata = ModelMetadata.from_json(_json_of(file.metadata, "facts"))
         return Model(file.metadata.get("name", ""), spec, arrays, metadata, quantized)
 
 
 def _json_of(metadata: Mapping[str, str], key: str) -> Any:
-    """What a file's metadata has as JSON under a key."""
+    """Decode the JSON that a file's metadata contains under a key."""
     try:
         return json.loads(metadata[key])
     except KeyError:
@@ -320,21 +350,21 @@ def _json_of(metadata: Mapping[str, str], key: str) -> Any:
     except RecursionError:
         raise ModelError(f"its metadata is damaged: {key} is nested too deeply") from None
     except ValueError as error:
-        raise ModelError(f"its metadata is damaged: {key} is no JSON ({error})") from None
+        raise ModelError(f"its metadata is damaged: {key} is not JSON ({error})") from None
 
 
 def _file_arrays(
     spec: ModelSpec, keys: frozenset[str]
 ) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[str, ...]]]:
-    """The shapes and the dtypes of the arrays that a file must have, where it has arrays of these names."""
+    """Return the shape and the allowed dtypes of each array that a file with these names must contain."""
     shapes = spec.shapes()
     dtypes: dict[str, tuple[str, ...]] = dict.fromkeys(shapes, ("float32", "float16"))
     quantized = {
-        f"{QUANTIZED_KEY}.{index}.{key}": (
+        _quantized_key(index, key): (
             shapes[f"layers.{index}.weight"][: None if key == "weight" else 1],
             dtype,
         )
-        for index in range(len(spec.layers))
+        for index in range(len(spec.convolutions))
         for key, dtype in QUANTIZED_DTYPES.items()
     }
     if found := quantized.keys() & keys:
@@ -346,7 +376,7 @@ def _file_arrays(
 
 
 def _halves(weights: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float16]]:
-    """The arrays as float16, in which what is too large is infinite."""
+    """Convert to float16; values that are too large become infinite."""
     with np.errstate(over="ignore"):
         return {key: array.astype(np.float16) for key, array in weights.items()}
 
@@ -356,10 +386,10 @@ def _widened(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _take_quantized(arrays: dict[str, NDArray[Any]], count: int) -> tuple[QuantizedLayer, ...]:
-    """Take the quantized layers out of a file's arrays; all of them, or none."""
-    if f"{QUANTIZED_KEY}.0.weight" not in arrays:
+    """Remove the int8 layers from a file's arrays, and return them; empty if the file has none."""
+    if _quantized_key(0, "weight") not in arrays:
         return ()
     return tuple(
-        QuantizedLayer(**{key: arrays.pop(f"{QUANTIZED_KEY}.{index}.{key}") for key in QUANTIZED_DTYPES})
+        QuantizedLayer(**{key: arrays.pop(_quantized_key(index, key)) for key in QUANTIZED_DTYPES})
         for index in range(count)
     )

@@ -1,1 +1,1 @@
-"""The maths: the pixel shuffle, resizing, color. NumPy alone."""
+"""The mathematical operations, in NumPy: pixel shuffle, resizing, color, convolution."""

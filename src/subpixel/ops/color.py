@@ -1,8 +1,8 @@
-"""RGB <-> Y'CbCr and luma, with the matrix and the range always explicit.
+"""Conversion between RGB and Y'CbCr, and luma, with explicit matrix and range.
 
-Both matrices follow from two numbers, the shares of red and blue in luma (ITU-R BT.601-7 section 2.5.1,
-BT.709-6 section 3.2). The limited range puts Y in 16..235 and Cb, Cr in 16..240 of 255, centered on 128;
-MATLAB's ``rgb2ycbcr`` is BT.601 in that range. The full range uses 0..255 with the same center, as JPEG does.
+A matrix follows from two numbers, the weights of red and blue in luma (ITU-R BT.601-7 section 2.5.1, BT.709-6
+section 3.2). In the limited range, Y is in 16..235 and Cb, Cr in 16..240 of 255, centered on 128; MATLAB's
+``rgb2ycbcr`` is BT.601 in this range. In the full range, all are in 0..255 with the same center, as in JPEG.
 """
 
 from functools import cache
@@ -12,37 +12,62 @@ import numpy as np
 from numpy.typing import NDArray
 
 Matrix = Literal["bt601", "bt709"]
-"""Which recommendation's luma: ``bt601`` for still images and SD video, ``bt709`` for HD video."""
+"""The recommendation that defines luma: ``bt601`` for images and SD video, ``bt709`` for HD video."""
 
-_SHARES: dict[Matrix, tuple[float, float]] = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}
+_WEIGHTS: dict[Matrix, tuple[float, float]] = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}
 
 F = TypeVar("F", np.float32, np.float64)
 
 
 @cache
 def _forward(matrix: Matrix, limited: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The 3 x 3 matrix that takes an RGB row vector in [0, 1] to (Y, Cb, Cr), and the offset to add."""
-    if matrix not in _SHARES:
-        raise ValueError(f"unknown matrix {matrix!r}; known: {', '.join(_SHARES)}")
-    red, blue = _SHARES[matrix]
+    """Return the 3 x 3 matrix from an RGB row vector in [0, 1] to (Y, Cb, Cr), and the offset to add."""
+    red, blue = _luma_weights(matrix)
     luma = np.array([red, 1 - red - blue, blue])
     cb = (np.array([0, 0, 1]) - luma) / (2 * (1 - blue))
     cr = (np.array([1, 0, 0]) - luma) / (2 * (1 - red))
-    spans, offset = ((219, 224, 224), (16, 128, 128)) if limited else ((255, 255, 255), (0, 128, 128))
-    return np.stack([luma, cb, cr], axis=1) * spans / 255, np.array(offset) / 255
+    return np.stack([luma, cb, cr], axis=1) * _spans(limited) / 255, np.array(_offset(limited)) / 255
+
+
+@cache
+def ycbcr_weights(matrix: Matrix, limited: bool = True) -> tuple[tuple[float, float, float], ...]:
+    """Return the weights of Y, Cb and Cr in R, in G and in B, the inverse of `_forward`.
+
+    By the formulas of the recommendations: a numerical inverse is not the same to the bit on every machine.
+    """
+    red, blue = _luma_weights(matrix)
+    green = 1 - red - blue
+    of_luma, of_chroma, _ = (255 / span for span in _spans(limited))
+    cb, cr = 2 * (1 - blue) * of_chroma, 2 * (1 - red) * of_chroma
+    return (of_luma, 0.0, cr), (of_luma, -cb * blue / green, -cr * red / green), (of_luma, cb, 0.0)
+
+
+def _luma_weights(matrix: Matrix) -> tuple[float, float]:
+    if matrix not in _WEIGHTS:
+        raise ValueError(f"unknown matrix {matrix!r}; known: {', '.join(_WEIGHTS)}")
+    return _WEIGHTS[matrix]
+
+
+def _spans(limited: bool) -> tuple[int, int, int]:
+    return (219, 224, 224) if limited else (255, 255, 255)
+
+
+def _offset(limited: bool) -> tuple[int, int, int]:
+    return (16, 128, 128) if limited else (0, 128, 128)
 
 
 def rgb_to_ycbcr(rgb: NDArray[F], *, matrix: Matrix = "bt601", limited: bool = True) -> NDArray[F]:
-    """Turn RGB into Y'CbCr.
+    """Convert RGB to Y'CbCr.
 
     Args:
-        rgb: ``(..., 3)``, float32 or float64, gamma-encoded, black at 0 and white at 1; values beyond pass.
-        matrix: whose luma.
-        limited: Y in [16/255, 235/255] and Cb, Cr in [16/255, 240/255]; otherwise all in [0, 1]. Gray has
-            Cb = Cr = 128/255 in both.
+        rgb: ``(..., 3)``, float32 or float64, gamma-encoded, black at 0 and white at 1; other values are
+            allowed.
+        matrix: the recommendation that defines luma.
+        limited: Y in [16/255, 235/255] and Cb, Cr in [16/255, 240/255]; otherwise all in [0, 1]. In both,
+            gray has Cb = Cr = 128/255.
 
     Returns:
-        ``(..., 3)`` with the input's dtype, in the order Y, Cb, Cr; not clipped.
+        ``(..., 3)`` in the input's dtype, in the order Y, Cb, Cr; not clipped.
     """
     _check_color(rgb)
     forward, offset = _forward(matrix, limited)
@@ -52,7 +77,7 @@ def rgb_to_ycbcr(rgb: NDArray[F], *, matrix: Matrix = "bt601", limited: bool = T
 
 
 def ycbcr_to_rgb(ycbcr: NDArray[F], *, matrix: Matrix = "bt601", limited: bool = True) -> NDArray[F]:
-    """Turn Y'CbCr into RGB: the inverse of `rgb_to_ycbcr`, not clipped (Y'CbCr holds more than RGB can)."""
+    """Convert Y'CbCr to RGB, the inverse of `rgb_to_ycbcr`. Colors outside of RGB are not clipped."""
     _check_color(ycbcr)
     planes = ycbcr_planes_to_rgb(*np.moveaxis(ycbcr, -1, 0), matrix=matrix, limited=limited)
     return np.stack(planes, axis=-1)
@@ -61,34 +86,32 @@ def ycbcr_to_rgb(ycbcr: NDArray[F], *, matrix: Matrix = "bt601", limited: bool =
 def ycbcr_planes_to_rgb(
     y: NDArray[F], cb: NDArray[F], cr: NDArray[F], *, matrix: Matrix = "bt601", limited: bool = True
 ) -> tuple[NDArray[F], ...]:
-    """`ycbcr_to_rgb` of planes of any one shape, which is faster than colors side by side; planes again."""
-    forward, offset = _forward(matrix, limited)
-    backward = np.linalg.inv(forward)
-    constants = -offset @ backward
-    kind = y.dtype.type
+    """Convert planes of one shape like `ycbcr_to_rgb`, but faster; return the planes R, G and B."""
+    backward, offset = ycbcr_weights(matrix, limited), _forward(matrix, limited)[1]
+    dtype = y.dtype.type
     result = []
-    for color in range(3):
-        plane = y * kind(backward[0, color])
-        for chroma, share in zip((cb, cr), backward[1:, color], strict=True):
-            if abs(share) > 1e-9:  # red has no share of Cb, nor blue of Cr
-                plane += chroma * kind(share)
-        plane += kind(constants[color])
+    for weights in backward:
+        plane = y * dtype(weights[0])
+        for chroma, weight in zip((cb, cr), weights[1:], strict=True):
+            if weight:  # red does not depend on Cb, nor blue on Cr
+                plane += chroma * dtype(weight)
+        plane += dtype(-sum(value * weight for value, weight in zip(offset.tolist(), weights, strict=True)))
         result.append(plane)
     return tuple(result)
 
 
 def luma(image: NDArray[Any], *, matrix: Matrix = "bt601", limited: bool = True) -> NDArray[np.float64]:
-    """The luma of an image, unrounded.
+    """Compute the luma of an image, not rounded.
 
     Args:
-        image: ``(H, W)`` gray or ``(H, W, 3)`` RGB; uint8 and uint16 span their whole range, floats are in
-            [0, 1].
-        matrix: whose luma.
-        limited: RGB white is 235/255 and black 16/255; otherwise 1 and 0.
+        image: ``(H, W)`` gray or ``(H, W, 3)`` RGB; uint8 and uint16 use their full range, floats
+            are in [0, 1].
+        matrix: the recommendation that defines luma.
+        limited: white is 235/255 and black 16/255; otherwise 1 and 0.
 
     Returns:
-        ``(H, W)``, float64. A gray image is its own luma, whatever the range: its samples are divided by
-        their dtype's largest value and nothing else.
+        ``(H, W)``, float64. A gray image is its own luma in both ranges: integers are divided by their
+        maximum, and nothing else.
     """
     _check_image(image)
     samples = image.astype(np.float64)
@@ -102,13 +125,13 @@ def luma(image: NDArray[Any], *, matrix: Matrix = "bt601", limited: bool = True)
 
 
 def luma_8bit(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The luma of an 8-bit image as MATLAB's ``rgb2ycbcr`` gives it: BT.601, 16..235, rounded half up.
+    """Compute the luma of an 8-bit image like MATLAB's ``rgb2ycbcr``: BT.601, 16..235, rounded half up.
 
     Args:
-        image: ``(H, W)`` gray, returned as it is, or ``(H, W, 3)`` RGB; uint8.
+        image: ``(H, W)`` gray, which is returned unchanged, or ``(H, W, 3)`` RGB; uint8.
 
     Returns:
-        ``(H, W)``, uint8. The sum is taken in integers, so that ties fall the same way on every machine.
+        ``(H, W)``, uint8. The sum is an integer, so ties are rounded the same way on every machine.
     """
     _check_image(image)
     if image.dtype != np.uint8:

@@ -1,4 +1,4 @@
-"""Convolutions and activations, written as papers write them: slow, plain, in float64."""
+"""Convolutions and activations as papers define them: plain, slow, in float64."""
 
 from typing import Any
 
@@ -10,42 +10,44 @@ Float = np.float64
 
 
 def convolve(
-    values: NDArray[Float], weight: NDArray[Any], bias: NDArray[Any], beyond: NDArray[Float] | None = None
+    values: NDArray[Float], weight: NDArray[Any], bias: NDArray[Any], pad_values: NDArray[Float] | None = None
 ) -> NDArray[Float]:
-    """Convolve as networks do (a correlation: the kernel is not flipped).
+    """Convolve as networks do: a correlation, the kernel is not flipped. The output is as large as the input.
 
     Args:
         values: ``(inputs, H, W)``.
         weight: ``(outputs, inputs, kernel, kernel)``, the kernel's side odd.
         bias: ``(outputs,)``.
-        beyond: ``(inputs,)``: what lies around the image; zeros by default.
+        pad_values: ``(inputs,)``, the value of each channel outside of the image; zeros by default.
 
     Returns:
         ``(outputs, H, W)``.
     """
-    windows = sliding_window_view(
-        bordered(values, weight.shape[-1] // 2, beyond), weight.shape[2:], axis=(1, 2)
-    )
+    padded = pad(values, weight.shape[-1] // 2, pad_values)
+    windows = sliding_window_view(padded, weight.shape[2:], axis=(1, 2))
     sums = np.tensordot(weight.astype(np.float64), windows, axes=((1, 2, 3), (0, 3, 4)))  # inputs and taps
     return np.asarray(sums + bias.astype(np.float64)[:, None, None])
 
 
-def bordered(values: NDArray[Float], border: int, beyond: NDArray[Float] | None = None) -> NDArray[Float]:
-    """``(channels, H, W)`` with ``border`` pixels around, of each channel's value ``beyond`` or zero."""
+def pad(values: NDArray[Float], border: int, pad_values: NDArray[Float] | None = None) -> NDArray[Float]:
+    """Pad ``(channels, H, W)`` by ``border`` pixels on all sides with ``pad_values``, by default zeros."""
     shape = (len(values), values.shape[1] + 2 * border, values.shape[2] + 2 * border)
-    result = np.zeros(shape) if beyond is None else np.broadcast_to(beyond[:, None, None], shape).copy()
+    if pad_values is None:
+        result = np.zeros(shape)
+    else:
+        result = np.broadcast_to(pad_values[:, None, None], shape).copy()
     result[:, border : shape[1] - border, border : shape[2] - border] = values
     return result
 
 
-def activated(sums: NDArray[Float], activation: str, slope: NDArray[np.float32] | None) -> NDArray[Float]:
-    """A layer's activation, applied to ``(outputs, H, W)``; ``slope`` is PReLU's."""
+def activate(values: NDArray[Float], activation: str, slope: NDArray[np.float32] | None) -> NDArray[Float]:
+    """Apply an activation to ``(outputs, H, W)``; ``slope`` is PReLU's, ``(outputs,)``."""
     match activation:
         case "relu":
-            return np.maximum(sums, 0)
+            return np.maximum(values, 0)
         case "prelu":
             assert slope is not None
-            return np.where(sums >= 0, sums, slope[:, None, None] * sums)
+            return np.where(values >= 0, values, slope[:, None, None] * values)
         case "tanh":
-            return np.tanh(sums)
-    return sums
+            return np.tanh(values)
+    return values

@@ -1,4 +1,4 @@
-"""The periodic shuffling operator PS, and the exact maths between sub-pixel and transposed convolutions.
+"""The periodic shuffling operator PS, and the equivalence of sub-pixel and transposed convolutions.
 
 Nine channels of one LR pixel become a 3 x 3 block of HR pixels:
 
@@ -8,14 +8,14 @@ array([[[0, 1, 2],
         [3, 4, 5],
         [6, 7, 8]]])
 
-and nine LR filters of 3 x 3 taps are one transposed convolution's kernel of 9 x 9 taps:
+Nine LR filters of 3 x 3 taps equal one kernel of a transposed convolution with 9 x 9 taps:
 
 >>> transposed_kernel(np.zeros((9, 32, 3, 3)), 3).shape
 (1, 32, 9, 9)
 
-In all of this module r is the scale, ``(h, w)`` an LR pixel, ``(i, j)`` the row and the column of an HR
-pixel within its r x r block (its *phase*), and c a color: HR pixel ``(r*h + i, r*w + j)`` of color c
-comes from LR pixel ``(h, w)``. Which of the ``C*r*r`` channels it comes from is a matter of order:
+In this module, r is the scale, ``(h, w)`` an LR pixel, ``(i, j)`` the row and column of an HR pixel in its
+r x r block (its *phase*), and c a color. HR pixel ``(r*h + i, r*w + j)`` of color c comes from LR pixel
+``(h, w)``, and the order of the ``C*r*r`` channels determines its channel:
 
 ========= =================== ========================================================================
 order     channel             used by
@@ -25,10 +25,10 @@ order     channel             used by
 ``crd``   ``c*r*r + r*i + j`` PyTorch's ``pixel_shuffle``, ONNX ``mode="CRD"``, Subpixel's model files
 ========= =================== ========================================================================
 
-The paper indexes its ``H x W x C`` arrays ``[x, y, c]``, so its x counts rows, and since equation (4) gives
-``mod(y, r)`` the slower digit, the channels fill each block **column by column**. Who reads x as the
-horizontal coordinate gets ``dcr`` from the same equation. The two differ by a transposition of the r x r
-block, even for a single color; they hold the same networks, with the last layer's filters in another order.
+The paper indexes its ``H x W x C`` arrays as ``[x, y, c]``, so x counts rows. In equation (4), ``mod(y, r)``
+is the slower digit, so the channels fill each block **column by column**. If x is read as the horizontal
+coordinate, the same equation gives ``dcr``. The two differ by a transposition of the r x r block, even for a
+single color. All orders can express the same networks, with the filters of the last layer permuted.
 """
 
 from typing import Any, Literal, TypeVar, get_args
@@ -37,10 +37,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 Order = Literal["paper", "dcr", "crd"]
-"""In which order the ``C*r*r`` channels of an LR pixel are numbered; see the table above."""
+"""The order of the ``C*r*r`` channels of an LR pixel; see the table above."""
 
 _DIGITS: dict[Order, str] = {"paper": "jic", "dcr": "ijc", "crd": "cij"}
-"""The digits of a channel's number, slowest first."""
+"""The digits of a channel's index, slowest first."""
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
@@ -61,11 +61,11 @@ def periodic_shuffle(tensor: NDArray[_Scalar], scale: int, order: Order = "paper
     Args:
         tensor: ``(..., H, W, C*r*r)``, any dtype: the paper's layout, channels last.
         scale: r, at least 1.
-        order: how the channels are numbered. With ``"paper"``, as printed,
+        order: of the channels. With ``"paper"``, as printed,
             ``PS(T)[x, y, c] = T[x // r, y // r, C*r*(y % r) + C*(x % r) + c]``.
 
     Returns:
-        ``(..., r*H, r*W, C)``; the values only move. A view where none has to (``scale=1``).
+        ``(..., r*H, r*W, C)``, the same values in another arrangement; a view if possible (``scale=1``).
 
     Raises:
         ValueError: the shape does not fit the scale, or the order is unknown.
@@ -87,10 +87,10 @@ def periodic_unshuffle(image: NDArray[_Scalar], scale: int, order: Order = "pape
     Args:
         image: ``(..., r*H, r*W, C)``, any dtype.
         scale: r, at least 1.
-        order: how the channels are to be numbered.
+        order: of the channels in the result.
 
     Returns:
-        ``(..., H, W, C*r*r)``. A view where no value has to move.
+        ``(..., H, W, C*r*r)``. A view if possible.
 
     Raises:
         ValueError: the sides are not multiples of the scale, or the order is unknown.
@@ -105,7 +105,7 @@ def periodic_unshuffle(image: NDArray[_Scalar], scale: int, order: Order = "pape
 
 
 def pixel_shuffle(tensor: NDArray[_Scalar], scale: int) -> NDArray[_Scalar]:
-    """PS with the channels first and in order ``crd``, as PyTorch's ``pixel_shuffle``.
+    """Apply PS to channels first, in order ``crd``, like PyTorch's ``pixel_shuffle``.
 
     >>> pixel_shuffle(np.array(["a", "b", "c", "d"]).reshape(4, 1, 1), 2)
     array([[['a', 'b'],
@@ -116,7 +116,7 @@ def pixel_shuffle(tensor: NDArray[_Scalar], scale: int) -> NDArray[_Scalar]:
         scale: r, at least 1.
 
     Returns:
-        ``(..., C, r*H, r*W)``. A view where no value has to move.
+        ``(..., C, r*H, r*W)``. A view if possible.
 
     Raises:
         ValueError: the shape does not fit the scale.
@@ -130,7 +130,7 @@ def pixel_shuffle(tensor: NDArray[_Scalar], scale: int) -> NDArray[_Scalar]:
 
 
 def pixel_unshuffle(image: NDArray[_Scalar], scale: int) -> NDArray[_Scalar]:
-    """Undo `pixel_shuffle`: what a network must give before its shuffle for ``image`` to come out.
+    """Undo `pixel_shuffle`: return the values before a network's shuffle whose result is ``image``.
 
     >>> pixel_unshuffle(np.array([[["a", "b"], ["c", "d"]]]), 2)[:, 0, 0]
     array(['a', 'b', 'c', 'd'], dtype='<U1')
@@ -140,7 +140,7 @@ def pixel_unshuffle(image: NDArray[_Scalar], scale: int) -> NDArray[_Scalar]:
         scale: r, at least 1.
 
     Returns:
-        ``(..., C*r*r, H, W)``. A view where no value has to move.
+        ``(..., C*r*r, H, W)``. A view if possible.
 
     Raises:
         ValueError: the sides are not multiples of the scale.
@@ -154,11 +154,11 @@ def pixel_unshuffle(image: NDArray[_Scalar], scale: int) -> NDArray[_Scalar]:
 
 
 def channel_permutation(scale: int, colors: int, source: Order, target: Order) -> NDArray[np.intp]:
-    """Where to find each channel of order ``target`` among channels in order ``source``.
+    """Return, for each channel in order ``target``, its index in order ``source``.
 
-    >>> channel_permutation(2, 1, "paper", "crd")     # rows and columns change places
+    >>> channel_permutation(2, 1, "paper", "crd")     # rows and columns are swapped
     array([0, 2, 1, 3])
-    >>> channel_permutation(2, 3, "dcr", "crd")       # the color goes from the fastest digit to the slowest
+    >>> channel_permutation(2, 3, "dcr", "crd")       # color: from the fastest digit to the slowest
     array([ 0,  3,  6,  9,  1,  4,  7, 10,  2,  5,  8, 11])
 
     Index the last layer's filters and biases, or the channels of a tensor, with it:
@@ -170,12 +170,12 @@ def channel_permutation(scale: int, colors: int, source: Order, target: Order) -
     Args:
         scale: r, at least 1.
         colors: C, at least 1.
-        source: the order at hand.
-        target: the order wanted.
+        source: the order of the existing channels.
+        target: the order of the result.
 
     Returns:
-        ``(C*r*r,)``, a permutation p such that ``in_target = in_source[p]``. Swapping source and target
-        gives its inverse.
+        ``(C*r*r,)``, a permutation p with ``in_target = in_source[p]``. The inverse has source and target
+        swapped.
 
     Raises:
         ValueError: a number below 1, or an unknown order.
@@ -188,7 +188,7 @@ def channel_permutation(scale: int, colors: int, source: Order, target: Order) -
 
 
 def transposed_kernel(weights: NDArray[_Scalar], scale: int, size: int | None = None) -> NDArray[_Scalar]:
-    """Merge a sub-pixel convolution's LR filters into the one kernel of the equal transposed convolution.
+    """Merge a sub-pixel convolution's LR filters into the kernel of the equal transposed convolution.
 
     >>> weights = np.arange(16).reshape(4, 1, 2, 2)       # filters 0..3, 4..7, 8..11 and 12..15
     >>> transposed_kernel(weights, 2)[0, 0]
@@ -197,25 +197,25 @@ def transposed_kernel(weights: NDArray[_Scalar], scale: int, size: int | None = 
            [ 1,  5,  0,  4],
            [ 9, 13,  8, 12]])
 
-    With phase ``(i, j)`` and LR tap ``(u, v)``::
+    For phase ``(i, j)`` and LR tap ``(u, v)``::
 
         kernel[o, n, r*(k-1-u) + i, r*(k-1-v) + j] == weights[o*r*r + r*i + j, n, u, v]
 
-    The blocks are reversed, the phases inside a block are not: a network's convolution is a correlation, of
-    which the transposed convolution is the adjoint. Both layers then compute the same, borders included:
-    in PyTorch, for every LR padding ``0 <= p <= k - 1``::
+    The blocks are reversed, the phases in a block are not: a network's convolution is a correlation, and the
+    transposed convolution is its adjoint. Both layers compute the same values, including the borders. In
+    PyTorch, for every LR padding ``0 <= p <= k - 1``::
 
         pixel_shuffle(conv2d(x, weights, padding=p), r)
         == conv_transpose2d(x, kernel.swapaxes(0, 1), stride=r, padding=r * (k - 1 - p))
 
-    (PyTorch wants a transposed kernel as ``(inputs, outputs, ...)``.) A transposed convolution has one bias
-    per output, a sub-pixel convolution one per phase: the biases agree if those of a group are equal.
+    (PyTorch's transposed kernels are ``(inputs, outputs, ...)``.) A transposed convolution has one bias per
+    output, a sub-pixel convolution one per phase, so the biases of all phases of an output must be equal.
 
     Args:
         weights: ``(o*r*r, i, k, k)``, any dtype, in order ``crd``.
         scale: r, at least 1.
-        size: of the kernel wanted, if it is not ``k*r``: more than ``(k-1)*r``. The taps beyond it must
-            be zero, as `subpixel_weights` leaves them.
+        size: side of the kernel, above ``(k-1)*r``, by default ``k*r``. The taps outside of it must be zero,
+            as in the result of `subpixel_weights`.
 
     Returns:
         ``(o, i, size, size)``, a new array; the inverse of `subpixel_weights`.
@@ -241,17 +241,17 @@ def transposed_kernel(weights: NDArray[_Scalar], scale: int, size: int | None = 
 
 
 def subpixel_weights(kernel: NDArray[_Scalar], scale: int) -> NDArray[_Scalar]:
-    """Split a transposed convolution's kernel into the LR filters of the equal sub-pixel convolution.
+    """Split the kernel of a transposed convolution into the LR filters of the equal sub-pixel convolution.
 
-    The taps that are r apart form one LR filter, read from the last to the first:
+    Taps at a distance of r form one LR filter, in reverse order:
 
     >>> kernel = np.arange(16).reshape(1, 1, 4, 4)
     >>> subpixel_weights(kernel, 2)[0, 0]                 # of phase (0, 0): taps 0, 2, 8 and 10
     array([[10,  8],
            [ 2,  0]])
 
-    A side that is not a multiple of r is padded with zeros at its end, to ``k = ceil(size / r)`` LR taps;
-    `transposed_kernel` with the old ``size`` takes them off again.
+    A side that is not a multiple of r is padded with zeros at its end, to ``k = ceil(size / r)`` LR taps.
+    `transposed_kernel` with the original ``size`` removes them.
 
     >>> subpixel_weights(np.ones((1, 32, 5, 5)), 3).shape
     (9, 32, 2, 2)
@@ -263,8 +263,9 @@ def subpixel_weights(kernel: NDArray[_Scalar], scale: int) -> NDArray[_Scalar]:
         conv_transpose2d(x, kernel.swapaxes(0, 1), stride=r, padding=P)
         == whole[..., P : P + (H-1)*r + size - 2*P, P : P + (W-1)*r + size - 2*P]
 
-    An output padding crops that much later; where ``whole`` has ended, PyTorch's result is zero. Where
-    ``size == k*r`` and P is a multiple of r, up to ``r*(k - 1)``, the LR padding ``k - 1 - P // r`` crops.
+    With an output padding, the crop ends that much later; past the end of ``whole``, PyTorch's result is
+    zero. If ``size == k*r`` and P is a multiple of r, up to ``r*(k - 1)``, the LR padding ``k - 1 - P // r``
+    replaces the crop.
 
     Args:
         kernel: ``(o, i, size, size)``, any dtype that has a zero.
@@ -288,10 +289,10 @@ def subpixel_weights(kernel: NDArray[_Scalar], scale: int) -> NDArray[_Scalar]:
 
 
 def activation_patterns(size: int, scale: int, padding: int = 0) -> NDArray[np.bool_]:
-    """Which weights of a kernel fire at which phase: the r*r activation patterns of ESPCN.
+    """Return which weights of a kernel are active at which phase: the r*r activation patterns of ESPCN.
 
-    Seen as a convolution of stride 1/r, the layer puts r - 1 zeros between the samples, and of a kernel only
-    the weights that meet a sample, every r-th, are active:
+    As a convolution of stride 1/r, the layer puts r - 1 zeros between the samples. Only the weights that are
+    at a sample, every r-th, are active:
 
     >>> for pattern in activation_patterns(5, 2)[0, :, 0]:  # along a kernel's first row
     ...     print("".join("#" if active else "." for active in pattern))
@@ -301,7 +302,7 @@ def activation_patterns(size: int, scale: int, padding: int = 0) -> NDArray[np.b
     array([[9, 6],
            [6, 4]])
 
-    Each weight fires at one phase only, so that the patterns tell how `subpixel_weights` splits a kernel:
+    Each weight is active at exactly one phase, so the patterns show how `subpixel_weights` splits a kernel:
 
     >>> kernel = np.arange(16).reshape(1, 1, 4, 4)
     >>> kernel[0, 0, activation_patterns(4, 2)[0, 1]]
@@ -310,14 +311,14 @@ def activation_patterns(size: int, scale: int, padding: int = 0) -> NDArray[np.b
     array([11,  9,  3,  1])
 
     Args:
-        size: side of the transposed convolution's kernel. The convolution of stride 1/r that slides over the
-            samples and zeros has the same weights from the last to the first.
+        size: side of the transposed convolution's kernel. The convolution of stride 1/r has the same weights
+            in reverse order.
         scale: r, at least 1.
-        padding: the transposed convolution's; it shifts the phases.
+        padding: of the transposed convolution; it shifts the phases.
 
     Returns:
-        ``(r, r, size, size)``: ``[i, j, s, t]`` tells whether weight ``(s, t)`` fires at the HR pixels of
-        phase ``(i, j)``, which is where ``s = i + padding`` and ``t = j + padding`` modulo r.
+        ``(r, r, size, size)``: ``[i, j, s, t]`` is true if weight ``(s, t)`` is active at the HR pixels of
+        phase ``(i, j)``, i.e. if ``s = i + padding`` and ``t = j + padding`` modulo r.
 
     Raises:
         ValueError: a size or scale below 1.
@@ -325,12 +326,12 @@ def activation_patterns(size: int, scale: int, padding: int = 0) -> NDArray[np.b
     _check_scale(scale)
     if size < 1:
         raise ValueError(f"size must be at least 1, not {size}")
-    fires: NDArray[np.bool_] = (np.arange(scale)[:, None] + padding - np.arange(size)) % scale == 0
-    return fires[:, None, :, None] & fires[None, :, None, :]
+    active: NDArray[np.bool_] = (np.arange(scale)[:, None] + padding - np.arange(size)) % scale == 0
+    return active[:, None, :, None] & active[None, :, None, :]
 
 
 def _rearrange(array: NDArray[_Scalar], source: str, target: str) -> NDArray[_Scalar]:
-    """Permute the last axes, named by one letter each, from one order to another."""
+    """Permute the last axes from one order to another; each letter names an axis."""
     batch = array.ndim - len(source)
     return array.transpose(*range(batch), *(batch + source.index(axis) for axis in target))
 
@@ -340,9 +341,9 @@ def _check_scale(scale: int) -> None:
         raise ValueError(f"scale must be at least 1, not {scale}")
 
 
-def _check_axes(array: NDArray[Any], least: int) -> None:
-    if array.ndim < least:
-        raise ValueError(f"expected at least {least} axes, not shape {array.shape}")
+def _check_axes(array: NDArray[Any], minimum: int) -> None:
+    if array.ndim < minimum:
+        raise ValueError(f"expected at least {minimum} axes, not shape {array.shape}")
 
 
 def _check_kernel(kernel: NDArray[Any]) -> None:
@@ -353,14 +354,14 @@ def _check_kernel(kernel: NDArray[Any]) -> None:
 def _colors(channels: int, scale: int) -> int:
     _check_scale(scale)
     if channels == 0 or channels % scale**2:
-        raise ValueError(f"{channels} channels are no multiple of scale**2 = {scale**2}")
+        raise ValueError(f"{channels} channels are not a multiple of scale**2 = {scale**2}")
     return channels // scale**2
 
 
 def _lr_side(side: int, scale: int) -> int:
     _check_scale(scale)
     if side % scale:
-        raise ValueError(f"side {side} is no multiple of the scale {scale}; crop the image first")
+        raise ValueError(f"side {side} is not a multiple of the scale {scale}; crop the image first")
     return side // scale
 
 

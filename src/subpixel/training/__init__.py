@@ -1,1 +1,1 @@
-"""Training: from a configuration and pictures to a `Model`. Needs the extra ``subpixel[train]``."""
+"""Training: makes a `Model` from a config and images. Needs the extra ``subpixel[train]``."""

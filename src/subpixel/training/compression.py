@@ -1,7 +1,7 @@
-"""What compression does to the small picture: a network trained on it learns to undo that, too.
+"""Compresses low-resolution images, so that a network learns to remove the artifacts of compression.
 
-A luma plane is encoded and decoded again: as a JPEG, or as one frame of a short H.264 film over which the
-camera moves by fractions of a pixel, so that the frame may be one that was predicted from others.
+A luma plane is encoded and decoded again, either as a JPEG or as one frame of a short H.264 video. In the
+video the camera moves by fractions of an LR pixel, so that the frame may be predicted from others.
 """
 
 import io
@@ -10,34 +10,32 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from subpixel.evaluation.compression import through_h264
+
 QUALITIES = range(30, 91)
-"""Of JPEG, as Pillow counts."""
+"""Qualities of JPEG, on Pillow's scale."""
 
 RATE_FACTORS = range(18, 33)
-"""Of x264: its CRF."""
+"""CRFs of x264."""
 
-FILM_SHARE = 2 / 3
-"""Of the compressed small pictures; the others are JPEGs. Films need the larger share: there is less to mend
-in them, and they are what such a network is used for most."""
+VIDEO_SHARE = 2 / 3
+"""The share of compressed images that are frames of a video; the others are JPEGs. Video has the larger share
+because its artifacts are weaker, and because such a network is mostly used for video."""
 
 FRAMES = 4
-"""Of a film."""
+"""Frames of a video."""
 
 STEP_PX = 3
-"""How far the camera moves from frame to frame at most, in HR pixels, either way on both axes."""
+"""The largest motion of the camera between frames, in HR pixels, in either direction on both axes."""
 
-MARGIN_PX = STEP_PX * (FRAMES - 1)
-"""How far away from where it took the picture the camera gets at most."""
-
-X264 = {"threads": "1", "x264-params": "no-mbtree=1"}
-"""Without its tree of macroblocks x264 gives the same for the same; with it, one film in 15 of 40x32 pixels
-came out otherwise."""
+MAX_SHIFT_PX = STEP_PX * (FRAMES - 1)
+"""The largest distance of the camera from the position of the image, in HR pixels on each axis."""
 
 Plane = NDArray[np.uint8]
 
 
 def through_jpeg(plane: Plane, quality: int) -> Plane:
-    """A luma plane ``(H, W)`` after JPEG."""
+    """Encode and decode a luma plane ``(H, W)`` as JPEG."""
     from PIL import Image
 
     file = io.BytesIO()
@@ -45,37 +43,16 @@ def through_jpeg(plane: Plane, quality: int) -> Plane:
     return np.asarray(Image.open(file))
 
 
-def through_h264(planes: list[Plane], crf: int) -> list[Plane]:
-    """The luma of a film's frames, all ``(H, W)``, after H.264 by x264."""
-    import av
+def compress(lr_at: Callable[[int, int], Plane], rng: np.random.Generator) -> Plane:
+    """Return a low-resolution luma plane after H.264 or JPEG of a random quality.
 
-    height, width = planes[0].shape
-    even = [(0, height % 2), (0, width % 2)]  # 4:2:0 has no odd sides
-    rows = height + height % 2
-    film = io.BytesIO()
-    with av.open(film, "w", format="matroska") as container:
-        stream = container.add_stream("libx264", rate=25, options={**X264, "crf": str(crf)})
-        stream.width, stream.height = width + width % 2, rows
-        stream.pix_fmt = "yuv420p"
-        for plane in planes:
-            # Behind the luma lie two planes of a quarter of its size, gray.
-            samples = np.pad(np.pad(plane, even, mode="edge"), [(0, rows // 2), (0, 0)], constant_values=128)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(samples, format="yuv420p")))
-        container.mux(stream.encode(None))
-    film.seek(0)
-    with av.open(film, "r") as encoded:
-        frames = [np.asarray(frame.to_ndarray(), np.uint8) for frame in encoded.decode(video=0)]
-    return [samples[:height, :width] for samples in frames]
-
-
-def compressed(small_at: Callable[[int, int], Plane], rng: np.random.Generator) -> Plane:
-    """A small picture after H.264 (see `FILM_SHARE`) or JPEG, of a quality drawn at random.
-
-    ``small_at(y, x)`` makes it from the large one as a camera sees it that is so many HR pixels further down
-    and to the right.
+    Args:
+        lr_at: ``lr_at(y, x)`` returns the plane ``(H, W)`` as seen by a camera that is ``y`` HR pixels
+            further down and ``x`` further right, at most `MAX_SHIFT_PX` in either direction.
+        rng: decides between H.264 and JPEG (see `VIDEO_SHARE`), the quality and the motion.
     """
-    if rng.random() >= FILM_SHARE:
-        return through_jpeg(small_at(0, 0), int(rng.choice(QUALITIES)))
-    wanted, moves = int(rng.integers(FRAMES)), rng.integers(-STEP_PX, STEP_PX + 1, 2)
-    planes = [small_at(*((number - wanted) * moves)) for number in range(FRAMES)]
+    if rng.random() >= VIDEO_SHARE:
+        return through_jpeg(lr_at(0, 0), int(rng.choice(QUALITIES)))
+    wanted, motion = int(rng.integers(FRAMES)), rng.integers(-STEP_PX, STEP_PX + 1, 2)
+    planes = [lr_at(*((number - wanted) * motion)) for number in range(FRAMES)]
     return through_h264(planes, int(rng.choice(RATE_FACTORS)))[wanted]

@@ -1,193 +1,210 @@
-"""The training configuration: one TOML file says everything that decides the weights.
+"""The config of a training run: everything that decides the weights.
 
-Every choice that the paper leaves open has a name here, so that a run can be repeated exactly. The files
-under ``configs/`` show each field with a comment.
+Every choice that the paper leaves open is a field, so that a run can be repeated exactly. The files in
+``configs/`` have comments on their choices.
 """
 
-import tomllib
-import types
-import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
-from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
 from subpixel.errors import ConfigError
 from subpixel.models.spec import Activation, Residual
+from subpixel.training.frames_config import ClipsConfig, FramesConfig, RecurrentConfig, check_widths
 
 Initialization: TypeAlias = Literal["lecun", "fitted", "centered", "gaussian-0.001"]
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Which network, and how its weights start."""
+    """The network, and its initial weights."""
 
     kind: Literal[
-        "espcn", "espcn-enlarged-first", "espcn-deconvolution", "srcnn-915", "srcnn-955", "stack", "tnrd"
+        "espcn",
+        "espcn-pre-upsampling",
+        "espcn-deconvolution",
+        "srcnn-915",
+        "srcnn-955",
+        "stack",
+        "tnrd",
+        "frames",
+        "recurrent",
     ]
-    """"espcn-enlarged-first" has ESPCN's layers in HR space, behind bicubic; "espcn-deconvolution" is trained
-    with a transposed convolution in the last layer's place, and becomes the equal ESPCN. "tnrd" has no
-    layers: it begins as bicubic, and what is said below of layers does not matter to it."""
+    """"stack" is any list of convolutions. "frames" is a stack that sees several frames, see `FramesConfig`;
+    "recurrent" corrects a network by its last result, see `RecurrentConfig`.
+    "espcn-pre-upsampling" is ESPCN's layers in HR space, after a bicubic upsampling. "espcn-deconvolution" is
+    trained with a transposed convolution as the last layer, and becomes the equivalent ESPCN. "tnrd" starts
+    as bicubic; the fields about layers do not affect it."""
     scale: int
     activation: Activation = "tanh"
     widths: tuple[int, ...] = ()
-    """For "stack": the hidden layers' outputs."""
+    """For "stack": the output channels of the hidden layers."""
     kernels: tuple[int, ...] = ()
-    """For "stack": the sides of all layers' kernels; 3 where left out."""
+    """For "stack": the kernel sides of all layers. Empty for 3 everywhere."""
     residual: Residual = "none"
-    """For "stack": the image that is added at the end."""
+    """For "stack": "nearest" adds the LR image, upsampled by nearest neighbor, to the output."""
     expansion: int = 0
-    """So many times as wide as its input a layer is on its way to the output while it is trained, without an
-    activation in between, beside its own weights; both are merged into the one convolution that it equals.
-    0 trains that convolution itself."""
+    """Over-parameterization (SESR): a layer is trained as the sum of itself and of a pair of convolutions
+    without an activation between them, whose middle is this many times as wide as the layer's input. At every
+    step all are fused into one convolution. 0 trains that convolution itself."""
     initialization: Initialization = "fitted"
-    """Open in the paper. "lecun": normal, variance 1/fan-in (2/fan-in before a relu), no bias.
-    "fitted": the same, then the last layer solved by least squares on training patches, so that training
-    starts from a network that already interpolates. "centered": the same, but before that hidden layers are
-    scaled and shifted, so that on training patches each unit's sums have mean 0 and deviation 0.5.
-    "gaussian-0.001": SRCNN's (arXiv 1501.00092)."""
+    """Open in the paper. "lecun": normal, variance 1/fan-in (2/fan-in before relu or PReLU), zero bias.
+    "fitted": the same, then the last layer is solved by least squares on training patches, so that training
+    starts from a network that already interpolates. "centered": the same, but before the fit the hidden
+    layers are scaled and shifted, so that on training patches every unit has mean 0 and standard deviation
+    0.5 before its activation. "gaussian-0.001": normal, standard deviation 0.001, as in SRCNN (arXiv
+    1501.00092)."""
     start: str = ""
-    """A model to start from instead, by the path of its file or by the name of a packaged one: of the same
-    network, for a second stage, or of the same network at another scale, whose last layer is then solved by
+    """A model to start from instead, by name or path. Either the same network, for a second stage or for
+    fine-tuning; or the same hidden layers, or more of them, for any scale: the last layer is then solved by
     least squares."""
     interpolated_with: str = ""
-    """A model, named likewise, of the same network that this one descends from. What comes out is, weight by
-    weight, so much of it and for the rest what was trained: it keeps more of what the other is good at
-    (Wortsman et al., arXiv 2109.01903)."""
+    """Weight interpolation: a model of the same network, by name or path, from which this one was fine-tuned.
+    The result is the weighted mean of both models' weights, which keeps more of the other model's quality on
+    its own kind of input (Wortsman et al., arXiv 2109.01903)."""
     interpolation_share: float = 0.0
-    """Of the model in ``interpolated_with``."""
+    """The share of ``interpolated_with`` in that mean, from 0 to below 1."""
 
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which pictures, and how a low-resolution one is made."""
+    """The training images, and how low-resolution images are made from them."""
 
     folders: tuple[str, ...]
-    """Below the folder given by --datasets."""
+    """Folders of images, below the one given by --datasets."""
     halved: tuple[str, ...] = ()
-    """Those of ``folders`` whose pictures are first made half as large: JPEGs, to shed their artifacts."""
+    """Those of ``folders`` whose images are reduced to half their size first. Meant for JPEGs: it removes
+    most of their artifacts."""
     halved_below_quality: float = 101.0
-    """Of ``halved``, only JPEGs of a lower quality are: see
+    """In ``halved``, only JPEGs below this quality are halved, see
     `subpixel.images.compression.jpeg_quality`."""
-    degradation: Literal["bicubic", "gaussian"] = "bicubic"
+    degradation: Literal["bicubic", "gaussian", "bd"] = "bicubic"
     """See `subpixel.evaluation.protocol.Degradation`."""
     sigma_px: float = 1.0
-    """Of the Gaussian in HR pixels; open in the paper. Used with "gaussian" alone."""
+    """For "gaussian": standard deviation of the blur in HR pixels. Open in the paper."""
     shrink: tuple[float, ...] = (1.0,)
-    """Each picture is used at these sizes: smaller copies show more detail a pixel (as in FSRCNN)."""
+    """Sizes at which each image is used, as fractions of its own. Reduced copies have more detail per pixel
+    (as in FSRCNN)."""
     compressed_copies: float = 0.0
-    """So many copies of each picture are used beside it whose small picture went through JPEG or H.264, see
-    `subpixel.training.compression`. A fraction of one is that share of the pictures."""
-    turn: bool = False
-    """Flip and rotate batches at random: eight views of each patch."""
+    """Additional copies of each image whose low-resolution image is compressed by JPEG or H.264, see
+    `subpixel.training.compression`. With a fraction, that share of the images gets one copy more."""
+    augment: bool = False
+    """Rotate and flip batches at random: eight variants of each patch."""
 
 
 @dataclass(frozen=True)
 class PatchConfig:
-    """How pictures are cut. Sides count LR pixels; an HR patch is ``scale`` times as large."""
+    """How patches are cut from images. Sides are in LR pixels; an HR patch is ``scale`` times as large."""
 
     sampling: Literal["grid", "random"]
-    """"grid" is the paper's: an epoch visits every patch of a fixed grid once. "random" draws origins."""
+    """"grid" is the paper's: an epoch visits every patch of a fixed grid once. "random" draws positions."""
     side_px: int
     batch: int
+    """Patches per step."""
     batches_per_epoch: int = 0
     """For "random", whose epochs have no natural length."""
-    drawn_by: Literal["area", "picture"] = "area"
-    """For "random": by "area" every pixel is seen as often as any other; by "picture" every picture is, at
-    each of its sizes, so that small ones, which show more detail a pixel, have as much say as large ones."""
+    drawn_by: Literal["area", "image"] = "area"
+    """For "random": with "area" every pixel is equally likely. With "image" every image is, at each of its
+    sizes, so that small images, which have more detail per pixel, count as much as large ones."""
     border: Literal["pad", "exclude"] = "pad"
-    """Pixels within the network's reach of a patch's border see padding instead of their neighbors.
-    "pad" trains on them all the same (the paper's way, as far as it says); "exclude" leaves them out of the
-    loss, except at the picture's own border, where the network meets padding in use too."""
+    """What to do with pixels whose receptive field crosses the border of the patch, so that the network sees
+    padding instead of their neighbors. "pad" trains on them too (which is how we read the paper). "exclude"
+    leaves them out of the loss, except at the border of the image, where there is padding in use too."""
 
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """How weights move; open in the paper, except for the rates."""
+    """How weights are updated. Open in the paper, except for the learning rates."""
 
     name: Literal["sgd", "adam", "soap"]
     momentum: float = 0.9
     """For "sgd"."""
     last_layer_rate: float = 1.0
-    """The last layer's learning rate over the others'; 0.1 in the paper."""
+    """The learning rate of the last layer divided by that of the others; 0.1 in the paper."""
     basis_every: int = 10
-    """For "soap": steps between updates of its bases."""
+    """For "soap": steps between updates of its eigenbases."""
     loss: Literal["mse", "psnr"] = "mse"
-    """"mse" is the paper's (equation 5): the mean over all pixels, in which patches full of detail have most
-    of the say. "psnr" is minus the mean of patches' PSNR, in dB: test sets are judged by the mean over
-    pictures, in which an easy one has as much say as a hard one."""
+    """"mse" is the paper's loss (equation 5): the mean over all pixels, which patches full of detail
+    dominate. "psnr" is minus the mean PSNR of the patches, in dB. Test sets are judged by the mean PSNR of
+    images, in which an easy image counts as much as a hard one."""
     l1_epochs: int = 0
-    """So many epochs at the start minimize the mean absolute error instead of ``loss``."""
+    """Epochs at the start that minimize the mean absolute error instead of ``loss``."""
     loss_scale: float = 1.0
-    """The loss is this times the mean squared error of samples in [0, 1]. Matters to "sgd" alone."""
+    """Factor of the loss before its gradient is taken. Matters only to "sgd"."""
     ema: float = 0.0
-    """Decay a step of the running average of the weights that becomes the model; 0 takes the last weights."""
+    """Decay per step of the running average of the weights. The average becomes the model; with 0, the last
+    weights do."""
 
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """How the learning rate falls, and when training ends."""
+    """The learning rate over time, and when training ends."""
 
     kind: Literal["plateau", "cosine"]
     rate: float
+    """The highest learning rate."""
     final_rate: float
+    """The lowest learning rate."""
     max_epochs: int
     warmup_epochs: float = 0.0
-    """For "cosine": the rate rises linearly over these first."""
+    """For "cosine": epochs at the start over which the rate rises linearly."""
     mu: float = 0.0
-    """For "plateau", open in the paper: the rate is lowered when an epoch improves the cost by less than
-    this fraction of it."""
+    """For "plateau", open in the paper: the rate is lowered when an epoch improves the loss by less than
+    this fraction."""
     factor: float = 0.5
-    """For "plateau", open in the paper: what the rate is multiplied by when it is lowered."""
+    """For "plateau", open in the paper: the factor by which the rate is lowered."""
     stop_after: int = 100
     """For "plateau": epochs without any improvement after which training stops (the paper's 100)."""
 
 
 @dataclass(frozen=True)
 class PrecisionConfig:
-    """Arithmetic of the forward and backward passes; weights are always fp32."""
+    """Arithmetic of the forward and backward passes. Weights are always fp32."""
 
     passes: Literal["fp32", "bf16"] = "fp32"
     fp32_epochs: int = 0
-    """With "bf16": so many epochs at the end run in fp32, which removes the rounding that remains."""
+    """With "bf16": epochs at the end that run in fp32, to correct the errors of bf16's rounding."""
 
 
 @dataclass(frozen=True)
 class QuantizationConfig:
-    """Rounding between layers while training, so that the network learns not to lean on fine differences.
+    """Fake quantization: activations are rounded during training, so that the network becomes robust to int8.
 
-    A network trained without can lose more than 0.05 dB when its layers pass on 8 bits; see
+    A network trained without it can lose more than 0.05 dB in int8; see
     docs/research/2026-11-27-eight-bits.md.
     """
 
     levels: int = 0
-    """How many levels each hidden channel's range has in the forward pass; 0 for no rounding. Fewer than the
-    256 of int8 teach more."""
+    """Number of values to which each hidden channel is quantized in the forward pass; 0 for no quantization.
+    Fewer than the 256 of int8 make the network more robust."""
     from_epoch: int = 0
-    """The first epoch with rounding."""
+    """The first epoch with fake quantization."""
     contrast: bool = False
-    """Whether those ranges are also the ones of a patch of black and white blocks, another in each batch, as
-    calibration makes room for: the network then learns not to let text and drawings widen them."""
+    """Compute the channels' ranges over one more patch per batch, of black and white blocks, because
+    calibration also makes room for these. The network then learns to keep its ranges narrow on text and
+    drawings. The patch is not part of the loss."""
 
 
 @dataclass(frozen=True)
 class ValidationConfig:
-    """What progress is measured on. Never a test set: nothing is chosen by looking at one."""
+    """Images on which progress is measured. Never a test set: no choice may depend on one."""
 
     folder: str = ""
-    """Below --datasets; empty for none. Its pictures are left out of training, whatever folders that has."""
+    """Below --datasets; empty for none. Its images are left out of training, even if ``data.folders`` names
+    it."""
     limit: int | None = None
-    """Only the first so many pictures."""
+    """Use only this many images, the first by name."""
     every_epochs: int = 1
+    """Epochs between two measurements."""
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """A whole training run."""
+    """A complete training run."""
 
     name: str
-    """Of the model that comes out, such as "espcn-t91-x3"."""
+    """Name of the model that results, such as "espcn-t91-x3"."""
     version: str
+    """Version of the model that results."""
     network: NetworkConfig
     data: DataConfig
     patches: PatchConfig
@@ -196,155 +213,116 @@ class TrainingConfig:
     precision: PrecisionConfig = field(default_factory=PrecisionConfig)
     quantization: QuantizationConfig = field(default_factory=QuantizationConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
+    frames: FramesConfig | None = None
+    """Only for a network of the kind "frames", which needs it and ``clips``."""
+    recurrent: RecurrentConfig | None = None
+    """Only for a network of the kind "recurrent", which needs it and ``clips``."""
+    clips: ClipsConfig | None = None
     seed: int = 0
     training_data: str = ""
-    """For people: what the model was trained on."""
+    """Description of the training data for the model's metadata; empty for the names of the folders."""
     license: str = ""
     citation: str = ""
     test_sets: tuple[str, ...] = ()
-    """Folders below --datasets on which the finished model is measured, for its facts."""
+    """Folders below --datasets on which the finished model is measured, for its metadata."""
 
     def __post_init__(self) -> None:
-        """Refuse values that fit their type but make no sense together."""
-        positive = {
-            "network.scale": self.network.scale,
-            "patches.side_px": self.patches.side_px,
-            "patches.batch": self.patches.batch,
-            "optimizer.basis_every": self.optimizer.basis_every,
-            "schedule.rate": self.schedule.rate,
-            "schedule.final_rate": self.schedule.final_rate,
-            "schedule.max_epochs": self.schedule.max_epochs,
-            "validation.every_epochs": self.validation.every_epochs,
-            "data.sigma_px": self.data.sigma_px,
-        }
-        for key, value in positive.items():
-            if value <= 0:
-                raise ConfigError(f"{key} must be positive, not {value}")
-        if not self.data.folders:
-            raise ConfigError("data.folders is empty: name at least one folder of pictures")
-        if unknown := sorted(set(self.data.halved) - set(self.data.folders)):
-            raise ConfigError(f"data.halved: {', '.join(unknown)} is not among data.folders")
-        if any(not 0 < size <= 1 for size in self.data.shrink):
-            raise ConfigError(
-                f"data.shrink: each size must be above 0 and at most 1, not {list(self.data.shrink)}"
-            )
-        if self.data.compressed_copies < 0:
-            raise ConfigError(
-                f"data.compressed_copies must not be negative, not {self.data.compressed_copies}"
-            )
-        if self.patches.sampling == "random" and self.patches.batches_per_epoch < 1:
-            raise ConfigError('patches.sampling = "random" needs patches.batches_per_epoch')
-        if self.schedule.final_rate > self.schedule.rate:
-            raise ConfigError("schedule.final_rate is above schedule.rate")
-        if self.schedule.kind == "plateau" and self.optimizer.loss == "psnr":
-            raise ConfigError(
-                'schedule.kind = "plateau" compares costs by their ratio: not with loss = "psnr"'
-            )
-        if not 0 < self.schedule.factor < 1:
-            raise ConfigError(f"schedule.factor must lie between 0 and 1, not {self.schedule.factor}")
-        if self.quantization.levels < 0 or self.quantization.levels == 1:
-            raise ConfigError(f"quantization.levels must be 0 or at least 2, not {self.quantization.levels}")
-        if (self.network.kind == "stack") != bool(self.network.widths):
-            raise ConfigError('network.widths goes with network.kind = "stack", which needs it')
-        if self.network.kernels and len(self.network.kernels) != len(self.network.widths) + 1:
-            raise ConfigError("network.kernels needs one side more than network.widths: the last layer's")
-        if not 0 <= self.network.interpolation_share < 1:
-            raise ConfigError(
-                "network.interpolation_share must be at least 0 and below 1, "
-                f"not {self.network.interpolation_share}"
-            )
-        if bool(self.network.interpolated_with) != (self.network.interpolation_share > 0):
-            raise ConfigError("network.interpolated_with and network.interpolation_share go together")
-        if self.network.interpolated_with and self.network.kind in ("tnrd", "espcn-deconvolution"):
-            raise ConfigError(
-                f'network.kind = "{self.network.kind}" can\'t be interpolated with another model'
-            )
-        random_and_padded = self.patches.sampling == "random" and self.patches.border == "pad"
-        if self.network.kind == "tnrd" and not (random_and_padded and not self.network.start):
-            raise ConfigError('network.kind = "tnrd" goes with random, padded patches, and starts anew')
-        if not 0 <= self.optimizer.ema < 1:
-            raise ConfigError(f"optimizer.ema must be at least 0 and below 1, not {self.optimizer.ema}")
+        """Check the values of fields, and their combinations."""
+        _check_values(self)
+        _check_combinations(self)
+        _check_clips(self)
 
 
-def load_config(path: Path) -> TrainingConfig:
-    """Read a configuration.
-
-    Raises:
-        ConfigError: names the file, the field and what it may be; unknown fields are refused, since a
-            misspelt one would silently train something else.
-    """
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-        return _build(TrainingConfig, _renamed(data, path), "")
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such configuration") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: not readable as TOML ({error})") from error
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
-
-
-_RENAMED = {
-    "licence": "license",
-    "optimiser": "optimizer",
-    "quantisation": "quantization",
-    "network.initialisation": "network.initialization",
-    "network.mixed_with": "network.interpolated_with",
-    "network.mixed_share": "network.interpolation_share",
-}
-"""Fields of version 0.1, whose names go in 0.3."""
-
-
-def _renamed(data: Mapping[str, Any], path: Path, prefix: str = "") -> dict[str, Any]:
-    """A table with the old names of fields replaced, each with a DeprecationWarning."""
-    result: dict[str, Any] = {}
-    for name, value in data.items():
-        now = _RENAMED.get(prefix + name, prefix + name)
-        if now != prefix + name:
-            warnings.warn(f"{path}: {prefix}{name} is now {now}", DeprecationWarning, stacklevel=3)
-        table = isinstance(value, dict) and not prefix
-        result[now.removeprefix(prefix)] = _renamed(value, path, f"{name}.") if table else value
-    return result
+def _check_values(config: TrainingConfig) -> None:
+    """Raise `ConfigError` for a value that is not allowed in its field."""
+    positive = {
+        "network.scale": config.network.scale,
+        "patches.side_px": config.patches.side_px,
+        "patches.batch": config.patches.batch,
+        "optimizer.basis_every": config.optimizer.basis_every,
+        "schedule.rate": config.schedule.rate,
+        "schedule.final_rate": config.schedule.final_rate,
+        "schedule.max_epochs": config.schedule.max_epochs,
+        "validation.every_epochs": config.validation.every_epochs,
+        "data.sigma_px": config.data.sigma_px,
+    }
+    for key, value in positive.items():
+        if value <= 0:
+            raise ConfigError(f"{key} must be positive, not {value}")
+    if not config.data.folders and (config.clips is None or config.clips.stills):
+        raise ConfigError("data.folders is empty: name at least one folder of images")
+    if any(not 0 < size <= 1 for size in config.data.shrink):
+        raise ConfigError(
+            f"data.shrink: each size must be above 0 and at most 1, not {list(config.data.shrink)}"
+        )
+    if config.data.compressed_copies < 0:
+        raise ConfigError(f"data.compressed_copies must not be negative, not {config.data.compressed_copies}")
+    if not 0 < config.schedule.factor < 1:
+        raise ConfigError(f"schedule.factor must be between 0 and 1, not {config.schedule.factor}")
+    if config.quantization.levels < 0 or config.quantization.levels == 1:
+        raise ConfigError(f"quantization.levels must be 0 or at least 2, not {config.quantization.levels}")
+    if not 0 <= config.network.interpolation_share < 1:
+        raise ConfigError(
+            "network.interpolation_share must be at least 0 and below 1, "
+            f"not {config.network.interpolation_share}"
+        )
+    if not 0 <= config.optimizer.ema < 1:
+        raise ConfigError(f"optimizer.ema must be at least 0 and below 1, not {config.optimizer.ema}")
 
 
-T = TypeVar("T")
+def _check_combinations(config: TrainingConfig) -> None:
+    """Raise `ConfigError` for values that do not go together."""
+    if unknown := sorted(set(config.data.halved) - set(config.data.folders)):
+        raise ConfigError(f"data.halved: {', '.join(unknown)} is not among data.folders")
+    if config.patches.sampling == "random" and config.patches.batches_per_epoch < 1:
+        raise ConfigError('patches.sampling = "random" needs patches.batches_per_epoch')
+    if config.schedule.final_rate > config.schedule.rate:
+        raise ConfigError("schedule.final_rate is above schedule.rate")
+    if config.schedule.kind == "plateau" and config.optimizer.loss == "psnr":
+        raise ConfigError('schedule.kind = "plateau" compares losses by their ratio: not with loss = "psnr"')
+    if (config.network.kind in ("stack", "frames", "recurrent")) != bool(config.network.widths):
+        raise ConfigError(
+            'network.kind = "stack", "frames" or "recurrent" needs network.widths, and no other kind has them'
+        )
+    if config.network.kernels and len(config.network.kernels) != len(config.network.widths) + 1:
+        raise ConfigError("network.kernels needs one more entry than network.widths, for the last layer")
+    if bool(config.network.interpolated_with) != (config.network.interpolation_share > 0):
+        raise ConfigError("network.interpolated_with and network.interpolation_share need each other")
+    if config.network.interpolated_with and config.network.kind in ("tnrd", "espcn-deconvolution"):
+        raise ConfigError(f'network.kind = "{config.network.kind}" can\'t be interpolated with another model')
+    if config.network.kind == "espcn-deconvolution" and config.network.expansion:
+        raise ConfigError('network.kind = "espcn-deconvolution" can\'t have network.expansion')
+    random_and_padded = config.patches.sampling == "random" and config.patches.border == "pad"
+    if config.network.kind == "tnrd" and not (random_and_padded and not config.network.start):
+        raise ConfigError(
+            'network.kind = "tnrd" needs random patches with border = "pad", and no network.start'
+        )
 
 
-def _build(kind: type[T], data: Mapping[str, Any], prefix: str) -> T:
-    """Make a dataclass of ``kind`` from a TOML table, checking each field's name and type."""
-    hints = get_type_hints(kind)
-    unknown = sorted(data.keys() - hints.keys())
-    if unknown:
-        raise ConfigError(f"unknown field {prefix}{unknown[0]}; known here: {', '.join(hints)}")
-    values: dict[str, Any] = {}
-    for entry in fields(kind):  # type: ignore[arg-type]
-        if entry.name in data:
-            values[entry.name] = _convert(hints[entry.name], data[entry.name], prefix + entry.name)
-    try:
-        return kind(**values)
-    except TypeError as error:  # a field without a default is missing
-        missing = str(error).partition("argument")[2].lstrip("s: ") or str(error)
-        raise ConfigError(f"missing {'in ' + prefix.rstrip('.') if prefix else 'field'}: {missing}") from None
-
-
-def _convert(hint: Any, value: Any, name: str) -> Any:
-    origin, arguments = get_origin(hint), get_args(hint)
-    if is_dataclass(hint) and isinstance(hint, type):
-        if not isinstance(value, dict):
-            raise ConfigError(f"{name} must be a table, not {value!r}")
-        return _build(hint, value, f"{name}.")
-    if origin is Literal:
-        if value not in arguments:
-            raise ConfigError(f"{name} must be one of {', '.join(map(repr, arguments))}, not {value!r}")
-        return value
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise ConfigError(f"{name} must be a list, not {value!r}")
-        return tuple(_convert(arguments[0], item, name) for item in value)
-    if origin in (Union, types.UnionType):
-        return _convert(next(kind for kind in arguments if kind is not type(None)), value, name)
-    if hint is float and type(value) is int:
-        return float(value)
-    if type(value) is not hint:
-        raise ConfigError(f"{name} must be {hint.__name__}, not {value!r}")
-    return value
+def _check_clips(config: TrainingConfig) -> None:
+    """Raise `ConfigError` for tables about several frames, and for what does not go with them."""
+    kind, frames, clips = config.network.kind, config.frames, config.clips
+    needed = {"frames": ("frames", "clips"), "recurrent": ("recurrent", "clips")}.get(kind, ())
+    for table in ("frames", "recurrent", "clips"):
+        if (getattr(config, table) is not None) != (table in needed):
+            raise ConfigError(f'network.kind = "{kind}" {"needs" if table in needed else "has no"} [{table}]')
+    if clips is None:
+        return
+    if frames is not None and frames.fusion != "early":
+        check_widths(config.network.widths, frames)
+    count = frames.count if frames is not None else config.recurrent.frames if config.recurrent else 1
+    if min(clips.frames, clips.still_frames) < count:
+        raise ConfigError(f"clips.frames and clips.still_frames must be at least {count}")
+    unsupported = {
+        "network.start": config.network.start,
+        "network.expansion": config.network.expansion,
+        "quantization.levels": config.quantization.levels if kind == "frames" else 0,
+        "quantization.contrast": config.quantization.contrast,
+        "test_sets": config.test_sets,
+    }
+    if given := [name for name, value in unsupported.items() if value]:
+        raise ConfigError(f'network.kind = "{kind}" does not support {given[0]}')
+    if config.network.initialization != "lecun":
+        raise ConfigError(f'network.kind = "{kind}" needs network.initialization = "lecun"')
+    if config.patches.sampling != "random" or config.patches.drawn_by != "image":
+        raise ConfigError(f'network.kind = "{kind}" needs patches.sampling = "random", drawn_by = "image"')

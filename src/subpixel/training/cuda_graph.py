@@ -1,7 +1,7 @@
-"""Steps of training on a GPU without the CPU in their way.
+"""Training steps as CUDA graphs.
 
-Networks as small as these give a GPU hundreds of kernels of a few microseconds a step, and Python takes
-longer to launch each. So a step is recorded once, as a CUDA graph, and then replayed whole.
+A step of a small network is hundreds of kernels of a few microseconds each, and Python needs longer than that
+to launch one. So a step is captured once as a CUDA graph, and then replayed.
 """
 
 from collections.abc import Callable, Hashable
@@ -10,34 +10,34 @@ import torch
 from torch import Tensor
 
 Step = Callable[..., None]
-"""Takes tensors or None, and changes tensors that are there before and after."""
+"""A function of tensors or None that changes tensors in place."""
 
 WARM_UP = 3
-"""Steps that are run as they are before one is recorded: libraries choose their kernels in them."""
+"""Steps that run without a graph before one is captured. Libraries choose their kernels in them."""
 
 
 class CudaGraph:
-    """Runs steps: on a CPU as they are, on a GPU recorded at first and replayed from then on.
+    """Runs steps: directly on a CPU, as CUDA graphs on a GPU.
 
-    A recorded step is exactly the kernels that were launched: it must wait for nothing, and nothing but the
-    values of its arguments and of the tensors that it changes may differ from one time to the next.
+    A graph repeats exactly the kernels that were captured. So a step must not synchronize with the CPU, and
+    from one call to the next only values of tensors may differ.
     """
 
     def __init__(self, device: torch.device) -> None:
-        """Nothing is recorded yet."""
+        """Create an object without graphs."""
         self._device = device
         self._stream: torch.cuda.Stream | None = None
         if device.type == "cuda":
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._runs: dict[Hashable, int] = {}
-        self._recorded: dict[Hashable, tuple[torch.cuda.CUDAGraph, list[Tensor | None]]] = {}
+        self._captured: dict[Hashable, tuple[torch.cuda.CUDAGraph, list[Tensor | None]]] = {}
 
-    def __call__(self, kind: Hashable, step: Step, *arguments: Tensor | None) -> None:
-        """Do one step; steps of one ``kind``, whose arguments have the same shapes, are the same kernels."""
+    def __call__(self, variant: Hashable, step: Step, *arguments: Tensor | None) -> None:
+        """Run a step. Steps of the same ``variant`` and shapes of arguments must run the same kernels."""
         if self._stream is None:
             step(*arguments)
             return
-        key = (kind, *(None if argument is None else argument.shape for argument in arguments))
+        key = (variant, *(None if argument is None else argument.shape for argument in arguments))
         runs = self._runs[key] = self._runs.get(key, 0) + 1
         if runs <= WARM_UP:
             self._stream.wait_stream(torch.cuda.current_stream(self._device))
@@ -45,14 +45,14 @@ class CudaGraph:
                 step(*arguments)
             torch.cuda.current_stream(self._device).wait_stream(self._stream)
             return
-        if key not in self._recorded:
+        if key not in self._captured:
             inputs = [None if argument is None else torch.empty_like(argument) for argument in arguments]
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph, stream=self._stream):
                 step(*inputs)
-            self._recorded[key] = graph, inputs
-        graph, inputs = self._recorded[key]
-        for place, argument in zip(inputs, arguments, strict=True):
-            if place is not None and argument is not None:
-                place.copy_(argument)
+            self._captured[key] = graph, inputs
+        graph, inputs = self._captured[key]
+        for slot, argument in zip(inputs, arguments, strict=True):
+            if slot is not None and argument is not None:
+                slot.copy_(argument)
         graph.replay()

@@ -1,4 +1,4 @@
-"""Rounding to few levels while training, so that a network gets along with those of 8 bits."""
+"""Fake quantization: rounds activations in training, so that the network becomes robust to int8."""
 
 from typing import Any
 
@@ -8,20 +8,20 @@ from torch import Tensor
 from subpixel.training.prelu import as_rows, from_rows
 
 
-def rounded(values: Tensor, levels: int) -> Tensor:
-    """Round ``(N, channels, H, W)`` to ``levels`` equal steps of each channel's range, zero among them.
+def fake_quantize(values: Tensor, levels: int) -> Tensor:
+    """Round ``(N, channels, H, W)`` to ``levels`` equally spaced values of each channel's range, including 0.
 
-    The gradient passes to the values as if nothing had happened (Bengio et al. 2013, arXiv 1308.3432:
-    straight-through), and to the step by what it is multiplied with (Esser et al. 2020, arXiv 1902.08153,
-    equation 3), which is to the channel's highest and lowest values: the step is a share of their distance.
-    Without that a network flees from rounding by growing its values and shrinking the next layer's weights,
-    in vain.
+    The gradient passes straight through to ``values`` (Bengio et al. 2013, arXiv 1308.3432). The gradient of
+    the step size (LSQ, Esser et al. 2020, arXiv 1902.08153, equation 3) goes to the channel's highest and
+    lowest values, because the step size is a fraction of their difference. Without it, a network tries to
+    make the rounding relatively smaller by growing its activations and shrinking the next layer's weights,
+    which has no effect.
     """
-    result: Tensor = _Rounded.apply(values, levels)  # type: ignore[no-untyped-call]
+    result: Tensor = _FakeQuantize.apply(values, levels)  # type: ignore[no-untyped-call]
     return result
 
 
-class _Rounded(torch.autograd.Function):
+class _FakeQuantize(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, levels: int) -> Tensor:
         rows, (channels, width) = as_rows(values), values.shape[1::2]
@@ -31,11 +31,11 @@ class _Rounded(torch.autograd.Function):
         scaled = rows / step
         nearest = torch.round(scaled)
         off = torch.sub(nearest, scaled, out=scaled)
-        # Where the extremes are: in which of the rows' columns, and in which row.
+        # The positions of the extremes: the column of the rows, and the row.
         numbers = torch.arange(channels, device=rows.device)
         high, low = high * channels + numbers, low * channels + numbers
-        places = high, rows[:, high].argmax(0), highest > 0, low, rows[:, low].argmin(0), lowest < 0
-        ctx.save_for_backward(off, *places)
+        positions = high, rows[:, high].argmax(0), highest > 0, low, rows[:, low].argmin(0), lowest < 0
+        ctx.save_for_backward(off, *positions)
         ctx.shape, ctx.levels = values.shape, levels
         return from_rows(nearest.mul_(step), values.shape)
 

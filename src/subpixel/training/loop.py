@@ -1,93 +1,75 @@
-"""The training loop: from a configuration to a `Model`, resumable at every epoch."""
+"""The training loop: trains a network as a config describes it, and can resume after every epoch."""
 
-import dataclasses
-import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from subpixel.engines.tnrd import TnrdModel
+from subpixel.arguments import check_callables
 from subpixel.errors import ConfigError
-from subpixel.evaluation.protocol import Degradation, pictures
 from subpixel.files import is_file
-from subpixel.models import catalog as packaged
 from subpixel.models.calibration import CONTRASTS, random_blocks
 from subpixel.models.model import Model, ModelMetadata
-from subpixel.models.networks import espcn, srcnn, stack
-from subpixel.models.spec import ModelSpec
-from subpixel.training.checkpoint import load_checkpoint, save_checkpoint
-from subpixel.training.config import NetworkConfig, TrainingConfig
-from subpixel.training.cuda_graph import CudaGraph
-from subpixel.training.data import Pair, Patches, load_pairs
-from subpixel.training.network import (
-    DeconvolutionNetwork,
-    Network,
-    Trainable,
-    center,
-    fit_last_layer,
-    initialize,
+from subpixel.ops.pixel_shuffle import pixel_unshuffle
+from subpixel.training.build import (
+    load_interpolated,
+    load_validation_clips,
+    load_validation_pairs,
+    make_network,
+    make_optimizer,
 )
+from subpixel.training.checkpoint import (
+    CHECKPOINT,
+    SMALL_CHECKPOINT,
+    load_checkpoint,
+    load_small_checkpoint,
+    save_checkpoint,
+    save_small_checkpoint,
+)
+from subpixel.training.config import TrainingConfig
+from subpixel.training.config_file import is_stored_config, stored_config
+from subpixel.training.cuda_graph import CudaGraph
+from subpixel.training.loss import Loss, mean_loss
+from subpixel.training.network import Network, Trainable, TrainedModel
+from subpixel.training.recurrent_network import RecurrentNetwork
 from subpixel.training.schedule import make_schedule
 from subpixel.training.soap import SOAP
-from subpixel.training.tnrd import TrainableTNRD
 
-CHECKPOINT = "checkpoint.safetensors"
-
-Loss: TypeAlias = Literal["l1", "mse", "psnr"]
-PSNR_FLOOR = 1e-4
-"""Added to a patch's mean squared error before its logarithm is taken: 40 dB. A flat patch, which any network
-renders to within rounding, would otherwise have more say than all that there is to learn from."""
+WARM_UP_STEPS = 200
+"""Steps over which the rate rises after a run has resumed without the optimizer's state."""
 
 
 @dataclass(frozen=True)
-class Progress:
-    """What a run tells after each epoch."""
+class EpochReport:
+    """The state of a run after an epoch."""
 
     epoch: int
+    """Epochs that are complete, from 1."""
     epochs: int
-    cost: float
-    """Mean loss over the epoch, the one that was minimized, of samples in [0, 1]."""
+    """The most epochs that the run can take."""
+    loss: float
+    """Mean of the minimized loss over the epoch, for samples in [0, 1]."""
     rate: float
+    """Learning rate at the end of the epoch."""
     validation_psnr_db: float | None
+    """None if this epoch is not validated."""
     seconds: float
-    """Spent in this process so far."""
+    """Time spent in this process so far."""
     eta_seconds: float
 
 
-def describe(config: NetworkConfig) -> ModelSpec:
-    """The stack of layers that a configuration asks for; SRCNN's activation is its own, relu."""
-    scale, activation = config.scale, config.activation
-    match config.kind:
-        case "srcnn-915":
-            return srcnn(scale, middle=1)
-        case "srcnn-955":
-            return srcnn(scale, middle=5)
-        case "espcn-enlarged-first":
-            return espcn(scale, activation=activation, upsampling="bicubic")
-        case "stack":
-            return stack(
-                scale,
-                config.widths,
-                kernels=config.kernels,
-                activation=activation,
-                residual=config.residual,
-            )
-    return espcn(scale, activation=activation)
-
-
 class Run:
-    """A run in a folder: checkpoint, TensorBoard logs and, at the end, the model.
+    """A training run in a folder: a checkpoint, TensorBoard logs, and the model that results.
 
-    Everything that decides the weights is in ``config``; batches are drawn from ``(seed, epoch)``, so that a
-    run that was killed and resumed gives the same weights as one that was not (on the same machine).
+    The weights depend only on ``config`` and the images. Batches are drawn from ``(seed, epoch)``, so an
+    interrupted and resumed run gives the same weights as an uninterrupted one on the same machine.
     """
 
     def __init__(
@@ -99,156 +81,93 @@ class Run:
         *,
         compiled: bool = False,
     ) -> None:
-        """Read the pictures below ``datasets``, and build network, optimizer and schedule.
+        """Load the images, and build the network, optimizer and schedule.
 
-        ``compiled`` fuses kernels by `torch.compile`: the network's for the passes in bf16 (those in fp32 are
-        too few for a second compilation to pay), SOAP's and the average's.
+        Args:
+            config: what to train.
+            datasets: the folder that contains the folders named in the config.
+            folder: where the checkpoint and logs are written.
+            device: a CPU or CUDA device.
+            compiled: fuse kernels with `torch.compile`: those of the bf16 passes, of SOAP and of the average.
+                The final fp32 epochs are too few to be worth a second compilation.
+
+        Raises:
+            ConfigError: the config does not fit the models that it names, or leaves nothing to train on.
+            DatasetError: a folder or image cannot be read, or no image is as large as a patch.
         """
         self.config, self.datasets, self.folder, self.device = config, datasets, folder, device
-        # What SOAP remembers of a unit that relu has silenced decays into numbers that a CPU is slow at.
+        # SOAP's moments of a unit that relu has silenced decay to denormals, which are slow on a CPU.
         torch.set_flush_denormal(True)
-        self._interpolated_with = self._other_network()
-        generator = torch.Generator().manual_seed(config.seed)
-        self.network: Trainable
-        if config.network.kind == "tnrd":
-            self.network = TrainableTNRD(config.network.scale, generator=generator).to(device)
-            self.patches = self._make_patches((), 0)
-        else:
-            self.network = self._make_network(describe(config.network), generator)
-        self.validation = self._load_validation()
-        self.average = self.network.without_expansion()
+        self._interpolated_with = load_interpolated(config.network, device)
+        self.network, self.patches = make_network(config, datasets, device)
+        self.validation = load_validation_pairs(config, datasets)
+        self.validation_clips = load_validation_clips(config, datasets)
+        self.average = self.network.fused()
         if compiled and config.precision.passes != "bf16":
             raise ConfigError('--compile fuses passes in bf16: it needs precision.passes = "bf16"')
         self.compiled = compiled
-        self.optimizer = self._make_optimizer()
-        self._replay = CudaGraph(device)
-        self._fused: Callable[[Tensor], Tensor] = torch.compile(self.network) if compiled else self.network
-        self._averaged = torch.compile(follow) if compiled else follow
-        self._decay, self._cost = torch.zeros(2, device=device)
+        self.optimizer = make_optimizer(config, self.network, device, compiled=compiled)
+        self._graph = CudaGraph(device)
+        self._forward: Callable[[Tensor], Tensor] = torch.compile(self.network) if compiled else self.network
+        self._update_average = torch.compile(update_average) if compiled else update_average
+        self._decay, self._loss_sum = torch.zeros(2, device=device)
         self.schedule = make_schedule(config.schedule)
         self.next_epoch = 0
         self.finished = False
-
-    def _make_network(self, spec: ModelSpec, generator: torch.Generator) -> Network:
-        """A stack of convolutions with its starting weights; the last layer's may be fitted to patches."""
-        config = self.config.network
-        network = Network(spec, config.expansion)
-        initialize(network, config.initialization, generator)
-        whole = bool(config.start) and self._start_from(packaged.find(config.start), network)
-        network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.patches = self._make_patches([layer.kernel for layer in spec.layers], spec.halo_px)
-        if config.initialization in ("fitted", "centered") and not whole:
-            batches = [batch for batch, _ in zip(self.patches.epoch(0), range(12), strict=False)]
-            if config.initialization == "centered" and not config.start:
-                center(network, torch.cat([batch.lr for batch in batches]))
-            fit_last_layer(network, [(batch.lr, batch.target) for batch in batches])
-        return DeconvolutionNetwork.like(network) if config.kind == "espcn-deconvolution" else network
-
-    def _make_patches(self, kernels: Sequence[int], halo_px: int) -> Patches:
-        return Patches(
-            self._load_pairs(),
-            self.config.network.scale,
-            self.config.patches,
-            kernels=kernels,
-            halo_px=halo_px,
-            turn=self.config.data.turn,
-            seed=self.config.seed,
-            device=self.device,
-        )
-
-    def _start_from(self, model: Model, network: Network) -> bool:
-        """Take over a model's weights; whether the last layer's are among them."""
-        wanted = network.spec
-        given = model.spec
-        if given == wanted:
-            network.load_model(model)
-            return True
-        if given.layers[:-1] != wanted.layers[:-1] or given.layers[-1].kernel != wanted.layers[-1].kernel:
-            start = self.config.network.start
-            raise ConfigError(f"network.start: {start} is another network than the configuration describes")
-        network.load_model(model, last=False)
-        network.balance()
-        return False
-
-    def _load_pairs(self) -> list[Pair]:
-        """The pictures to train on: all but those for validation."""
-        data, held_out = self.config.data, self._validation_paths()
-        pairs = [
-            pair
-            for name in data.folders
-            for pair in load_pairs(
-                [path for path in pictures(self.datasets / name) if path not in held_out],
-                self.config.network.scale,
-                self._degradation(),
-                data.shrink,
-                halved_below_quality=data.halved_below_quality if name in data.halved else 0,
-                compressed_copies=data.compressed_copies,
-            )
-        ]
-        if not pairs:
-            raise ConfigError(
-                "no picture is left to train on: validation.folder holds them all; set its limit"
-            )
-        return pairs
-
-    def _load_validation(self) -> list[Pair]:
-        """Compressed copies count like pictures of their own."""
-        return load_pairs(
-            self._validation_paths(),
-            self.config.network.scale,
-            self._degradation(),
-            compressed_copies=self.config.data.compressed_copies,
-        )
-
-    def _validation_paths(self) -> list[Path]:
-        validation = self.config.validation
-        if not validation.folder:
-            return []
-        return pictures(self.datasets / validation.folder)[: validation.limit]
-
-    def _degradation(self) -> Degradation:
-        data = self.config.data
-        return Degradation(data.degradation, data.sigma_px if data.degradation == "gaussian" else None)
-
-    def _make_optimizer(self) -> torch.optim.Optimizer:
-        config = self.config.optimizer
-        rate = self.config.schedule.rate
-        groups = self.network.parameter_groups(config.last_layer_rate)
-        for group in groups:  # each its own, on the device: a recorded step reads what it is by then
-            group["lr"] = torch.tensor(rate, device=self.device)
-        on_gpu = self.device.type == "cuda"
-        if config.name == "sgd":
-            return torch.optim.SGD(groups, lr=rate, momentum=config.momentum, fused=on_gpu)
-        if config.name == "adam":
-            return torch.optim.Adam(groups, lr=rate, capturable=on_gpu)
-        return SOAP(groups, lr=rate, compiled=self.compiled)
+        self._warm_up_left = 0
+        """Steps for which the rate is still lower, because the optimizer has no state yet."""
 
     def resume(self) -> bool:
-        """Go on from the folder's checkpoint; False when there is none."""
+        """Load the checkpoint in the folder; return False if there is none.
+
+        Raises:
+            ConfigError: the checkpoint is damaged, or belongs to another config or setting of ``compiled``.
+        """
         path = self.folder / CHECKPOINT
         if not is_file(path):
             return False
         groups, numbers = load_checkpoint(path, self.optimizer, self.device)
-        if numbers["config"] != self._fingerprint():
-            raise ConfigError(
-                f"{path}: belongs to another configuration; remove it, or train elsewhere with --output"
-            )
+        self._check_config(path, numbers)
         if numbers.get("compiled", False) != self.compiled:
             with_or_without = "without" if self.compiled else "with"
-            raise ConfigError(f"{path}: was begun {with_or_without} --compile: go on so")
+            raise ConfigError(f"{path}: was started {with_or_without} --compile; resume it that way")
         self.network.load_state_dict(groups["network"])
         self.average.load_state_dict(groups["average"])
+        self._take_numbers(numbers)
+        return True
+
+    def resume_from(self, path: Path) -> None:
+        """Continue from a small checkpoint: from its averaged weights, with a new optimizer.
+
+        Raises:
+            ConfigError: it is missing or damaged, belongs to another config, or the network is of a kind that
+                has none.
+        """
+        model, numbers = load_small_checkpoint(path)
+        self._check_config(path, numbers)
+        if not isinstance(self.network, Network | RecurrentNetwork) or self.config.network.kind.endswith(
+            "deconvolution"
+        ):
+            raise ConfigError(f'network.kind = "{self.config.network.kind}" has no small checkpoints')
+        self.network.load_model(model)
+        self.average = self.network.fused()
+        self._take_numbers(numbers)
+        self._warm_up_left = WARM_UP_STEPS
+
+    def _check_config(self, path: Path, numbers: dict[str, Any]) -> None:
+        if not is_stored_config(numbers["config"], self.config):
+            raise ConfigError(
+                f"{path}: belongs to another config; remove it, or train elsewhere with --output"
+            )
+
+    def _take_numbers(self, numbers: dict[str, Any]) -> None:
         self.schedule.state = numbers["schedule"]
         self.next_epoch = numbers["next_epoch"]
         self.finished = numbers["finished"]
-        return True
-
-    def _fingerprint(self) -> str:
-        return json.dumps(dataclasses.asdict(self.config), sort_keys=True)
 
     def _save(self) -> None:
         numbers = {
-            "config": self._fingerprint(),
+            "config": stored_config(self.config),
             "compiled": self.compiled,
             "schedule": self.schedule.state,
             "next_epoch": self.next_epoch,
@@ -256,155 +175,154 @@ class Run:
         }
         tensors = {"network": self.network.state_dict(), "average": self.average.state_dict()}
         save_checkpoint(self.folder / CHECKPOINT, tensors, self.optimizer, numbers)
+        model = self.average.to_model(self.config.name, ModelMetadata(self.config.version))
+        if isinstance(model, Model):
+            save_small_checkpoint(self.folder / SMALL_CHECKPOINT, model, numbers)
 
-    def train(self, report: Callable[[Progress], None] = lambda progress: None) -> None:
-        """Train to the end; each epoch is followed by a checkpoint, then by a call of ``report``."""
+    def train(self, report: Callable[[EpochReport], None] = lambda report: None) -> None:
+        """Train to the end. After each epoch, write a checkpoint and then call ``report``.
+
+        Raises:
+            ConfigError: the loss is not finite.
+            TypeError: ``report`` cannot be called.
+        """
+        check_callables(report=report)
         self.folder.mkdir(parents=True, exist_ok=True)
         started, first = time.monotonic(), self.next_epoch
         epochs = self.config.schedule.max_epochs
         with SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.next_epoch) as writer:
             while not self.finished:
                 epoch = self.next_epoch
-                cost = self._epoch(epoch)
-                if not math.isfinite(cost):
+                loss = self._epoch(epoch)
+                if not math.isfinite(loss):
                     raise ConfigError(
-                        f"training diverged in epoch {epoch}; lower schedule.rate and start anew"
+                        f"training diverged in epoch {epoch}; lower schedule.rate and start again"
                     )
                 rate = self.schedule.rate(epoch + 1)
-                self.finished = self.schedule.finish_epoch(epoch, cost)
+                self.finished = self.schedule.finish_epoch(epoch, loss)
                 self.next_epoch += 1
                 due = self.finished or self.next_epoch % self.config.validation.every_epochs == 0
-                psnr_db = self.validate() if due and self.validation else None
-                writer.add_scalar("cost", cost, epoch)
+                psnr_db = self.validate() if due and (self.validation or self.validation_clips) else None
+                writer.add_scalar("cost", loss, epoch)
                 writer.add_scalar("learning rate", rate, epoch)
                 if psnr_db is not None:
                     writer.add_scalar("validation PSNR (dB)", psnr_db, epoch)
                 self._save()
                 seconds = time.monotonic() - started
                 eta = seconds / (self.next_epoch - first) * (epochs - self.next_epoch)
-                report(Progress(self.next_epoch, epochs, cost, rate, psnr_db, seconds, eta))
+                report(EpochReport(self.next_epoch, epochs, loss, rate, psnr_db, seconds, eta))
 
     def _epoch(self, epoch: int) -> float:
-        """One pass over the epoch's batches; its mean cost."""
+        """Train on the batches of one epoch; return the mean loss."""
         config = self.config
         bf16 = config.precision.passes == "bf16"
         bf16 = bf16 and epoch < config.schedule.max_epochs - config.precision.fp32_epochs
         quantization = config.quantization
-        self.network.levels = quantization.levels if epoch >= quantization.from_epoch else 0
+        self.network.quantization_levels = quantization.levels if epoch >= quantization.from_epoch else 0
         loss: Loss = "l1" if epoch < config.optimizer.l1_epochs else config.optimizer.loss
-        kind = bf16, loss, self.network.levels
+        variant = bf16, loss, self.network.quantization_levels
         rng = np.random.default_rng([config.seed, epoch, 1])
         count = self.patches.batches_per_epoch
-        self._cost.zero_()
+        self._loss_sum.zero_()
 
         def step(lr: Tensor, target: Tensor, weight: Tensor | None) -> None:
             self._step(lr, target, weight, bf16=bf16, loss=loss)
 
         for index, batch in enumerate(self.patches.epoch(epoch)):
-            done = epoch * count + index
+            steps = epoch * count + index
+            rate = self.schedule.rate(epoch + index / count) * (1 - self._warm_up_left / WARM_UP_STEPS)
+            self._warm_up_left = max(0, self._warm_up_left - 1)
             for group in self.optimizer.param_groups:
-                group["lr"].fill_(group["rate"] * self.schedule.rate(epoch + index / count))
-            # The average forgets faster early on, so that the start fades.
-            self._decay.fill_(min(config.optimizer.ema, done / (done + 1)))
+                group["lr"].fill_(group["rate"] * rate)
+            # The decay is lower in the first steps, so that the initial weights fade from the average.
+            self._decay.fill_(min(config.optimizer.ema, steps / (steps + 1)))
             lr = batch.lr
-            if quantization.contrast:  # widens the channels' ranges, and is not part of the cost
+            if quantization.contrast:  # affects the channels' ranges, and is not part of the loss
                 lr = torch.cat([lr, self._black_and_white(rng)])
-            self._replay(kind, step, lr, batch.target, batch.weight)
-            if isinstance(self.optimizer, SOAP) and (done + 1) % config.optimizer.basis_every == 0:
-                self.optimizer.turn()
-        return float(self._cost) / count
+            self._graph(variant, step, lr, batch.target, batch.weight)
+            if isinstance(self.optimizer, SOAP) and (steps + 1) % config.optimizer.basis_every == 0:
+                self.optimizer.update_bases()
+        return float(self._loss_sum) / count
 
     def _step(self, lr: Tensor, target: Tensor, weight: Tensor | None, *, bf16: bool, loss: Loss) -> None:
-        """Move the weights and their average by what one batch says; add its cost to the epoch's."""
-        # Weights are used once, so nothing is gained by keeping what they were cast to.
+        """Update the weights and their average from one batch, and add its loss to the epoch's."""
+        # Each weight is cast once a step, so autocast's cache of casts has no use.
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16, cache_enabled=False):
-            network = self._fused if bf16 else self.network
-            phases = network(lr.contiguous(memory_format=torch.channels_last))[: len(target)]
-        cost = mean_loss(phases.float(), target, weight, loss)
+            forward = self._forward if bf16 else self.network
+            phases = forward(lr.contiguous(memory_format=torch.channels_last))[: len(target)]
+        batch_loss = mean_loss(phases.float(), target, weight, loss)
+        if self.network.regularization is not None:
+            batch_loss = batch_loss + self.network.regularization
         self.optimizer.zero_grad(set_to_none=True)
-        (cost * self.config.optimizer.loss_scale).backward()  # type: ignore[no-untyped-call]
+        (batch_loss * self.config.optimizer.loss_scale).backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
-        self._follow()
-        self._cost += cost.detach()
+        with torch.no_grad():
+            self._update_average(self.network, self.average, self._decay)
+        self._loss_sum += batch_loss.detach()
 
     def _black_and_white(self, rng: np.random.Generator) -> Tensor:
-        """One patch of random blocks, ``(1, 1, P, P)``."""
+        """Return one patch of random blocks, ``(1, 1, P, P)``."""
         black, white = CONTRASTS[int(rng.integers(len(CONTRASTS)))]
         blocks = random_blocks(self.config.patches.side_px, int(rng.integers(1, 6)), rng)
         values = np.where(blocks, white, black).astype(np.float32) / 255
         return torch.from_numpy(values)[None, None].to(self.device)
 
     @torch.no_grad()
-    def _follow(self) -> None:
-        """Move the running average of the merged weights.
-
-        Averages of the factors that they are products of would not be factors of their averages.
-        """
-        self._averaged(self.network, self.average, self._decay)
-
-    @torch.no_grad()
     def validate(self) -> float:
-        """Mean luma PSNR in dB over the validation pictures, ``scale`` pixels shaved."""
+        """Return the mean luma PSNR in dB over the validation images or clips, with ``scale`` pixels shaved.
+
+        That of a clip is the mean of its frames.
+        """
         values = []
         for pair in self.validation:
             lr = torch.from_numpy(pair.lr)[None, None].to(self.device)
-            error = self.average(lr)[0].clamp(0, 1).cpu() - torch.from_numpy(pair.phases) / 255
-            # Shaving `scale` HR pixels is shaving one LR pixel from every phase.
-            values.append(-10 * math.log10(float(error[:, 1:-1, 1:-1].square().mean())))
+            values.append(_psnr_db(self.average(lr), torch.from_numpy(pair.phases)))
+        for clip in self.validation_clips:
+            frames = (torch.from_numpy(lr / np.float32(255))[None, None].to(self.device) for lr in clip.lr[0])
+            results = self.average.upscale_frames(frames)
+            of_frames = [
+                _psnr_db(phases, torch.from_numpy(pixel_unshuffle(hr[None], self.config.network.scale)))
+                for phases, hr in zip(results, clip.hr, strict=True)
+            ]
+            values.append(sum(of_frames) / len(of_frames))
         return sum(values) / len(values)
 
-    def model(self, metadata: ModelMetadata) -> Model | TnrdModel:
-        """The model as it stands: the averaged weights, mixed with another model's if it should be."""
+    def model(self, metadata: ModelMetadata) -> TrainedModel:
+        """Return a model of the averaged weights, interpolated with another model's if the config says so."""
         if self._interpolated_with is None:
             return self.average.to_model(self.config.name, metadata)
-        mixed = self.average.without_expansion()
+        result = self.average.fused()
         own_share = torch.tensor(1 - self.config.network.interpolation_share, device=self.device)
         with torch.no_grad():
-            follow(self._interpolated_with, mixed, own_share)
-        return mixed.to_model(self.config.name, metadata)
-
-    def _other_network(self) -> Network | None:
-        """The network that the result is to be mixed with."""
-        if not self.config.network.interpolated_with:
-            return None
-        model = packaged.find(self.config.network.interpolated_with)
-        if model.spec != describe(self.config.network):
-            raise ConfigError(
-                f"network.interpolated_with: {self.config.network.interpolated_with} is another network "
-                "than the configuration describes"
-            )
-        other = Network(model.spec).to(self.device)
-        other.load_model(model)
-        return other
+            update_average(self._interpolated_with, result, own_share)
+        return result.to_model(self.config.name, metadata)
 
 
-def follow(network: Trainable, average: Trainable, decay: Tensor) -> None:
-    """Move an average's parameters by ``1 - decay`` of the way to those of the network, merged."""
-    merged = network.merged()
-    for name, mean in average.named_parameters():
-        mean.lerp_(merged[name], 1 - decay)
-
-
-def mean_loss(phases: Tensor, target: Tensor, weight: Tensor | None, loss: Loss = "mse") -> Tensor:
-    """One number for a batch's errors, over the pixels that count.
-
-    Absolute or squared it is their mean; squared it is the paper's loss (equation 5), and before the shuffle
-    the same number as after it. "psnr" is the mean of the patches' ``10 log10(mse + PSNR_FLOOR)``.
-    """
-    errors = phases - target
-    errors = errors.abs() if loss == "l1" else errors.square()
-    axes = tuple(range(1 if loss == "psnr" else 0, errors.ndim))
-    if weight is None:
-        means = errors.mean(axes)
-    else:
-        means = (errors * weight).sum(axes) / weight.expand_as(errors).sum(axes)
-    return 10 * (means + PSNR_FLOOR).log10().mean() if loss == "psnr" else means
+def _psnr_db(phases: Tensor, target: Tensor) -> float:
+    """PSNR of a result ``(1, scale**2, H, W)`` in [0, 1]; a pixel of each phase is ``scale`` pixels."""
+    error = phases[0].clamp(0, 1).cpu() - target / 255
+    return -10 * math.log10(max(float(error[:, 1:-1, 1:-1].square().mean()), 1e-10))
 
 
 def choose_device(name: str) -> torch.device:
-    """The device that "auto", "cpu" or "cuda" means here; `ConfigError` where there is none."""
+    """Return the device for "auto", "cpu" or "cuda".
+
+    Raises:
+        ConfigError: "cuda" is asked for, and there is no CUDA GPU.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError("no CUDA GPU here; use --device cpu")
     return torch.device(name)
+
+
+def update_average(network: Trainable, average: Trainable, decay: Tensor) -> None:
+    """Move the parameters of ``average`` by ``1 - decay`` of the distance to the network's fused parameters.
+
+    The average is of fused weights: the product of the averages of two factors is not the average of their
+    products.
+    """
+    fused = network.fused_parameters()
+    for name, mean in average.named_parameters():
+        mean.lerp_(fused[name], 1 - decay)

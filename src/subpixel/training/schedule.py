@@ -1,4 +1,4 @@
-"""How the learning rate falls over the epochs, and when training ends."""
+"""Schedules: the learning rate over the epochs, and when training ends."""
 
 import math
 from abc import ABC, abstractmethod
@@ -7,19 +7,19 @@ from subpixel.training.config import ScheduleConfig
 
 
 class Schedule(ABC):
-    """Says the learning rate at any moment. ``state`` is a dictionary of numbers that resumes it."""
+    """The learning rate at any time. ``state`` contains the numbers from which a schedule resumes."""
 
     def __init__(self, config: ScheduleConfig) -> None:
-        """Start at the first epoch."""
+        """Start before the first epoch."""
         self.config = config
         self.state: dict[str, float] = {}
 
     @abstractmethod
     def rate(self, epoch: float) -> float:
-        """The learning rate after so many epochs (fractions count batches)."""
+        """Return the learning rate after ``epoch`` epochs, which may be a fraction."""
 
-    def finish_epoch(self, epoch: int, cost: float) -> bool:
-        """Take note of an epoch's mean cost; True when training ends here."""
+    def finish_epoch(self, epoch: int, loss: float) -> bool:
+        """Record the mean loss of an epoch; return whether training ends."""
         return epoch + 1 >= self.config.max_epochs
 
 
@@ -32,18 +32,18 @@ class Cosine(Schedule):
         warmup = self.config.warmup_epochs
         if epoch < warmup:
             return start * (epoch / warmup * 0.99 + 0.01)
-        done = (epoch - warmup) / max(self.config.max_epochs - warmup, 1e-9)
-        return end + (start - end) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+        progress = (epoch - warmup) / max(self.config.max_epochs - warmup, 1e-9)
+        return end + (start - end) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
 
 class Plateau(Schedule):
-    """The paper's (section 3.2): lower the rate when the cost improves by less than mu.
+    """The paper's schedule (section 3.2): lower the rate when the loss improves by less than a fraction mu.
 
-    The rate falls to ``final_rate``; training ends when ``stop_after`` epochs brought no improvement at all.
+    The rate is never below ``final_rate``. Training ends after ``stop_after`` epochs without any improvement.
     """
 
     def __init__(self, config: ScheduleConfig) -> None:
-        """Start at the first epoch."""
+        """Start before the first epoch."""
         super().__init__(config)
         self.state = {"rate": config.rate, "best": math.inf, "previous": math.inf, "stale": 0}
 
@@ -51,17 +51,17 @@ class Plateau(Schedule):
         """See `Schedule.rate`."""
         return self.state["rate"]
 
-    def finish_epoch(self, epoch: int, cost: float) -> bool:
+    def finish_epoch(self, epoch: int, loss: float) -> bool:
         """See `Schedule.finish_epoch`."""
         state = self.state
-        if state["previous"] - cost < self.config.mu * cost:
+        if state["previous"] - loss < self.config.mu * loss:
             state["rate"] = max(state["rate"] * self.config.factor, self.config.final_rate)
-        state["previous"] = cost
-        state["stale"] = 0 if cost < state["best"] else state["stale"] + 1
-        state["best"] = min(state["best"], cost)
-        return state["stale"] >= self.config.stop_after or super().finish_epoch(epoch, cost)
+        state["previous"] = loss
+        state["stale"] = 0 if loss < state["best"] else state["stale"] + 1
+        state["best"] = min(state["best"], loss)
+        return state["stale"] >= self.config.stop_after or super().finish_epoch(epoch, loss)
 
 
 def make_schedule(config: ScheduleConfig) -> Schedule:
-    """Build the schedule that a configuration names."""
+    """Build the schedule of a config."""
     return {"cosine": Cosine, "plateau": Plateau}[config.kind](config)

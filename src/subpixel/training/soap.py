@@ -1,8 +1,9 @@
 """SOAP (Vyas et al. 2024, arXiv 2409.11321): Adam in the eigenbasis of the gradients' covariance.
 
-Pixels nearby are strongly correlated, which a method that scales each weight on its own cannot see;
+Nearby pixels are strongly correlated, and Adam, which scales each weight by itself, cannot use that;
 ``docs/research/2026-11-26-training.md`` has the difference. General-purpose packages precondition each axis
-of a 4-D weight by itself; here a convolution is what it is, a matrix of ``outputs`` x ``inputs * k * k``.
+of a 4-D weight separately; here a convolution is treated as the matrix that it is, ``outputs`` x
+``inputs * k * k``.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,11 +14,11 @@ from torch import Tensor
 
 
 class SOAP(torch.optim.Optimizer):
-    """Adam whose moments live in a slowly turning eigenbasis; vectors (biases) get plain Adam.
+    """Adam with its moments in a slowly changing eigenbasis; vectors (biases) get plain Adam.
 
-    Parameters of one shape move together, as one batch of matrices: networks have many small layers alike. A
-    step needs nothing from the CPU, so that it can be recorded and replayed on a GPU; `turn` is apart from it
-    because it can't.
+    Parameters of the same shape are updated as one batch of matrices, because networks have many small layers
+    of one shape. A step does not synchronize with the CPU, so a CUDA graph can contain it; `update_bases` is
+    a separate method because it cannot be captured.
 
     Args:
         params: parameters or groups of them.
@@ -36,7 +37,7 @@ class SOAP(torch.optim.Optimizer):
         *,
         compiled: bool = False,
     ) -> None:
-        """Keep the settings; state is made at the first step."""
+        """Store the settings; the state is created at the first step."""
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
         self._updates = torch.compile(_updates, dynamic=False) if compiled else _updates
 
@@ -46,29 +47,29 @@ class SOAP(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float]) -> float: ...
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Move every parameter; each must have a gradient. ``closure`` is not supported."""
+        """Update every parameter; each must have a gradient. ``closure`` is not supported."""
         if closure is not None:
             raise ValueError("SOAP takes no closure")
-        moving: list[list[Tensor]] = []
+        batches: list[list[Tensor]] = []
         matrices: list[_Matrices] = []
         for group in self.param_groups:
             for parameters in _by_shape(group["params"]):
                 gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-                state = self.state[parameters[0]]  # of all of them
+                state = self.state[parameters[0]]  # shared by the batch
                 if not state:
-                    _begin(state, _stacked(gradients), turned=parameters[0].ndim > 1)
-                moving.append(parameters)
+                    _begin(state, _stacked(gradients), rotated=parameters[0].ndim > 1)
+                batches.append(parameters)
                 matrices.append(_Matrices(gradients, state, group["lr"], group["betas"], group["eps"]))
-        for parameters, update in zip(moving, self._updates(matrices), strict=True):
+        for parameters, update in zip(batches, self._updates(matrices), strict=True):
             changes = [change.view_as(one) for one, change in zip(parameters, update, strict=True)]
             torch._foreach_sub_(parameters, changes)
         return None
 
     @torch.no_grad()
-    def turn(self) -> None:
-        """Bring the bases up to date, by one power iteration and a QR (their Algorithm 4).
+    def update_bases(self) -> None:
+        """Update the eigenbases, by one power iteration and a QR decomposition (Algorithm 4 of the paper).
 
-        To be called every few steps.
+        Call it every few steps.
         """
         for state in self.state.values():
             for covariance, basis in (("rows", "row_basis"), ("columns", "column_basis")):
@@ -77,7 +78,7 @@ class SOAP(torch.optim.Optimizer):
 
 
 class _Matrices(NamedTuple):
-    """Parameters of one shape, and how they are moved."""
+    """The parameters of one shape: their gradients, state and settings."""
 
     gradients: list[Tensor]
     state: dict[str, Tensor]
@@ -87,18 +88,18 @@ class _Matrices(NamedTuple):
 
 
 def _stacked(gradients: list[Tensor]) -> Tensor:
-    """A matrix for each, one upon the other; a vector is a column."""
-    # Contiguous, like the bases, because a checkpoint gives contiguous tensors back, and a matrix product
-    # rounds differently with its operands' layout.
+    """Stack gradients as a batch of matrices ``(N, rows, columns)``; a vector becomes a column."""
+    # Contiguous, like the bases: tensors from a checkpoint are contiguous, and the rounding of a matrix
+    # product depends on the layout of its operands. So a resumed run gives the same weights.
     return torch.stack([g.flatten(1) if g.ndim > 1 else g[:, None] for g in gradients]).contiguous()
 
 
-def _begin(state: dict[str, Tensor], gradient: Tensor, *, turned: bool) -> None:
-    """Moments of nothing, and the first gradient's bases; vectors have none: they get plain Adam."""
+def _begin(state: dict[str, Tensor], gradient: Tensor, *, rotated: bool) -> None:
+    """Initialize a batch's state: zero moments and, unless it is of vectors, the first gradient's bases."""
     state["step"] = torch.zeros((), device=gradient.device)
     state["mean"] = torch.zeros_like(gradient)
     state["square"] = torch.zeros_like(gradient)
-    if turned:
+    if rotated:
         state["rows"] = gradient @ gradient.mT
         state["columns"] = gradient.mT @ gradient
         state["row_basis"] = torch.linalg.eigh(state["rows"])[1].contiguous()
@@ -106,31 +107,34 @@ def _begin(state: dict[str, Tensor], gradient: Tensor, *, turned: bool) -> None:
 
 
 def _next_basis(covariance: Tensor, basis: Tensor) -> Tensor:
-    """The columns of their product made orthonormal, in order: the Q of its QR, up to the columns' signs."""
+    """Return the Q of the QR decomposition of the product, up to the signs of its columns."""
     if covariance.is_cuda:
-        return orthonormal_by_cholesky(covariance.double() @ basis.double(), instead=basis).float()
+        return orthonormal_by_cholesky(covariance.double() @ basis.double(), fallback=basis).float()
     result: Tensor = torch.linalg.qr(covariance @ basis)[0]
     return result
 
 
-def orthonormal_by_cholesky(columns: Tensor, *, instead: Tensor) -> Tensor:
-    """Columns of double precision made orthonormal, in order, all matrices of a batch at once.
+def orthonormal_by_cholesky(columns: Tensor, *, fallback: Tensor) -> Tensor:
+    """Make the columns of each matrix of a batch orthonormal, in order, as a QR decomposition does.
 
-    A GPU's QR takes them one after another. This is CholeskyQR, twice (see Fukaya et al. 2020, arXiv
-    1809.11085), of columns brought to length 1. A matrix whose columns are too nearly dependent for it
-    becomes ``instead``.
+    All matrices are processed at once, where a GPU's QR processes them one after another. This is CholeskyQR
+    applied twice (see Fukaya et al. 2020, arXiv 1809.11085), with columns normalized first.
+
+    Args:
+        columns: ``(N, rows, columns)``, float64.
+        fallback: the same shape; replaces the result for matrices whose columns are too nearly dependent.
     """
-    result, one = columns, torch.eye(columns.shape[-1], dtype=columns.dtype, device=columns.device)
+    result, identity = columns, torch.eye(columns.shape[-1], dtype=columns.dtype, device=columns.device)
     for _ in range(2):
         result = result / result.norm(dim=-2, keepdim=True)
-        factor = torch.linalg.cholesky_ex(result.mT @ result + 1e-13 * one)[0]
+        factor = torch.linalg.cholesky_ex(result.mT @ result + 1e-13 * identity)[0]
         result = torch.linalg.solve_triangular(factor.mT, result, upper=True, left=False)
-    off = (result.mT @ result - one).abs().amax((-2, -1), keepdim=True)
-    return torch.where(off < 1e-3, result, instead.to(result.dtype))
+    error = (result.mT @ result - identity).abs().amax((-2, -1), keepdim=True)
+    return torch.where(error < 1e-3, result, fallback.to(result.dtype))
 
 
 def _updates(matrices: list[_Matrices]) -> list[Tensor]:
-    """What is to be taken off parameters, like `_stacked` gradients; their states follow those."""
+    """Update the states from the gradients; return what to subtract from the parameters, as `_stacked`."""
     return [_update(one) for one in matrices]
 
 
@@ -139,15 +143,15 @@ def _update(one: _Matrices) -> Tensor:
     gradient = _stacked(gradients)
     state["step"] += 1
     state["mean"].lerp_(gradient, 1 - beta1)
-    mean, seen = state["mean"], gradient
-    turned = "rows" in state
-    if turned:
+    mean, projected = state["mean"], gradient
+    rotated = "rows" in state
+    if rotated:
         left, right = state["row_basis"], state["column_basis"]
-        seen = left.mT @ gradient @ right
+        projected = left.mT @ gradient @ right
         mean = left.mT @ mean @ right
-    state["square"].mul_(beta2).addcmul_(seen, seen, value=1 - beta2)
+    state["square"].mul_(beta2).addcmul_(projected, projected, value=1 - beta2)
     update = mean / (state["square"].sqrt() + eps)
-    if turned:
+    if rotated:
         update = left @ update @ right.mT
         state["rows"].lerp_(gradient @ gradient.mT, 1 - beta2)
         state["columns"].lerp_(gradient.mT @ gradient, 1 - beta2)
@@ -156,8 +160,8 @@ def _update(one: _Matrices) -> Tensor:
 
 
 def _by_shape(parameters: Iterable[Tensor]) -> list[list[Tensor]]:
-    """Parameters that are alike, in the order in which their shapes come up."""
-    alike: dict[torch.Size, list[Tensor]] = {}
+    """Group parameters by shape, in the order in which the shapes first occur."""
+    groups: dict[torch.Size, list[Tensor]] = {}
     for parameter in parameters:
-        alike.setdefault(parameter.shape, []).append(parameter)
-    return list(alike.values())
+        groups.setdefault(parameter.shape, []).append(parameter)
+    return list(groups.values())

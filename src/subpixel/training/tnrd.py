@@ -1,4 +1,4 @@
-"""TNRD as the training loop takes it: see `subpixel.engines.tnrd`."""
+"""TNRD with the interface of the training loop: see `subpixel.engines.tnrd`."""
 
 from torch import Tensor
 
@@ -8,22 +8,22 @@ from subpixel.training.network import Trainable
 
 
 class TrainableTNRD(TNRD, Trainable):
-    """The network with what the training loop asks for."""
+    """A `TNRD` that can be trained."""
 
     def parameter_groups(self, last_layer_rate: float) -> list[dict[str, object]]:
-        """All in one: there is no last layer."""
+        """Return one group with all parameters, because there is no last layer."""
         return [{"params": list(self.parameters()), "rate": 1.0}]
 
-    def merged(self) -> dict[str, Tensor]:
-        """All parameters by name."""
+    def fused_parameters(self) -> dict[str, Tensor]:
+        """Return all parameters by name."""
         return dict(self.named_parameters())
 
-    def without_expansion(self) -> "TrainableTNRD":
-        """A copy: it has none."""
+    def fused(self) -> "TrainableTNRD":
+        """Return a copy; there is nothing to fuse."""
         result = TrainableTNRD(self.scale, self.stages).to(self.reaction.device)
         result.load_state_dict(self.state_dict())
         return result
 
     def to_model(self, name: str, metadata: ModelMetadata) -> TnrdModel:
-        """A copy of it as it stands."""
-        return TnrdModel(name, self.without_expansion().cpu(), metadata)
+        """Return a model with a copy of the current weights."""
+        return TnrdModel(name, self.fused().cpu(), metadata)

@@ -1,1 +1,1 @@
-"""Video: read, upscaled frame by frame, encoded and written, in overlapping stages."""
+"""Upscale videos: decode, upscale each frame, encode and write, in overlapping stages."""

@@ -1,62 +1,75 @@
-"""One video file, enlarged into another."""
+"""Upscale a video file into another one."""
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from subpixel import arguments
-from subpixel.content import content_of_film
-from subpixel.engines.select import available_cpus
-from subpixel.errors import InputError, naming
+from subpixel.errors import InputError, name_file_in_errors
 from subpixel.files import (
-    PIPE,
     Source,
     Target,
-    as_paths,
-    make_folder_of,
-    refuse_existing,
-    refuse_input,
-    without_empty_folders,
 )
-from subpixel.options import ContainerName, ContentKind, EngineName, Precision
-from subpixel.results import Progress, VideoResult
-from subpixel.selection import Selection, select
-from subpixel.video.media.codecs import Encoding
-from subpixel.video.media.containers import OUTPUT_EXTENSIONS, Y4M, Container, container_named, container_of
+from subpixel.images.formats import EXTENSIONS as IMAGE_EXTENSIONS
+from subpixel.options import (
+    ContainerName,
+    ContentKind,
+    Deinterlace,
+    EngineName,
+    FieldOrder,
+    Fit,
+    Precision,
+)
+from subpixel.results import Preview, Progress, VideoResult
+from subpixel.selection import ModelOptions
+from subpixel.sizes import SizeArgument, TargetSize
+from subpixel.storage.local_copies import as_paths
+from subpixel.storage.outputs import check_writable, refuse_input, remove_empty_folders_on_error
+from subpixel.storage.paths import Location, locate
+from subpixel.storage.select import open_storage
+from subpixel.video.job import (
+    JobOptions,
+    OpenedJob,
+    check_paths,
+    checked_options,
+    job_options,
+    open_input,
+    open_job,
+    processing_errors,
+)
 from subpixel.video.media.decode_errors import DecodeErrors
-from subpixel.video.media.losses import losses_later
-from subpixel.video.media.source import is_regular, open_source
-from subpixel.video.media.time_range import TimeRange
-from subpixel.video.media.trial import check_output
-from subpixel.video.pipeline.plan import Plan, make_plan
+from subpixel.video.media.source import is_regular
+from subpixel.video.pipeline.outputs import has_written, remove_leftovers, written_outcome
 from subpixel.video.pipeline.progress import ProgressTracker
-from subpixel.video.pipeline.segments import Journal
-from subpixel.video.pipeline.stages import patiently
-from subpixel.video.pipeline.work import earlier_threads, folder_beside, run_in_segments, run_through
+from subpixel.video.pipeline.run import job_folder, run_in_segments, run_streaming
+from subpixel.video.pipeline.segments import has_segments
+from subpixel.video.shards import check_shard, upscale_shard
 
 if TYPE_CHECKING:
     from subpixel.upscaler import Upscaler
 
 
-_PATIENCE_SECONDS = 2
-"""For which a pipe that gives nothing is waited for when a job is to stop."""
-
-
-@without_empty_folders
 def upscale_video(
     input: Source,
     output: Target,
     *,
-    scale: int | None = None,
+    scale: float | None = None,
+    size: SizeArgument | None = None,
+    width: int | None = None,
+    height: int | None = None,
+    fit: Fit | None = None,
+    square_pixels: bool = False,
     model: str | os.PathLike[str] | None = None,
     content: ContentKind | None = None,
     engine: EngineName = "auto",
     precision: Precision = "auto",
     threads: int | None = None,
+    sharpness: float = 0.0,
+    grain: float | Literal["keep"] = 0.0,
     upscaler: "Upscaler | None" = None,
     codec: str = "auto",
     crf: float | None = None,
@@ -65,15 +78,19 @@ def upscale_video(
     container: ContainerName | None = None,
     start: float | Fraction = 0,
     end: float | Fraction | None = None,
+    deinterlace: Deinterlace = "auto",
+    field_order: FieldOrder = "auto",
+    inverse_telecine: bool = False,
     overwrite: bool = False,
     drop_unsupported: bool = False,
+    shard: tuple[int, int] | None = None,
     progress: Callable[[Progress], object] = lambda progress: None,
 ) -> VideoResult:
-    """Make a video larger; sound, subtitles, chapters and all else stay as they are.
+    """Upscale a video, and copy its sound, subtitles, chapters, metadata and other streams.
 
-    The output appears under its name only when it is complete. An interrupted job resumes when it is started
-    again with the same arguments; what it had done lies in a folder beside the output until then. Jobs that
-    read or write a pipe or a file object do not resume.
+    The output appears under its name only when it is complete. An interrupted job resumes when the function
+    is called again with the same arguments; until then, a hidden folder beside the output stores the finished
+    segments. Jobs that read or write a pipe or a file object do not resume.
 
     >>> import subpixel
     >>> result = subpixel.upscale_video("film.mp4", "film-large.mkv", scale=2, crf=16)
@@ -81,190 +98,178 @@ def upscale_video(
     (96, 80, 3)
 
     Args:
-        input: what FFmpeg reads: a path, its bytes, a file object opened for reading bytes, or "-" for stdin.
-        output: the file to write: a path, whose extension selects the container; a file object opened for
-            writing bytes, with ``container``; or "-" for stdout.
-        scale: how many times larger each side becomes; 2 when no model is named either.
-        model: the name of a packaged model or the path of a ``.safetensors`` file.
-        content: instead of a model what became of the video before: "clean", "compressed", or "auto", the
-            default, which takes files named ``.y4m`` for clean and all else for compressed.
-        engine, precision, threads: see `subpixel.Upscaler`.
+        input: a video that FFmpeg reads: a path, an ``s3://`` URL, its bytes, a file object opened for
+            reading bytes, or "-" for stdin.
+        output: the file to write: a path or an ``s3://`` URL, whose extension selects the container; a file
+            object opened for writing bytes, with ``container``; or "-" for stdout.
+        scale: the factor per side, such as 3 or 1.5, up to 16; 2 if neither a size nor a model is given.
+        size: the size of the output instead: ``(width, height)``, or a name such as "1080p" or "4k". It
+            is that of the rotated video if players rotate it, as those of phones. It counts the pixels that
+            are stored, which players stretch if the video is anamorphic; see ``square_pixels``.
+        width, height: one side of the output, or both, instead.
+        fit: "inside" (the default) keeps the shape and makes no side longer than asked for; see
+            `subpixel.options.Fit`. Most codecs need even sides; the nearest ones that fit are used.
+        square_pixels: whether an anamorphic video becomes one with square pixels, of the shape that players
+            show. By default its pixels keep their shape.
+        model: the name of a packaged model, "nearest" or "epx" for pixel art, or the path of a
+            ``.safetensors`` file.
+        content: selects the model instead: "clean", "compressed", "pixel-art", or "auto", the default, which
+            treats files named ``.y4m`` as clean and all others as compressed.
+        engine, precision, threads, sharpness: see `subpixel.Upscaler`.
         upscaler: one from `load`, instead of all of these.
-        codec: FFmpeg's name of the encoder, such as "libx264"; "auto" takes what suits container and depth.
-        crf: the quality, smaller is better, on the codec's own scale; 18 by default for libx264.
-        preset: the codec's own word for how much time it takes; "veryfast" by default for libx264.
-        codec_options: any other of the encoder's options, such as ``{"tune": "film"}``.
-        container: "mp4", "mkv", "mov", "webm" or "y4m", where the output's name does not say; y4m for stdout.
-        start, end: the part that is wanted, in seconds from the beginning; its times then start at 0.
-        overwrite: whether an existing output is replaced.
-        drop_unsupported: whether streams that the container cannot hold are left out, instead of refused.
-        progress: called now and then, at last with a fraction of 1.
+        grain: how much of the noise that the model removes is given back as new noise of the same strength,
+            0 to 1; "keep" means all of it.
+        codec: FFmpeg's name of the encoder, such as "libx264"; "auto" selects one for container and depth.
+        crf: the quality on the codec's own scale, where smaller is better; 18 by default for libx264.
+        preset: the encoder's speed, by the codec's own name; "veryfast" by default for libx264.
+        codec_options: any other options of the encoder, such as ``{"tune": "film"}``.
+        container: "mp4", "mkv", "mov", "webm" or "y4m", if the output's name does not say; y4m for stdout.
+        start, end: the part to upscale, in seconds from the beginning. The times of the result start at 0.
+        deinterlace: "auto" (the default) makes one progressive frame of each frame that is marked as
+            interlaced, "fields" makes two of each frame, for smooth motion; see
+            `subpixel.options.Deinterlace`.
+        field_order: which field comes first, "top" or "bottom", if the file says it wrong or not at all.
+        inverse_telecine: whether to restore the 24 frames per second of a film in 30 interlaced ones.
+        overwrite: whether to replace an existing output.
+        drop_unsupported: whether to drop streams that the container cannot hold, instead of raising an error.
+        shard: ``(i, n)`` to encode only the i-th of n shares, i from 1, while other processes, also on other
+            machines that see the same files, encode the others. The one that finishes the last segment writes
+            the output; ``missing_segments`` of the result is 0 then.
+        progress: called at most ten times a second, and at the end with a fraction of 1.
 
     Raises:
-        InputError: the input cannot be read, or gives no frame.
-        OutputError: the output exists, is the input, or cannot hold or be given the result.
+        InputError: the input cannot be read, or contains no frame that can be decoded.
+        OutputError: the output exists, is the input itself, cannot be written, or cannot hold a stream.
         ModelError, EngineError: see `load`.
-        ValueError, TypeError: a wrong argument: the codec does not know what is asked of it, or there is no
-            such codec, container or part.
-        BrokenPipeError: whoever read from stdout has closed it.
+        ValueError, TypeError: a wrong argument, such as an unknown codec, container or encoder option, or an
+            end before the start.
+        BrokenPipeError: the reader of stdout closed it.
     """
     arguments.check_files(input=input, output=output)
-    arguments.check_texts(codec=codec, preset=preset, container=container)
-    arguments.check_numbers(crf=crf, start=start, end=end)
-    arguments.check_mappings(codec_options=codec_options)
-    encoding = Encoding(codec, crf, preset, codec_options or {})
-    kind = _container(output, container)
-    # By their digits: 0.2 is meant, not the binary number behind it, which is a little more.
-    time_range = TimeRange(Fraction(str(start)), None if end is None else Fraction(str(end)))
-    with as_paths(input, output, kind.extensions[0]) as paths:
-        source, target = paths.input, paths.output
-        check_paths(source, target, overwrite)
-        others = ("stdout:",) if target == PIPE else (f"{target}:", str(folder_beside(Path(target))))
-        with naming("stdin" if source == PIPE else source, *others):
-            result = _upscale(
-                source,
-                target,
-                kind,
-                time_range,
-                encoding,
-                lambda: select(
-                    upscaler,
-                    model=model,
-                    scale=scale,
-                    content=content,
-                    engine=engine,
-                    precision=precision,
-                    threads=threads,
-                    guess=lambda: content_of_film(Path(source)),
-                ),
-                overwrite=overwrite,
-                drop_unsupported=drop_unsupported,
-                progress=progress,
-            )
+    arguments.check_callables(progress=progress)
+    options = job_options(
+        output,
+        {
+            "scale": scale,
+            "size": size,
+            "width": width,
+            "height": height,
+            "fit": fit,
+            "square_pixels": square_pixels,
+            "model": model,
+            "content": content,
+            "engine": engine,
+            "precision": precision,
+            "threads": threads,
+            "sharpness": sharpness,
+            "grain": grain,
+            "upscaler": upscaler,
+            "codec": codec,
+            "crf": crf,
+            "preset": preset,
+            "codec_options": codec_options,
+            "container": container,
+            "start": start,
+            "end": end,
+            "deinterlace": deinterlace,
+            "field_order": field_order,
+            "inverse_telecine": inverse_telecine,
+            "overwrite": overwrite,
+            "drop_unsupported": drop_unsupported,
+            "progress": progress,
+        },
+    )
+    if shard is not None:
+        return upscale_shard(input, output, options, check_shard(shard))
+    extension = options.container.extensions[0]
+    with (
+        remove_empty_folders_on_error(output),
+        as_paths(input, output, extension, copies_object=_is_image(input)) as paths,
+    ):
+        result = _upscale(paths.input, paths.output, options)
     return replace(result, input=paths.input_name, output=paths.output_name)
 
 
-def _upscale(
-    input: str,
-    output: str,
-    kind: Container,
-    time_range: TimeRange,
-    encoding: Encoding,
-    load: Callable[[], Selection],
-    *,
-    overwrite: bool,
-    drop_unsupported: bool,
-    progress: Callable[[Progress], object],
-) -> VideoResult:
-    """What `upscale_video` does once it is known what is asked for."""
-    regular = is_regular(input)
-    piped = not is_resumable(input, output)
-    tracker = ProgressTracker(progress)
-    with _failing():
-        opened = (
-            open_source(input, time_range) if regular else patiently(lambda: open_source(input, time_range))
-        )
-    with contextlib.closing(opened) as source:
-        choice = load()
-        encoder_threads = (None if piped else earlier_threads(Path(output))) or available_cpus()
-        plan = make_plan(
-            source,
-            choice.upscaler.compiled,
-            kind,
-            encoding,
-            threads=encoder_threads,
-            drop_unsupported=drop_unsupported,
-            to_pipe=output == PIPE,
-        )
-        plan.notices += check_output(kind, source, plan.track, to_pipe=output == PIPE)
-        tracker.rate, tracker.total = float(source.rate), source.expected_frames
-        try:
-            with _failing():
-                if piped:
-                    decode_errors = run_through(plan, output, overwrite, tracker)
-                else:
-                    decode_errors = run_in_segments(plan, Path(output), overwrite, tracker)
-        finally:
-            source.is_waited_for = not tracker.line.close(None if regular else _PATIENCE_SECONDS)
-        tracker.tell(last=True)
-        return _report(plan, choice, input, output, tracker, decode_errors)
+def _is_image(input: Source) -> bool:
+    """Whether a path has the extension of an image; those are small, and some are read without FFmpeg."""
+    return isinstance(input, str | os.PathLike) and Path(input).suffix.lower() in IMAGE_EXTENSIONS
 
 
-@contextlib.contextmanager
-def _failing() -> Iterator[None]:
-    """Turn FFmpeg's failures, and wrong values while a film is at work, into ours.
+def _upscale(input: str, output: str, options: JobOptions) -> VideoResult:
+    """Check the paths, open the input, and run the job; errors name the file."""
+    check_paths(input, output, options.overwrite)
+    with open_job(input, output, options) as job:
+        with processing_errors():
+            if job.is_resumable:
+                decode_errors = _resume(job)
+            else:
+                decode_errors = run_streaming(job.plan, output, options.overwrite, job.tracker)
+        job.tracker.report(last=True)
+        return job.result(decode_errors)
 
-    Before and after, a ValueError is of what was asked for.
+
+def _resume(job: OpenedJob) -> DecodeErrors:
+    """Run a job in segments, from where an earlier run was interrupted."""
+    output, fingerprint = locate(job.output), job.fingerprint()
+    outcome = written_outcome(job.storage, fingerprint, output)
+    if outcome is not None:
+        # An earlier run finished the output, but was interrupted before it removed the folder.
+        job.storage.remove()
+        job.tracker.resumed_frames = outcome["output_frames"]
+        return DecodeErrors(**outcome)
+    folder = job.open_folder(fingerprint, alone=True)
+    return run_in_segments(job.plan, folder, output, job.options.overwrite, job.tracker)
+
+
+def preview_video(
+    source: Location, target: Location, model: ModelOptions, target_size: TargetSize, **options: Any
+) -> Preview:
+    """Return what `upscale_video` would make of a file. Nothing is upscaled or written.
+
+    Args:
+        source: a file, not a pipe.
+        target: the output, likewise.
+        model, target_size: the arguments of `upscale_video` for them.
+        options: all other arguments of `upscale_video`.
+
+    Raises what `upscale_video` raises, as far as the first frame and the output's folder show it.
     """
-    import av
-
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except (av.FFmpegError, OSError, ValueError) as error:
-        words = getattr(error, "strerror", None) or error
-        raise InputError(f"could not be enlarged ({words})") from error
-
-
-def is_resumable(input: str, output: str) -> bool:
-    """Whether a job that is killed can be continued: not where one end is a pipe."""
-    return output != PIPE and is_regular(input)
-
-
-def check_paths(input: str, output: str, overwrite: bool) -> None:
-    """Refuse, before anything is read, what could only fail at the end; make the output's folder."""
-    if output == PIPE:
-        return
-    path = Path(output)
-    if is_regular(input):
-        refuse_input(path, Path(input))
-    if not overwrite and not Journal.has_written(folder_beside(path), path):
-        refuse_existing(path)
-    make_folder_of(path)
-
-
-def _container(output: Target, name: str | None) -> Container:
-    if not isinstance(output, str | os.PathLike):
-        if name is None:
-            raise ValueError("the output is a file object: say which container, such as container='mkv'")
-        return container_named(name)
-    output = os.fspath(output)
-    if name is None:
-        return Y4M if output == PIPE else container_of(Path(output))
-    container = container_named(name)
-    if output != PIPE and Path(output).suffix.lower() in OUTPUT_EXTENSIONS:
-        by_name = container_of(Path(output))
-        if by_name is not container:
-            raise ValueError(f"{output}: is {by_name.name} by its name, not {container.name}; name one alone")
-    return container
+    checked = checked_options(target, target_size, model, **options)
+    if isinstance(source, Path) and source.exists() and not is_regular(source):
+        raise InputError(f"{source}: is a pipe or a device, and can be read only once; it has no preview")
+    refuse_input(target, source)
+    storage = open_storage(job_folder(target))
+    written = has_written(storage, target)
+    check_writable(target, overwrite=checked.overwrite or written)
+    with (
+        name_file_in_errors(str(source), f"{target}:"),
+        contextlib.closing(open_input(str(source), checked.time_range)) as opened,
+    ):
+        job = OpenedJob(opened, str(source), str(target), checked, ProgressTracker(checked.progress))
+        plan, first = job.plan, opened.first_frame
+        return Preview(
+            input=str(source),
+            output=str(target),
+            seconds=0,
+            **job.selection.as_result(plan.upsampling),
+            source_width=first.width,
+            source_height=first.height,
+            width=plan.encoder.width,
+            height=plan.encoder.height,
+            frames=job.tracker.total_frames,
+            codec=plan.encoder.codec.name,
+            resumes=has_segments(storage),
+            warnings=tuple(plan.warnings),
+        )
 
 
-def _report(
-    plan: Plan,
-    choice: Selection,
-    input: str,
-    output: str,
-    tracker: ProgressTracker,
-    decode_errors: DecodeErrors,
-) -> VideoResult:
-    codec = plan.encoder.codec.name
-    return VideoResult(
-        input=input,
-        output=output,
-        **choice.as_result(plan.engine),
-        codec=codec,
-        width=plan.encoder.width,
-        height=plan.encoder.height,
-        frames=decode_errors.frames,
-        resumed_frames=tracker.resumed,
-        seconds=round(tracker.seconds, 3),
-        frames_per_second=round(tracker.frames_per_second, 2),
-        stages=tracker.stages(),
-        bottleneck=tracker.bottleneck,
-        damaged_frames=decode_errors.damaged,
-        missing_frames=decode_errors.missing,
-        lost_frames=decode_errors.lost,
-        damaged_share=round(decode_errors.share, 4),
-        warnings=(*plan.notices, *decode_errors.notices, *losses_later(decode_errors.carried_later, codec)),
-    )
+def has_unfinished_job(output: Location) -> bool:
+    """Return whether an interrupted job would replace an output that exists.
+
+    If that job has written the output, and only the job's folder is left, the folder is removed.
+    """
+    storage = open_storage(job_folder(output))
+    if has_written(storage, output):
+        storage.remove()
+    remove_leftovers(storage)
+    return bool(storage.entries())

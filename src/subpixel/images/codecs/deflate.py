@@ -1,4 +1,4 @@
-"""Deflate by several threads: pieces that are compressed on their own and put one behind the other."""
+"""Parallel deflate: pieces are compressed independently and concatenated to one stream."""
 
 import zlib
 from typing import Any, NamedTuple
@@ -7,13 +7,15 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 
 LEVEL = 1
-"""Of ISA-L, 0 to 3. On enlarged photographs it takes a sixth of zlib's time at level 2, for 3% more bytes."""
+"""Level of ISA-L, 0 to 3. On upscaled photographs it takes a sixth of the time of zlib at level 2, for 3%
+more bytes."""
 
-ZLIB_LEVEL, _REGULAR = 2, 8
-"""Of zlib, for what ISA-L makes so many times smaller: on pages of text zlib is fast, and a fifth better."""
+ZLIB_LEVEL, _HIGH_RATIO = 2, 8
+"""Level of zlib, which is used where ISA-L reaches this compression ratio: on pages of text, zlib is fast,
+and a fifth smaller."""
 
 HEADER = b"\x78\x01"
-"""Of a zlib stream."""
+"""Header of a zlib stream."""
 
 _ADLER_BASE = 65_521
 
@@ -22,45 +24,51 @@ class Piece(NamedTuple):
     """A compressed piece of a zlib stream."""
 
     data: bytes
-    """It ends at a whole byte, and more may follow."""
+    """It ends at a byte boundary, and is not the last block of the stream."""
     adler: int
-    """The checksum of what was compressed."""
+    """Adler-32 of the uncompressed bytes."""
     length: int
-    """How many bytes that was."""
+    """Number of uncompressed bytes."""
 
 
-def compressed(data: NDArray[Any]) -> Piece:
-    """Compress C-contiguous bytes as a piece of a stream."""
-    packed = _packed(isal_zlib.compressobj(LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS), data)
-    if len(packed) * _REGULAR < data.nbytes:
-        packed = _packed(zlib.compressobj(ZLIB_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS), data)
-    return Piece(packed, isal_zlib.adler32(data.data), data.nbytes)
+def compress_piece(data: NDArray[Any], zlib_level: int | None = None) -> Piece:
+    """Compress a C-contiguous array as a piece of a zlib stream, by default fast, or with a level of zlib."""
+    if zlib_level is not None:
+        result = _deflate(zlib.compressobj(zlib_level, zlib.DEFLATED, -zlib.MAX_WBITS), data)
+        return Piece(result, isal_zlib.adler32(data.data), data.nbytes)
+    result = _deflate(isal_zlib.compressobj(LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS), data)
+    if len(result) * _HIGH_RATIO < data.nbytes:
+        result = _deflate(zlib.compressobj(ZLIB_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS), data)
+    return Piece(result, isal_zlib.adler32(data.data), data.nbytes)
 
 
-def _packed(deflate: Any, data: NDArray[Any]) -> bytes:
-    result: bytes = deflate.compress(data.data) + deflate.flush(zlib.Z_SYNC_FLUSH)
+def _deflate(compressor: Any, data: NDArray[Any]) -> bytes:
+    result: bytes = compressor.compress(data.data) + compressor.flush(zlib.Z_SYNC_FLUSH)
     return result
 
 
-def crc(kind: bytes, body: bytes) -> int:
-    """The CRC-32 of a PNG chunk."""
-    checksum: int = isal_zlib.crc32(body, isal_zlib.crc32(kind))
+def crc(name: bytes, body: bytes) -> int:
+    """Return the CRC-32 of a PNG chunk."""
+    checksum: int = isal_zlib.crc32(body, isal_zlib.crc32(name))
     return checksum
 
 
-def whole(data: NDArray[Any]) -> bytes:
-    """Compress C-contiguous bytes as a stream of its own."""
+def compress_stream(data: NDArray[Any]) -> bytes:
+    """Compress a C-contiguous array as a complete zlib stream."""
     result: bytes = isal_zlib.compress(data.data, LEVEL)
     return result
 
 
 def trailer(adler: int) -> bytes:
-    """What ends a stream: an empty last block, and the checksum of everything."""
+    """Return the end of a zlib stream: an empty last block, and the Adler-32 of all data."""
     return b"\x03\x00" + adler.to_bytes(4)
 
 
-def joined_adler(first: int, second: int, second_length: int) -> int:
-    """The Adler-32 (RFC 1950) of two pieces of data from theirs, as ``adler32_combine`` of zlib."""
+def combine_adler(first: int, second: int, second_length: int) -> int:
+    """Return the Adler-32 (RFC 1950) of concatenated data from those of its two parts.
+
+    It equals ``adler32_combine`` of zlib.
+    """
     low, high = first & 0xFFFF, first >> 16
     other_low, other_high = second & 0xFFFF, second >> 16
     new_low = (low + other_low - 1) % _ADLER_BASE

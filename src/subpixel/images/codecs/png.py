@@ -1,7 +1,7 @@
-"""PNG: its chunks by hand, its pixels decoded by libpng through libvips, and encoded here.
+"""Reads and writes PNG: chunks and encoding here, decoding by libpng through libvips.
 
-Only the chunks that the pixels depend on reach libpng. The others are either understood here, or carried
-over as they are, or left out with a notice. libvips knows few of them, and its writer uses one thread.
+libpng gets only the chunks that the pixels depend on. The others are parsed here, or copied unchanged, or
+dropped with a warning. libvips supports few of them, and its writer uses only one thread.
 """
 
 import struct
@@ -15,126 +15,165 @@ from numpy.typing import NDArray
 
 from subpixel.errors import UnreadableImage, UnsupportedImage
 from subpixel.images.codecs import deflate
-from subpixel.images.picture import Header, Metadata, Picture, Strips, swaps_axes, upright
+from subpixel.images.image import (
+    DecodedImage,
+    Header,
+    Metadata,
+    Strips,
+    apply_orientation,
+    first_frame_warning,
+    swaps_axes,
+)
+from subpixel.images.palette import Palette
 from subpixel.images.workers import Workers
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 COLOR_CHUNKS = (b"cHRM", b"gAMA", b"sRGB", b"cICP", b"mDCV", b"cLLI")
 TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
-_OF_STORED_PIXELS = (b"hIST", b"iDOT", b"acTL", b"fcTL", b"fdAT")
-"""Unsafe to copy, and of no use to who looks at the picture: an animation of one frame among them."""
+_DROPPED_SILENTLY = (b"hIST", b"iDOT", b"acTL", b"fcTL", b"fdAT")
+"""Chunks about the stored pixels that are useless in the output, such as those of an animation of one
+frame."""
 _XMP = b"XML:com.adobe.xmp\0"
-_INCH_M = 0.0254
+_M_PER_INCH = 0.0254
 _MAX_METADATA_BYTES = 1 << 24
-_BAND_BYTES = 1 << 21
+_BLOCK_BYTES = 1 << 21
 _FILTER_UP = 2
-_COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
-"""The number of bands, and what PNG calls it."""
-_BANDS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
+_ZLIB_LEVEL_OF_INDICES = 6
+"""Slower than for photographs, but the files of pixel art are small."""
+COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
+"""The color type by the number of channels."""
+_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
 _PALETTE = 3
 _DEPTHS = (1, 2, 4, 8, 16)
 
 
-class _Chunk(NamedTuple):
-    kind: bytes
-    place: int
+class Chunk(NamedTuple):
+    """A chunk of a file."""
+
+    name: bytes
+    offset: int
     length: int
-    """Of the whole chunk, 12 bytes more than its body."""
+    """Of the chunk: 12 bytes more than its body."""
     body: bytes
-    """Empty for pixels, which are left in the file."""
+    """Empty for pixels, which libpng reads from the file."""
     intact: bool
 
 
-def read(path: Path, approve: Callable[[Header], None]) -> Picture:
-    """Read a PNG file; ``approve`` is given the header before the pixels are decoded."""
-    from subpixel.images.codecs.vips import Decoder
+def read(path: Path, approve: Callable[[Header], None]) -> DecodedImage:
+    """Read a PNG file. ``approve`` gets the header before pixels are decoded."""
+    from subpixel.images.codecs.vips import decode
 
     with path.open("rb") as file:
-        chunks = list(_chunks(path, file))
-        pixels = [chunk for chunk in chunks if chunk.kind in (*_CRITICAL, b"tRNS")]
+        chunks = list(chunks_of(path, file))
+        pixels = [chunk for chunk in chunks if chunk.name in (*CRITICAL, b"tRNS")]
         for chunk in pixels:
             if not chunk.intact:
-                name = chunk.kind.decode("latin-1")
-                raise UnreadableImage(f"{path}: the PNG file is damaged (its {name!r} chunk); get it anew")
-        layout = _layout(path, pixels)
-        picture = _read_ancillary(path, chunks, layout)
-        turn = picture.metadata.orientation(picture.notices)
-        size = (layout.height, layout.width) if swaps_axes(turn) else (layout.width, layout.height)
-        deep = layout.depth == 16
-        approve(Header(*size, layout.bands, deep, 2 if layout.interlaced else 1))
-        spans = [(0, len(_SIGNATURE)), *((chunk.place, chunk.length) for chunk in pixels)]
-        picture.samples = upright(Decoder("pngload", file, spans).samples(), turn)
-    return picture
+                name = chunk.name.decode("latin-1")
+                raise UnreadableImage(f"{path}: the PNG file is damaged (its {name!r} chunk); get it again")
+        layout = layout_of(path, pixels)
+        image = read_ancillary(path, chunks, layout)
+        frames = max((int.from_bytes(chunk.body[:4]) for chunk in chunks if chunk.name == b"acTL"), default=1)
+        if frames > 1:
+            image.warnings.append(first_frame_warning(frames))
+        orientation = image.metadata.read_orientation(image.warnings)
+        size = (layout.height, layout.width) if swaps_axes(orientation) else (layout.width, layout.height)
+        spans = [(0, len(SIGNATURE)), *((chunk.offset, chunk.length) for chunk in pixels)]
+        copies, file_bytes = 2 if layout.interlaced else 1, sum(length for _, length in spans)
+        approve(Header(*size, layout.channels, layout.depth == 16, copies, file_bytes=2 * file_bytes))
+        image.samples = apply_orientation(decode("pngload", file, spans), orientation)
+    return image
 
 
 def write(file: IO[bytes], strips: Strips, metadata: Metadata, workers: Workers) -> None:
-    """Write samples with their metadata as a PNG file, several threads compressing them."""
+    """Write samples and metadata as a PNG file. Several threads compress."""
     height, width = strips.shape[:2]
-    depth = 8 * strips.dtype.itemsize
-    file.write(_SIGNATURE)
-    header = struct.pack(">IIBBBBB", width, height, depth, _COLOR_TYPES[strips.bands], 0, 0, 0)
-    file.write(_chunk(b"IHDR", header))
-    for kind, body in _ancillary(metadata):
-        file.write(_chunk(kind, body))
-    data, adler = deflate.HEADER, 1
-    for piece in workers.map(_compressed, _bands(strips)):
-        file.write(_chunk(b"IDAT", data + piece.data))
-        data, adler = b"", deflate.joined_adler(adler, piece.adler, piece.length)
-    file.write(_chunk(b"IDAT", data + deflate.trailer(adler)))
-    file.write(_chunk(b"IEND", b""))
+    depth, color_type = 8 * strips.dtype.itemsize, COLOR_TYPES[strips.channels]
+    chunks = list(ancillary(metadata))
+    if strips.palette is not None:
+        depth, color_type = strips.palette.bits, _PALETTE
+        chunks = _with_palette(chunks, strips.palette)
+    file.write(SIGNATURE)
+    header = struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, 0)
+    for name, body in [(b"IHDR", header), *chunks]:
+        file.write(encode_chunk(name, body))
+    for data in compressed(strips, workers):
+        file.write(encode_chunk(b"IDAT", data))
+    file.write(encode_chunk(b"IEND", b""))
 
 
-_Band = tuple[NDArray[Any], NDArray[Any] | None]
+def compressed(strips: Strips, workers: Workers) -> Iterator[bytes]:
+    """Compress samples, and yield the parts of the zlib stream."""
+    header, adler = deflate.HEADER, 1
+    compress = _compress if strips.palette is None else _compress_indices
+    for piece in workers.map(compress, _blocks(strips)):
+        yield header + piece.data
+        header, adler = b"", deflate.combine_adler(adler, piece.adler, piece.length)
+    yield header + deflate.trailer(adler)
 
 
-def _bands(strips: Strips) -> Iterator[_Band]:
-    """The samples in bands of rows, each with the row above it."""
+_Block = tuple[NDArray[Any], NDArray[Any] | None]
+"""Rows, and the row above them."""
+
+
+def _blocks(strips: Strips) -> Iterator[_Block]:
+    """Split the samples into blocks of rows."""
     above = None
-    for strip in strips.each:
-        rows = strip.reshape(len(strip), -1)
-        count = max(1, _BAND_BYTES // rows[0].nbytes)
+    for strip in strips.iterator:
+        rows = strip.reshape(len(strip), -1) if strips.palette is None else strips.palette.pack(strip)
+        count = max(1, _BLOCK_BYTES // rows[0].nbytes)
         for top in range(0, len(rows), count):
             yield rows[top : top + count], above
             above = rows[top : top + count][-1].copy()
 
 
-def _compressed(band: _Band) -> deflate.Piece:
-    """Rows, each stored as its difference from the one above (the filter Up), which suits photographs."""
-    rows, above = (_bytes(part) if part is not None else 0 for part in band)
+def _compress(block: _Block) -> deflate.Piece:
+    """Store rows as differences from the row above (the filter Up), which suits photographs, and compress."""
+    rows, above = (_big_endian_bytes(part) if part is not None else 0 for part in block)
     assert isinstance(rows, np.ndarray)
     filtered = np.empty((rows.shape[0], 1 + rows.shape[1]), np.uint8)
     filtered[:, 0] = _FILTER_UP
     np.subtract(rows[0], above, out=filtered[0, 1:])
     np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
-    return deflate.compressed(filtered)
+    return deflate.compress_piece(filtered)
 
 
-def _bytes(samples: NDArray[Any]) -> NDArray[np.uint8]:
-    """PNG counts bytes, and puts the high one first."""
+def _compress_indices(block: _Block) -> deflate.Piece:
+    """Compress rows of positions in a palette. Equal rows become zeros; other differences mean nothing."""
+    rows, above = block
+    filtered = np.zeros((rows.shape[0], 1 + rows.shape[1]), np.uint8)
+    before = np.concatenate([rows[:1] if above is None else above[None], rows[:-1]])
+    repeated = (rows == before).all(axis=1)
+    repeated[0] &= above is not None
+    filtered[repeated, 0] = _FILTER_UP
+    filtered[~repeated, 1:] = rows[~repeated]
+    return deflate.compress_piece(filtered, _ZLIB_LEVEL_OF_INDICES)
+
+
+def _big_endian_bytes(samples: NDArray[Any]) -> NDArray[np.uint8]:
     return samples.astype(samples.dtype.newbyteorder(">"), copy=False).view(np.uint8)
 
 
-def _chunks(path: Path, file: IO[bytes]) -> Iterator[_Chunk]:
-    """Each chunk, up to and with IEND; the bodies and checksums of pixels are left to libpng."""
+def chunks_of(path: Path, file: IO[bytes]) -> Iterator[Chunk]:
+    """Yield the chunks up to IEND. The pixels, in IDAT and fdAT, are read by those who decode them."""
     end = file.seek(0, 2)
-    place, kind = len(_SIGNATURE), b""
-    while kind != b"IEND":
-        file.seek(place)
+    offset, name = len(SIGNATURE), b""
+    while name != b"IEND":
+        file.seek(offset)
         header = file.read(8)
-        length, kind = struct.unpack(">I4s", header) if len(header) == 8 else (0, b"")
-        if place + 12 + length > end:
-            raise UnreadableImage(f"{path}: the file is cut off; get it anew")
+        length, name = struct.unpack(">I4s", header) if len(header) == 8 else (0, b"")
+        if offset + 12 + length > end:
+            raise UnreadableImage(f"{path}: the file is truncated; get it again")
         body, intact = b"", True
-        if kind != b"IDAT":
+        if name not in (b"IDAT", b"fdAT"):
             body = file.read(length) if length <= _MAX_METADATA_BYTES else b""
-            intact = len(body) == length and deflate.crc(kind, body) == int.from_bytes(file.read(4))
-        yield _Chunk(kind, place, length + 12, body, intact)
-        place += length + 12
+            intact = len(body) == length and deflate.crc(name, body) == int.from_bytes(file.read(4))
+        yield Chunk(name, offset, length + 12, body, intact)
+        offset += length + 12
 
 
-class _Layout(NamedTuple):
-    """What IHDR says, and of what the samples will be."""
+class Layout(NamedTuple):
+    """The header of a PNG, and the shape of the decoded samples."""
 
     width: int
     height: int
@@ -142,70 +181,79 @@ class _Layout(NamedTuple):
     color_type: int
     interlaced: bool
     transparent: bool
-    """By tRNS."""
+    """Whether tRNS adds an alpha channel."""
     palette: bytes
 
     @property
     def depth(self) -> int:
+        """Bits of the decoded samples."""
         return max(8, self.stored_depth)
 
     @property
-    def bands(self) -> int:
-        return _BANDS[self.color_type] + self.transparent
+    def channels(self) -> int:
+        """Of the decoded samples, alpha included."""
+        return _CHANNELS[self.color_type] + self.transparent
 
 
-def _layout(path: Path, pixels: list[_Chunk]) -> _Layout:
+def layout_of(path: Path, pixels: list[Chunk]) -> Layout:
+    """Parse the header.
+
+    Args:
+        path: the file, for messages.
+        pixels: the chunks that the pixels depend on, the header first.
+
+    Raises:
+        UnreadableImage: the header is missing or invalid.
+    """
     first = pixels[0] if pixels else None
-    if first is None or first.kind != b"IHDR" or len(first.body) != 13:
-        raise UnreadableImage(f"{path}: the PNG file is damaged (it has no header); get it anew")
+    if first is None or first.name != b"IHDR" or len(first.body) != 13:
+        raise UnreadableImage(f"{path}: the PNG file is damaged (it has no header); get it again")
     width, height, depth, color, _, _, interlaced = struct.unpack(">IIBBBBB", first.body)
-    if color not in _BANDS or depth not in _DEPTHS or not width or not height:
-        raise UnreadableImage(f"{path}: the PNG file is damaged (its header makes no sense); get it anew")
-    bodies = {chunk.kind: chunk.body for chunk in pixels}
+    if color not in _CHANNELS or depth not in _DEPTHS or not width or not height:
+        raise UnreadableImage(f"{path}: the PNG file is damaged (its header is invalid); get it again")
+    bodies = {chunk.name: chunk.body for chunk in pixels}
     transparent = b"tRNS" in bodies and color in (0, 2, _PALETTE)
-    return _Layout(width, height, depth, color, bool(interlaced), transparent, bodies.get(b"PLTE", b""))
+    return Layout(width, height, depth, color, bool(interlaced), transparent, bodies.get(b"PLTE", b""))
 
 
-def _read_ancillary(path: Path, chunks: list[_Chunk], layout: _Layout) -> Picture:
-    """All that is not pixels, in a picture that has none yet."""
-    metadata, notices = Metadata(), []
-    carried: list[tuple[bytes, bytes]] = []
+def read_ancillary(path: Path, chunks: list[Chunk], layout: Layout) -> DecodedImage:
+    """Read the metadata into an image without samples."""
+    metadata, warnings = Metadata(), []
+    kept: list[tuple[bytes, bytes]] = []
     unsafe = set()
     for chunk in chunks:
-        kind, body, name = chunk.kind, chunk.body, chunk.kind.decode("latin-1")
-        if kind in (*_CRITICAL, b"tRNS"):
+        name, body, shown = chunk.name, chunk.body, chunk.name.decode("latin-1")
+        if name in (*CRITICAL, b"tRNS"):
             continue
         if not chunk.intact:
-            notices.append(f"its {name!r} chunk is damaged or too large and was left out")
-        elif not kind[0] & 0x20:
-            what = (
-                "written for iPhones alone"
-                if kind == b"CgBI"
-                else f"with a {name!r} chunk that must be known"
+            warnings.append(f"its {shown!r} chunk is damaged or too large and was dropped")
+        elif not name[0] & 0x20:
+            problem = (
+                "is a PNG only for iPhones"
+                if name == b"CgBI"
+                else f"has the unknown critical chunk {shown!r}"
             )
-            raise UnsupportedImage(f"{path}: is a PNG {what}; convert it to a plain PNG first")
-        elif kind == b"acTL" and len(body) == 8 and (frames := int.from_bytes(body[:4])) > 1:
-            raise UnsupportedImage(f"{path}: is an animation of {frames} frames; give the frames one by one")
-        elif kind == b"eXIf":
+            raise UnsupportedImage(f"{path}: {problem}; convert it to a plain PNG first")
+        elif name == b"eXIf":
             metadata.exif = body.removeprefix(b"Exif\0\0")
-        elif kind == b"iCCP":
-            metadata.icc = _unpacked(_profile, body, "color profile", notices)
-        elif kind == b"iTXt" and body.startswith(_XMP):
-            metadata.xmp = _unpacked(_xmp, body, "XMP data", notices)
-        elif kind == b"pHYs":
+        elif name == b"iCCP":
+            metadata.icc = _parsed(_profile, body, "color profile", warnings)
+        elif name == b"iTXt" and body.startswith(_XMP):
+            metadata.xmp = _parsed(_xmp, body, "XMP data", warnings)
+        elif name == b"pHYs":
             _set_resolution(metadata, body)
-        elif kind in (b"sBIT", b"bKGD"):
-            body = _significant_bits(body, layout) if kind == b"sBIT" else _background(body, layout)
-            carried += [(kind, body)] if body else []
-        elif kind in COLOR_CHUNKS or kind == b"tIME" or kind[3] & 0x20:  # safe to copy, whatever it is
-            carried.append((kind, body))
-        elif kind not in _OF_STORED_PIXELS:
-            unsafe.add(name)
+        elif name in (b"sBIT", b"bKGD"):
+            body = _significant_bits(body, layout) if name == b"sBIT" else _background(body, layout)
+            kept += [(name, body)] if body else []
+        elif name in COLOR_CHUNKS or name == b"tIME" or name[3] & 0x20:  # marked as safe to copy
+            kept.append((name, body))
+        elif name not in _DROPPED_SILENTLY:
+            unsafe.add(shown)
     if unsafe:
         names = ", ".join(sorted(unsafe))
-        notices.append(f"what it says in chunks that depend on its pixels was left out ({names})")
-    metadata.png_chunks = tuple(carried)
-    return Picture(np.empty((0, 0), np.uint8), metadata, notices)
+        warnings.append(f"chunks that may depend on its pixels were dropped ({names})")
+    metadata.png_chunks = tuple(kept)
+    return DecodedImage(np.empty((0, 0), np.uint8), metadata, warnings)
 
 
 def _set_resolution(metadata: Metadata, body: bytes) -> None:
@@ -213,20 +261,20 @@ def _set_resolution(metadata: Metadata, body: bytes) -> None:
         return
     across, down, unit = struct.unpack(">IIB", body)
     if unit == 1:
-        metadata.dpi = (across * _INCH_M, down * _INCH_M)
+        metadata.dpi = (across * _M_PER_INCH, down * _M_PER_INCH)
     elif across and down and across != down:
         metadata.aspect = (across, down)
 
 
-def _significant_bits(body: bytes, layout: _Layout) -> bytes:
-    """SBIT for the bands that the samples will have; empty where it is damaged."""
-    if len(body) != _BANDS[layout.color_type]:
+def _significant_bits(body: bytes, layout: Layout) -> bytes:
+    """The body of sBIT for the decoded channels; empty if it is damaged."""
+    if len(body) != _CHANNELS[layout.color_type]:
         return b""
     return body + bytes([layout.depth]) * layout.transparent
 
 
-def _background(body: bytes, layout: _Layout) -> bytes:
-    """BKGD for samples of 8 or 16 bits without a palette; empty where it is damaged."""
+def _background(body: bytes, layout: Layout) -> bytes:
+    """The body of bKGD for decoded samples of 8 or 16 bits; empty if it is damaged."""
     if layout.color_type == _PALETTE:
         color = layout.palette[3 * body[0] : 3 * body[0] + 3] if body else b""
         return b"".join(bytes([0, value]) for value in color)
@@ -237,16 +285,18 @@ def _background(body: bytes, layout: _Layout) -> bytes:
     return (int.from_bytes(body) * 255 // ((1 << layout.stored_depth) - 1) & 255).to_bytes(2)
 
 
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I4s", len(body), kind) + body + deflate.crc(kind, body).to_bytes(4)
+def encode_chunk(name: bytes, body: bytes) -> bytes:
+    """Return a chunk with its length and its checksum."""
+    return struct.pack(">I4s", len(body), name) + body + deflate.crc(name, body).to_bytes(4)
 
 
-def _ancillary(metadata: Metadata) -> Iterator[tuple[bytes, bytes]]:
+def ancillary(metadata: Metadata) -> Iterator[tuple[bytes, bytes]]:
+    """Yield type and body of the chunks that store metadata."""
     yield from metadata.png_chunks
     if metadata.icc:
         yield b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.icc)
     if metadata.dpi:
-        yield b"pHYs", struct.pack(">IIB", *(round(value / _INCH_M) for value in metadata.dpi), 1)
+        yield b"pHYs", struct.pack(">IIB", *(round(value / _M_PER_INCH) for value in metadata.dpi), 1)
     elif metadata.aspect:
         yield b"pHYs", struct.pack(">IIB", *metadata.aspect, 0)
     if metadata.exif:
@@ -255,36 +305,60 @@ def _ancillary(metadata: Metadata) -> Iterator[tuple[bytes, bytes]]:
         yield b"iTXt", _XMP + bytes(4) + metadata.xmp
 
 
-def _unpacked(unpack: Callable[[bytes], bytes], body: bytes, what: str, notices: list[str]) -> bytes | None:
+def _with_palette(chunks: list[tuple[bytes, bytes]], palette: Palette) -> list[tuple[bytes, bytes]]:
+    """Insert the chunks of a palette, and convert those that describe RGB."""
+    result = []
+    for name, body in chunks:
+        if name == b"sBIT":
+            result.append((name, body[:3]))
+        elif name != b"bKGD":
+            result.append((name, body))
+    result.append((b"PLTE", palette.rgb))
+    if palette.alpha:
+        result.append((b"tRNS", palette.alpha))
+    for body in (body for name, body in chunks if name == b"bKGD"):
+        if (index := palette.index(*body[1::2])) is not None:
+            result.append((b"bKGD", bytes([index])))
+    return result
+
+
+def _parsed(parse: Callable[[bytes], bytes], body: bytes, what: str, warnings: list[str]) -> bytes | None:
     try:
-        return unpack(body)
+        return parse(body)
     except ValueError as error:
-        notices.append(f"its {what} is damaged and was left out ({error})")
+        warnings.append(f"its {what} is damaged and was dropped ({error})")
         return None
 
 
 def _profile(body: bytes) -> bytes:
-    """The ICC profile in an iCCP chunk: a name, a zero, the method, and the compressed profile."""
+    """Extract the ICC profile from an iCCP chunk: name, zero, compression method, compressed profile."""
     _, separator, rest = body.partition(b"\0")
     if not separator or rest[:1] != b"\0":
         raise ValueError("unknown compression")
-    return _inflated(rest[1:])
+    return _inflate(rest[1:])
 
 
 def _xmp(body: bytes) -> bytes:
-    """The XMP packet in an iTXt chunk: keyword, compression flag and method, language, keyword, text."""
+    """Extract the XMP packet from an iTXt chunk.
+
+    Its fields: keyword, compression flag, compression method, language, translated keyword, text.
+    """
     compressed, rest = body[len(_XMP) : len(_XMP) + 1], body[len(_XMP) + 2 :]
     text = rest.split(b"\0", 2)[-1]
-    return text if compressed == b"\0" else _inflated(text)
+    return text if compressed == b"\0" else _inflate(text)
 
 
-def _inflated(data: bytes) -> bytes:
-    """What zlib compressed. Raises ValueError where it is damaged, or more than any metadata should be."""
+def _inflate(data: bytes) -> bytes:
+    """Decompress a zlib stream.
+
+    Raises:
+        ValueError: the data is damaged, or decompresses to more than `_MAX_METADATA_BYTES`.
+    """
     try:
-        inflate = zlib.decompressobj()
-        whole = inflate.decompress(data, _MAX_METADATA_BYTES)
+        decompressor = zlib.decompressobj()
+        result = decompressor.decompress(data, _MAX_METADATA_BYTES)
     except zlib.error as error:
-        raise ValueError("its compressed data is broken") from error
-    if not inflate.eof:
-        raise ValueError("cut off, or too large")
-    return whole
+        raise ValueError("its compressed data is invalid") from error
+    if not decompressor.eof:
+        raise ValueError("truncated, or too large")
+    return result

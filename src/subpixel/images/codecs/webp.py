@@ -1,4 +1,4 @@
-"""WebP: read and written by Pillow, whole: libwebp knows no strips."""
+"""Reads and writes WebP through Pillow. libwebp needs the complete image in memory."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,41 +7,60 @@ from typing import IO, Any, cast
 
 from PIL import WebPImagePlugin
 
-from subpixel.errors import UnsupportedImage
-from subpixel.images.picture import Header, Metadata, Picture, Strips, swaps_axes, upright
+from subpixel.images.formats import LOSSLESS_QUALITY
+from subpixel.images.image import (
+    DecodedImage,
+    Header,
+    Metadata,
+    Strips,
+    apply_orientation,
+    drop_opaque_alpha,
+    first_frame_warning,
+    swaps_axes,
+)
 from subpixel.images.pillow import from_samples, to_samples
 
-LOSSLESS_QUALITY = 100
-"""At which WebP is written without loss."""
-
-_EXIF_MARK = b"Exif\0\0"
+_EXIF_IDENTIFIER = b"Exif\0\0"
 
 
-def read(path: Path, approve: Callable[[Header], None]) -> Picture:
-    """Read a WebP file; ``approve`` is given the header before the pixels are decoded."""
-    # By its own reader, not by Image.open, whose limit on pixels is a setting of the whole process.
+def read(path: Path, approve: Callable[[Header], None]) -> DecodedImage:
+    """Read a WebP file. ``approve`` gets the header before pixels are decoded."""
+    # Not through Image.open, whose limit on pixels is global to the process.
     with path.open("rb") as file, WebPImagePlugin.WebPImageFile(file) as image:
-        if (frames := image.n_frames) > 1:
-            raise UnsupportedImage(f"{path}: is an animation of {frames} frames; give the frames one by one")
-        info = image.info
-        exif = info.get("exif", b"").removeprefix(_EXIF_MARK)
-        metadata = Metadata(icc=info.get("icc_profile"), exif=exif or None, xmp=info.get("xmp"))
-        notices: list[str] = []
-        turn = metadata.orientation(notices)
-        size = image.size[::-1] if swaps_axes(turn) else image.size
+        metadata = metadata_of(image)
+        warnings = [first_frame_warning(image.n_frames)] if image.n_frames > 1 else []
+        orientation = metadata.read_orientation(warnings)
+        size = image.size[::-1] if swaps_axes(orientation) else image.size
         approve(Header(*size, len(image.getbands()), False, 4))
         image.load()
-        return Picture(upright(to_samples(image), turn), metadata, notices)
+        samples = apply_orientation(to_samples(image), orientation)
+        if image.n_frames > 1 and samples.shape[2] == 4:  # alpha may be for later frames
+            samples = drop_opaque_alpha(samples)
+        return DecodedImage(samples, metadata, warnings)
+
+
+def metadata_of(image: WebPImagePlugin.WebPImageFile) -> Metadata:
+    """The metadata of an open file."""
+    info = image.info
+    exif = info.get("exif", b"").removeprefix(_EXIF_IDENTIFIER)
+    return Metadata(icc=info.get("icc_profile"), exif=exif or None, xmp=info.get("xmp"))
 
 
 def write(file: IO[bytes], strips: Strips, metadata: Metadata, quality: int) -> None:
     """Write 8-bit samples as a WebP file."""
+    options = save_options(metadata, quality)
+    from_samples(strips.to_array()).save(methods_of(file), "WebP", **options)
+
+
+def save_options(metadata: Metadata, quality: int) -> dict[str, Any]:
+    """Pillow's options for quality and metadata."""
     options: dict[str, Any] = {"icc_profile": metadata.icc, "xmp": metadata.xmp}
     if metadata.exif:
-        options["exif"] = _EXIF_MARK + metadata.exif
+        options["exif"] = _EXIF_IDENTIFIER + metadata.exif
     options = {name: value for name, value in options.items() if value is not None}
-    # Given a real file, Pillow writes to it in C, where it overlooks that the disk is full.
-    plain = cast(IO[bytes], SimpleNamespace(write=file.write, flush=file.flush))
-    from_samples(strips.whole()).save(
-        plain, "WebP", quality=quality, lossless=quality == LOSSLESS_QUALITY, **options
-    )
+    return {"quality": quality, "lossless": quality == LOSSLESS_QUALITY, **options}
+
+
+def methods_of(file: IO[bytes]) -> IO[bytes]:
+    """Only the methods of a file: Pillow writes to a real one in C, and does not notice a full disk."""
+    return cast(IO[bytes], SimpleNamespace(write=file.write, flush=file.flush))

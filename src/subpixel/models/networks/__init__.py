@@ -1,4 +1,4 @@
-"""Descriptions of the networks that this project knows, one file each."""
+"""Specs of known networks, one file each."""
 
 from subpixel.models.networks.espcn import espcn
 from subpixel.models.networks.srcnn import srcnn

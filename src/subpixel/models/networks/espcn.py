@@ -10,11 +10,11 @@ def espcn(
     channels: int = 1,
     upsampling: Upsampling = "shuffle",
 ) -> ModelSpec:
-    """Describe the paper's network (section 3.2): (f1, n1) = (5, 64), (f2, n2) = (3, 32), f3 = 3.
+    """Return the spec of the paper's network (section 3.2): (f1, n1) = (5, 64), (f2, n2) = (3, 32), f3 = 3.
 
-    The last layer has ``channels * scale**2`` outputs and no activation. The paper's final models use
-    tanh; its first experiments (Table 1) use relu. With ``enlargement="bicubic"`` the same layers work in HR
-    space, which the paper holds its own against.
+    The last layer has ``channels * scale**2`` outputs and no activation. The paper's final models use tanh;
+    its first experiments (Table 1) use relu. With ``upsampling="bicubic"``, the same layers work in HR space,
+    after bicubic upsampling; the paper compares its network with this form.
 
     >>> espcn(3).halo_px
     4

@@ -1,4 +1,4 @@
-"""SRCNN, which ESPCN was compared with (Dong et al., ECCV 2014 and arXiv 1501.00092)."""
+"""SRCNN (Dong et al., ECCV 2014 and arXiv 1501.00092), with which the ESPCN paper compares."""
 
 from typing import Literal
 
@@ -6,10 +6,10 @@ from subpixel.models.spec import Convolution, ModelSpec
 
 
 def srcnn(scale: int, *, middle: Literal[1, 5] = 5, channels: int = 1) -> ModelSpec:
-    """Describe SRCNN 9-1-5 or 9-5-5 by its ``middle`` kernel: 64, 32 and one filter a color, relu between.
+    """Return the spec of SRCNN 9-1-5 or 9-5-5, by the size of its ``middle`` kernel.
 
-    It works on the image that bicubic has made larger. Its authors leave out the padding while they train;
-    here, as in every network, the result is as large as the image.
+    The layers have 64, 32 and ``channels`` filters, with relu in between, and work after bicubic upsampling.
+    The authors train without padding; here the layers are padded, as in every network.
 
     >>> srcnn(3, middle=5).parameters, srcnn(3, middle=1).parameters
     (57281, 8129)

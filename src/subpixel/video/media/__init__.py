@@ -1,1 +1,1 @@
-"""Files of video: streams, times, codecs, containers, color tags."""
+"""Reads and writes video files: streams, times, codecs, containers, metadata."""

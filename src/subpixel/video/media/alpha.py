@@ -1,4 +1,4 @@
-"""Whether a frame lets anything show through: formats with alpha are also used for frames that do not."""
+"""Whether a frame has transparent pixels: formats with alpha are also used for opaque frames."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +10,14 @@ if TYPE_CHECKING:
 _RGB_THEN_ALPHA = ("rgba", "bgra")
 
 
-def _may(format: "VideoFormat") -> bool:
-    """Whether a format has alpha; a palette's colors have, and count as one component."""
+def _has_alpha(format: "VideoFormat") -> bool:
+    """Whether a format has alpha. A palette's colors have; FFmpeg counts them as one component."""
     return len(format.components) in (2, 4) or format.has_palette
 
 
-def see_through(frame: "VideoFrame") -> bool:
-    """Whether any sample of a frame is not opaque."""
-    if not _may(frame.format):
+def has_transparent_pixels(frame: "VideoFrame") -> bool:
+    """Whether any pixel of a frame is not opaque."""
+    if not _has_alpha(frame.format):
         return False
     rgba = frame if frame.format.name in _RGB_THEN_ALPHA else frame.reformat(format="rgba")
     plane: Any = rgba.planes[0]

@@ -1,4 +1,4 @@
-"""The encoders: which there are, how each is told about quality and speed, and what may be asked of them."""
+"""The encoders: their options for quality and speed, and the pixel formats that they take."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from subpixel.errors import EncoderError
-from subpixel.video.pipeline.frames import bits
+from subpixel.video.media.pixel_formats import bit_depth
 
 if TYPE_CHECKING:
     from av import VideoFormat
@@ -36,54 +36,70 @@ QSV_PRESETS = ["veryfast", "faster", "fast", "medium", "slow", "slower", "verysl
 
 @dataclass(frozen=True)
 class Codec:
-    """An encoder of FFmpeg's, as we use it."""
+    """An encoder of FFmpeg, and how it is used here."""
 
     name: str
-    """FFmpeg's, such as ``libx264``."""
+    """FFmpeg's name, such as ``libx264``."""
     matroska_id: str
-    """What Matroska calls the format that it writes."""
+    """Matroska's name of the format that it writes."""
     quality: str | None = None
-    """FFmpeg's option that ``crf`` sets; None where there is no loss to choose."""
+    """FFmpeg's option that ``crf`` sets; None if the quality cannot be chosen."""
     best: float = 0
     worst: float = 51
     default: float = 18
-    """Of ``crf``: smaller is better and larger."""
+    """The range and the default of ``crf``: a smaller value is better quality and a larger file."""
     speed: str = "preset"
     """FFmpeg's option that ``preset`` sets."""
     presets: Sequence[str] = ()
-    """The fastest first, or in the encoder's own order."""
+    """Its presets, the fastest first or in the encoder's own order."""
     preset: str | None = None
-    """The default one."""
+    """The default preset."""
     options: Mapping[str, str] = field(default_factory=dict)
-    """Options that are always given."""
+    """Options that are always set."""
     odd_sides: bool = False
-    """Whether it takes odd sides with subsampled chroma."""
+    """Whether it takes odd widths and heights with subsampled chroma."""
     hardware: bool = False
+    """Whether it needs special hardware."""
+
+    @property
+    def differs(self) -> str | None:
+        """Why machines encode the same frames to other packets; None if they do not.
+
+        Packets of all other encoders depend on nothing but the frames, the options and the number of
+        threads: not on the processor, its instructions, the number of CPUs or the load.
+        """
+        if self.hardware:
+            return "its packets depend on the device and its driver, so all machines need the same ones"
+        return None
 
 
-def _repeatable_x264() -> dict[str, str]:
-    """What makes x264 give the same for the same frames, which a job that goes on after a kill relies on.
+def _machine_options(codec: str, options: Mapping[str, str]) -> dict[str, str]:
+    """Return the options with those that this processor needs, which change no packet.
 
-    Its AVX-512 code does not: about one segment in a hundred comes out otherwise. Its AVX2 code always did,
-    and is as fast.
+    With x264's AVX-512 code, about one segment in a hundred differs from the same one encoded again. Its AVX2
+    code is repeatable, and as fast.
     """
+    if codec != "libx264":
+        return dict(options)
     simd = np.show_config(mode="dicts").get("SIMD Extensions", {})
     present = (*simd.get("baseline", ()), *simd.get("found", ()))
-    wide = any(name.startswith(("AVX512", "X86_V4")) for name in present)
-    return {"x264-params": "asm=avx2"} if wide else {}
+    if not any(name.startswith(("AVX512", "X86_V4")) for name in present):
+        return dict(options)
+    given = options.get("x264-params")
+    return {**options, "x264-params": f"asm=avx2:{given}" if given else "asm=avx2"}
 
 
 _LOSSLESS_FFV1 = {"level": "3", "g": "1", "slicecrc": "1", "coder": "range_tab"}
 
 CODECS = (
-    # The presets are those that keep real time on two cores at 1080p beside the network.
+    # With the default presets, encoding and the network together keep real time on two cores at 1080p.
     Codec(
         "libx264",
         "V_MPEG4/ISO/AVC",
         "crf",
         presets=X264_PRESETS,
         preset="veryfast",
-        options=_repeatable_x264(),
+        options={"x264-params": "cpu-independent=1"},  # else code without SSSE3 gives other packets
     ),
     Codec(
         "libx265",
@@ -143,18 +159,18 @@ CODECS = (
     Codec("h264_videotoolbox", "V_MPEG4/ISO/AVC", hardware=True),
     Codec("hevc_videotoolbox", "V_MPEGH/ISO/HEVC", hardware=True),
 )
-"""Every encoder that we know how to use."""
+"""All encoders that are supported."""
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """What a user asks of the encoder; what is left out is chosen.
+    """The user's choices for the encoder. What is None gets the codec's default.
 
     Attributes:
-        codec: a name in `known_codecs`, or "auto": what suits container and depth.
-        crf: the quality, smaller is better; on the codec's own scale.
-        preset: how much time the encoder may take; the codec's own names.
-        options: any other option of FFmpeg's encoder by name, such as ``{"tune": "film"}``.
+        codec: a name in `available_codecs`; "auto" chooses by container and bit depth.
+        crf: the quality on the codec's own scale; smaller is better.
+        preset: the codec's own name for a trade-off of speed and compression.
+        options: other options of FFmpeg's encoder by name, such as ``{"tune": "film"}``.
     """
 
     codec: str = "auto"
@@ -165,7 +181,11 @@ class Encoding:
 
 @dataclass(frozen=True)
 class Encoder:
-    """Everything that decides what an encoder makes of given frames."""
+    """Everything that decides the packets an encoder writes for given frames.
+
+    Folders of interrupted jobs contain all fields by name, also those of the codec. If one is renamed, jobs
+    of earlier versions start over.
+    """
 
     codec: Codec
     width: int
@@ -174,18 +194,18 @@ class Encoder:
     """FFmpeg's name of the pixel format."""
     time_base: Fraction
     rate: Fraction
-    """Frames a second, for rate control only: frames carry their own times."""
+    """Frames per second, for rate control only: frames have their own times."""
     aspect: Fraction
-    """Of a sample, width over height; 0 where it is not known."""
+    """The sample aspect ratio, width over height; 0 if it is not known."""
     color: tuple[int, int, int, int]
-    """Primaries, transfer, matrix and range, in the numbers of ITU-T H.273; the range in FFmpeg's."""
+    """Primaries, transfer and matrix as numbers of ITU-T H.273, and FFmpeg's number of the range."""
     threads: int
     options: Mapping[str, str]
 
     def open(self) -> "VideoCodecContext":
-        """Start the encoder. Frames go in with times in ``time_base``.
+        """Start the encoder. The times of its frames are in units of ``time_base``.
 
-        Raises `EncoderError` with the encoder's own words where it refuses.
+        Raises `EncoderError` with FFmpeg's reason if it does not start.
         """
         import av
 
@@ -199,45 +219,45 @@ class Encoder:
         context.colorspace, context.color_range = matrix, range
         context.thread_count = self.threads
         context.flags |= av.codec.context.Flags.global_header
-        context.options = dict(self.options)
-        os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 would tell all about itself on stderr
+        context.options = _machine_options(self.codec.name, self.options)
+        os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 would print its settings to stderr
         try:
-            with _usual_scheduling():
+            with normal_scheduling():
                 context.open()
         except (av.FFmpegError, ValueError) as error:
-            asked = ", ".join(f"{name}={value}" for name, value in self.options.items()) or "no options"
-            cure = "; it needs hardware that is not here" if self.codec.hardware else ""
+            options = ", ".join(f"{name}={value}" for name, value in self.options.items()) or "no options"
+            cure = "; it needs hardware that this machine does not have" if self.codec.hardware else ""
             raise EncoderError(
-                f"{self.codec.name} does not start with {asked} for {self.width}x{self.height} {self.format}"
-                f" ({getattr(error, 'strerror', error)}){cure}"
+                f"{self.codec.name} does not start with {options} for {self.width}x{self.height} "
+                f"{self.format} ({getattr(error, 'strerror', error)}){cure}"
             ) from error
         result: VideoCodecContext = context
         return result
 
 
 @contextlib.contextmanager
-def _usual_scheduling() -> Iterator[None]:
-    """Give every thread that is started within, and the one that starts it, the usual scheduling back.
+def normal_scheduling() -> Iterator[None]:
+    """Give threads that are started within, and the calling thread, their normal scheduling back at the end.
 
-    Where it runs as root, SVT-AV1 takes real-time priority for itself, for its caller, and for whatever that
-    starts later: on few cores everything else would stand still.
+    If it runs as root, SVT-AV1 takes real-time priority for itself, for its caller, and for whatever the
+    caller starts later. With few cores, nothing else would run.
     """
     if not hasattr(os, "sched_setscheduler"):
         yield
         return
-    before = _policies()
-    usual = os.sched_getscheduler(0)
+    before = _scheduling_policies()
+    normal = os.sched_getscheduler(0)
     try:
         yield
     finally:
-        for thread, policy in _policies().items():
-            if policy != before.get(thread, usual):
+        for thread, policy in _scheduling_policies().items():
+            if policy != before.get(thread, normal):
                 with contextlib.suppress(OSError):  # a thread that has ended meanwhile
-                    os.sched_setscheduler(thread, before.get(thread, usual), os.sched_param(0))
+                    os.sched_setscheduler(thread, before.get(thread, normal), os.sched_param(0))
 
 
-def _policies() -> dict[int, int]:
-    """How each thread of this process is scheduled, by its number."""
+def _scheduling_policies() -> dict[int, int]:
+    """The scheduling policy of each thread of this process, by its id."""
     policies = {}
     tasks = Path("/proc/self/task")
     for thread in [int(task.name) for task in tasks.iterdir()] if tasks.exists() else [0]:
@@ -246,23 +266,24 @@ def _policies() -> dict[int, int]:
     return policies
 
 
-def known_codecs() -> list[str]:
-    """The names of the encoders that this FFmpeg has and we know how to use. Hardware may still be
-    missing.
-    """
-    return [codec.name for codec in CODECS if _is_there(codec.name)]
+def available_codecs() -> list[str]:
+    """The names of the supported encoders that this FFmpeg has. Their hardware may still be missing."""
+    return [codec.name for codec in CODECS if _is_available(codec.name)]
 
 
 def find_codec(name: str) -> Codec:
-    """An encoder by name; ValueError with the known ones for any other."""
+    """The supported encoder with a name.
+
+    Raises ValueError with the known names if there is none.
+    """
     for codec in CODECS:
-        if codec.name == name and _is_there(name):
+        if codec.name == name and _is_available(name):
             return codec
-    raise ValueError(f"unknown codec {name!r}; known here: auto, {', '.join(known_codecs())}")
+    raise ValueError(f"unknown codec {name!r}; known here: auto, {', '.join(available_codecs())}")
 
 
 @cache
-def _is_there(name: str) -> bool:
+def _is_available(name: str) -> bool:
     import av
 
     try:
@@ -272,9 +293,9 @@ def _is_there(name: str) -> bool:
 
 
 def options_for(codec: Codec, encoding: Encoding) -> dict[str, str]:
-    """FFmpeg's options for what is asked.
+    """FFmpeg's options for the user's choices.
 
-    Raises ValueError for a crf, a preset or an option that the codec does not know, with those that it does.
+    Raises ValueError for a crf, a preset or an option that the codec does not have, with those that it has.
     """
     options = dict(codec.options)
     if encoding.crf is not None:
@@ -301,8 +322,8 @@ def options_for(codec: Codec, encoding: Encoding) -> dict[str, str]:
             raise ValueError(
                 f"{codec.name} has no option {name!r}; it has {', '.join(sorted(known_options))}"
             )
-        both = name in options and name.endswith("-params")  # lists of their own, joined
-        options[name] = f"{options[name]}:{value}" if both else value
+        is_list = name in options and name.endswith("-params")
+        options[name] = f"{options[name]}:{value}" if is_list else value
     return options
 
 
@@ -318,10 +339,13 @@ def _known_options(codec: str) -> frozenset[str]:
     )
 
 
-def pixel_format(codec: Codec, wanted: str) -> str:
-    """The pixel format closest to ``wanted`` that an encoder takes: the same, or one that loses least.
+def nearest_pixel_format(codec: Codec, wanted: str) -> str:
+    """The pixel format closest to ``wanted`` that an encoder takes.
 
-    First comes what keeps the depth and the chroma, then the depth, then the chroma.
+    Formats that lose bit depth come last, and of the rest those that lose chroma. Among equals, the format
+    with the least unneeded chroma is taken, then that with the least unneeded depth.
+
+    Raises `EncoderError` if the encoder takes no planar Y'CbCr.
     """
     import av
 
@@ -332,11 +356,11 @@ def pixel_format(codec: Codec, wanted: str) -> str:
 
     def distance(name: str) -> tuple[int, ...]:
         target = av.VideoFormat(name, 64, 64)
-        depths = (bits(source), bits(target))
+        depths = (bit_depth(source), bit_depth(target))
         sides = list(zip(_chroma(source), _chroma(target), strict=True))
-        lost = sum(max(0, there - here) for there, here in sides)
-        more = sum(max(0, here - there) for there, here in sides)
-        return (max(0, depths[0] - depths[1]), lost, more, max(0, depths[1] - depths[0]))
+        lost = sum(max(0, old - new) for old, new in sides)
+        added = sum(max(0, new - old) for old, new in sides)
+        return (max(0, depths[0] - depths[1]), lost, added, max(0, depths[1] - depths[0]))
 
     planar = [
         format.name
@@ -353,7 +377,7 @@ def pixel_format(codec: Codec, wanted: str) -> str:
 
 
 def _chroma(format: "VideoFormat") -> tuple[int, int]:
-    """How many samples of chroma there are to 64 of luma, across and down."""
+    """How many samples of chroma there are for 64 of luma, across and down."""
     if len(format.components) < 3:
         return (0, 0)
     return (format.components[1].width, format.components[1].height)

@@ -1,4 +1,4 @@
-"""The kinds of video file that are read and written."""
+"""The container formats that are written, and the extensions of videos."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,45 +8,44 @@ from subpixel.errors import OutputError
 
 @dataclass(frozen=True)
 class Container:
-    """A kind of video file that is written."""
+    """A container format that is written."""
 
     name: str
+    """The name in messages."""
     muxer: str
     """FFmpeg's name."""
     extensions: tuple[str, ...]
-    """Lower case, with the dot."""
-    codec: str
-    """The encoder where none is asked for."""
+    """In lower case, with the dot; the first is the usual one."""
+    default_codec: str
+    """The encoder for the codec "auto"."""
     codecs: tuple[str, ...] = ()
-    """The encoders that it goes with; empty where FFmpeg may judge."""
+    """The only encoders that it supports; empty if FFmpeg decides."""
     options: tuple[tuple[str, str], ...] = ()
-    """What FFmpeg's muxer is told."""
-    piped: tuple[tuple[str, str], ...] = ()
-    """What it is told instead where it cannot go back in what it has written."""
+    """The options of FFmpeg's muxer."""
+    pipe_options: tuple[tuple[str, str], ...] = ()
+    """The options for an output that cannot seek."""
 
 
 _FAST_START = (("movflags", "+faststart"),)
-"""The index at the beginning, so that a player on the web can begin before it has all."""
+"""Puts the index at the beginning, so that a browser can play the file before it has all of it."""
 
 _FRAGMENTS = (("movflags", "+frag_keyframe+delay_moov+default_base_moof"), ("frag_duration", "200000"))
-"""Pieces of a fifth of a second: whoever reads waits for the first, with which the index comes too."""
+"""Fragments of 0.2 seconds. The index comes with the first fragment, so a reader waits for that only."""
 
-_TIMES_AS_THEY_ARE = (("avoid_negative_ts", "disabled"),)
-"""Sound that begins a little before 0, as AAC does in MP4, would make FFmpeg move everything else too."""
+_NO_SHIFT = (("avoid_negative_ts", "disabled"),)
+"""Else FFmpeg shifts all streams if sound begins a little before 0, as AAC does in MP4."""
 
-MP4 = Container("MP4", "mp4", (".mp4", ".m4v"), "libx264", options=_FAST_START, piped=_FRAGMENTS)
-MOV = Container("QuickTime", "mov", (".mov",), "libx264", options=_FAST_START, piped=_FRAGMENTS)
-MKV = Container(
-    "Matroska", "matroska", (".mkv",), "libx264", options=_TIMES_AS_THEY_ARE, piped=_TIMES_AS_THEY_ARE
-)
+MP4 = Container("MP4", "mp4", (".mp4", ".m4v"), "libx264", options=_FAST_START, pipe_options=_FRAGMENTS)
+MOV = Container("QuickTime", "mov", (".mov",), "libx264", options=_FAST_START, pipe_options=_FRAGMENTS)
+MKV = Container("Matroska", "matroska", (".mkv",), "libx264", options=_NO_SHIFT, pipe_options=_NO_SHIFT)
 WEBM = Container(
     "WebM",
     "webm",
     (".webm",),
     "libsvtav1",
     ("libsvtav1", "libvpx-vp9", "av1_nvenc", "av1_qsv", "av1_amf"),
-    _TIMES_AS_THEY_ARE,
-    _TIMES_AS_THEY_ARE,
+    _NO_SHIFT,
+    _NO_SHIFT,
 )
 Y4M = Container("YUV4MPEG2", "yuv4mpegpipe", (".y4m",), "rawvideo", ("rawvideo",))
 
@@ -71,21 +70,32 @@ INPUT_EXTENSIONS = (
     ".ogv",
     ".3gp",
 )
-"""By which files are taken for videos; what they are, FFmpeg tells by their content."""
+"""Files with these extensions count as videos. FFmpeg finds their format by their content."""
+
+
+_ANIMATION_EXTENSIONS = (".gif", ".webp", ".png", ".apng")
 
 
 def container_of(path: Path) -> Container:
-    """The container that a file's extension asks for; `OutputError` with the known ones for any other."""
+    """The container for the extension of an output.
+
+    Raises `OutputError` with the known extensions if there is none.
+    """
     for container in CONTAINERS:
         if path.suffix.lower() in container.extensions:
             return container
     known = ", ".join(OUTPUT_EXTENSIONS)
-    raise OutputError(f"{path}: videos are not written with the extension {path.suffix!r}; known: {known}")
+    if path.suffix.lower() in _ANIMATION_EXTENSIONS:
+        raise OutputError(
+            f"{path}: a video cannot become an animated image; write a video ({known}), and convert that"
+        )
+    raise OutputError(f"{path}: no video format has the extension {path.suffix!r}; known: {known}")
 
 
 def container_named(name: str) -> Container:
-    """The container whose extension is ``name``, without the dot; ValueError with the known ones
-    otherwise.
+    """The container whose extension is ``name``, without the dot.
+
+    Raises ValueError with the known names if there is none.
     """
     for container in CONTAINERS:
         if f".{name}" in container.extensions:

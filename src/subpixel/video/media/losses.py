@@ -1,4 +1,4 @@
-"""What an output has lost of its input, found by reading a trial of it."""
+"""Finds what an output loses of its input, by a comparison of the input with a trial of the output."""
 
 import contextlib
 import io
@@ -8,35 +8,33 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from subpixel.video.media.containers import Container
-from subpixel.video.media.hdr import attached, display_matrix, unknown
-from subpixel.video.media.mux import (
-    OF_THE_OLD,
-    REWRITTEN,
-    STATISTICS,
-    Track,
-    chapters,
-    describe,
-    printable,
-    tags,
+from subpixel.video.media.hdr import describe_unknown, display_matrix, frame_side_data
+from subpixel.video.media.header import (
+    ENCODER_TAGS,
+    MUXER_TAGS,
+    STATISTICS_TAGS,
+    VideoTrack,
+    trimmed_chapters,
 )
-from subpixel.video.media.source import Source, is_attached
-from subpixel.video.pipeline.frames import color
+from subpixel.video.media.pixel_formats import color_tags
+from subpixel.video.media.source import Source
+from subpixel.video.media.streams import describe, is_attached, printable, tags
 
 if TYPE_CHECKING:
     from av import VideoFrame
     from av.stream import Stream
 
-_BY_THE_WAY = ("handler_name", "vendor_id", "encoder", "filename", "mimetype")
-"""Metadata of streams that says how they were written, or that a container needs and makes."""
+_UNIMPORTANT_TAGS = ("handler_name", "vendor_id", "encoder", "filename", "mimetype")
+"""Tags of streams that say how they were written, or that a container makes itself."""
 
-_OF_FILE_BY_THE_WAY = (*REWRITTEN, "software")
-"""Metadata of files that says by what they were written: AVI has it as "software"."""
+_UNIMPORTANT_FILE_TAGS = (*MUXER_TAGS, "software")
+"""Tags of files that say which program wrote them. In AVI it is "software"."""
 
-_TOLD = {
+_REPORTED = {
     "A53_CC": "closed captions",
     "AFD": "the active format (AFD)",
     "AMBIENT_VIEWING_ENVIRONMENT": "the ambient viewing environment",
-    "CONTENT_LIGHT_LEVEL": "the light levels",
+    "CONTENT_LIGHT_LEVEL": "the content light level",
     "DYNAMIC_HDR_PLUS": "HDR10+",
     "DYNAMIC_HDR_VIVID": "HDR Vivid",
     "GOP_TIMECODE": "timecodes in the frames",
@@ -47,179 +45,208 @@ _TOLD = {
     "SPHERICAL": "the spherical mapping",
     "STEREO3D": "the stereoscopic arrangement",
 }
-"""What frames may carry for players, by FFmpeg's name.
+"""Side data that players use, by FFmpeg's name.
 
-The rest says how they were encoded, or is told elsewhere.
+Other side data says how frames were encoded, or its loss is reported elsewhere.
 """
 
-_IN_PART = ("SPHERICAL", "STEREO3D")
-"""What containers may keep in part."""
+_KEPT_IN_PART = ("SPHERICAL", "STEREO3D")
+"""Side data of which a container may keep a part."""
 
-_KEEPERS = {"A53_CC": ("libx264", "libx265", "h264_nvenc", "hevc_nvenc")}
-"""The encoders that write what frames carry."""
+_ENCODERS_THAT_KEEP = {"A53_CC": ("libx264", "libx265", "h264_nvenc", "hevc_nvenc")}
+"""The encoders that write side data of frames into the bitstream."""
 
-_PICTURE = "the picture"
+_VIDEO_STREAM = "the video stream"
 
-_AS_IF_UNSAID = {("language", "und"), ("creation_time", "1970-01-01T00:00:00.000000Z")}
+_EMPTY_TAGS = {("language", "und"), ("creation_time", "1970-01-01T00:00:00.000000Z")}
+"""Tags whose value says nothing."""
 
-_UNSAID_BY_ALL = (2, 2, 2)
+_UNSPECIFIED_COLOR = (2, 2, 2)
 _COLOR = ("primaries", "transfer", "matrix", "range")
-_UNSAID = ({0, 2}, {0, 2}, {2}, {0, 1})
-"""The numbers that say nothing, or what is taken for granted."""
+_DEFAULT_COLOR = ({0, 2}, {0, 2}, {2}, {0, 1})
+"""The numbers that mean unspecified, or the usual value, for each of `_COLOR`."""
 
-_TIME_OF_MPEG = 0b11111_111111_0_111111_111111
-"""Hours, minutes, seconds and frames in a timecode of MPEG-2."""
+_GOP_TIME_MASK = 0b11111_111111_0_111111_111111
+"""The bits of hours, minutes, seconds and frames in a timecode of MPEG-2."""
 
-_CLOSE = 1 / 1000
-"""Two matrices that differ by less turn alike: Matroska keeps an angle instead of one."""
+_MATRIX_TOLERANCE = 1 / 1000
+"""Matrices that differ by less are taken for equal: Matroska stores an angle instead of a matrix."""
 
 
-def losses(
-    written: io.BytesIO, container: Container, source: Source, track: Track, streams: Sequence["Stream"]
+def find_losses(
+    written: io.BytesIO, container: Container, source: Source, track: VideoTrack, streams: Sequence["Stream"]
 ) -> list[str]:
-    """Compare.
+    """Compare an input with a trial of its output.
 
     Args:
-        written: the output with a packet of each stream.
-        container: its container.
+        written: the output with one packet of each stream.
+        container: its format.
         source: the input.
-        track: the picture.
-        streams: those of the input that ``written`` has beside the picture, in its order.
+        track: the video track of the output.
+        streams: the other streams of the input that ``written`` has, in its order.
 
     Returns:
-        What is lost, in words for people.
+        A warning for each loss.
     """
     import av
 
     frame = None
     with av.open(written, "r", metadata_errors="surrogateescape") as file:
-        lost = [*_of_file(source, file.metadata, file.chapters())]
-        picture, *rest = sorted(file.streams, key=is_attached)
-        pairs: list[tuple[str, Stream, Stream]] = [(_PICTURE, source.stream, picture)]
-        for at_the_end in (False, True):
-            old = [stream for stream in streams if is_attached(stream) == at_the_end]
-            new = [stream for stream in rest if is_attached(stream) == at_the_end]
-            # What the container makes itself, such as a track of chapters, comes behind.
+        lost = [*_file_losses(source, file.metadata, file.chapters())]
+        video, *rest = sorted(file.streams, key=is_attached)
+        pairs: list[tuple[str, Stream, Stream]] = [(_VIDEO_STREAM, source.stream, video)]
+        for attached in (False, True):
+            old = [stream for stream in streams if is_attached(stream) == attached]
+            new = [stream for stream in rest if is_attached(stream) == attached]
+            # Streams that the muxer makes itself, such as chapter titles, come last, and have no pair.
             pairs += [(describe(a), a, b) for a, b in zip(old, new, strict=False)]
-        lost += _of_streams(pairs, file.metadata, _told_otherwise(source))
+        lost += _stream_losses(pairs, file.metadata, _changed_video_tags(source))
         with contextlib.suppress(av.FFmpegError):
             frame = next(file.decode(video=0), None) if track.sample else None
     if frame is not None:
-        lost += _of_frame(source.first, _carried(frame), frame.width // source.first.width)
-        lost += _of_color(track, frame)
-        if not _turn_alike(track.matrix, display_matrix(frame)):
-            lost.append("all of the matrix by which players turn and scale it")
+        lost += _side_data_losses(
+            source.first_frame, _side_data(frame), frame.width // source.first_frame.width
+        )
+        lost += _color_losses(track, frame)
+        if not _are_close(track.matrix, display_matrix(frame)):
+            lost.append("all of the matrix with which players rotate and scale it")
     return [f"{container.name} does not keep {what}" for what in lost]
 
 
-def losses_of_all(container: Container, source: Source, track: Track) -> list[str]:
-    """What is lost of a film whose picture is all that it has, in a container that holds nothing else."""
-    lost = [*_of_file(source, {}, ())]
-    if missing := _lost(tags(source.stream), {}, _told_otherwise(source)):
-        lost.append(f"the {_listed(missing)} of {_PICTURE}")
-    lost += [*_of_frame(source.first, {}, 1), *_of_color(track, None)]
+def losses_without_metadata(container: Container, source: Source, track: VideoTrack) -> list[str]:
+    """As `find_losses`, for an input with only a video stream, in a container without metadata."""
+    lost = [*_file_losses(source, {}, ())]
+    if missing := _lost_keys(tags(source.stream), {}, _changed_video_tags(source)):
+        lost.append(f"the {_tag_list(missing)} of {_VIDEO_STREAM}")
+    lost += [*_side_data_losses(source.first_frame, {}, 1), *_color_losses(track, None)]
     return [f"{container.name} does not keep {what}" for what in lost]
 
 
-def losses_later(carried: Collection[str], codec: str) -> list[str]:
-    """What is lost of what frames carry that the first one, and so the trial, does not; in words for people.
+def losses_in_later_frames(names: Collection[str], codec: str) -> list[str]:
+    """What an encoder loses of side data that the first frame, and so the trial, does not have.
 
     Args:
-        carried: FFmpeg's names.
+        names: FFmpeg's names of types of side data that later frames have.
         codec: the encoder.
+
+    Returns:
+        A warning for each loss.
     """
-    lost = {_TOLD[name] for name in carried if name in _TOLD and codec not in _KEEPERS.get(name, ())}
-    lost.update(unknown(carried))
-    return [f"{codec} does not keep {what}, which later frames carry" for what in sorted(lost)]
+    lost = {
+        _REPORTED[name]
+        for name in names
+        if name in _REPORTED and codec not in _ENCODERS_THAT_KEEP.get(name, ())
+    }
+    lost.update(describe_unknown(names))
+    return [f"{codec} does not keep {what} of later frames" for what in sorted(lost)]
 
 
-def _of_file(source: Source, metadata: Mapping[str, str], found: Sequence[Any]) -> Iterator[str]:
-    if lost := _lost(source.container.metadata, metadata, _OF_FILE_BY_THE_WAY):
-        yield f"the film's {_listed(lost)}"
-    wanted = chapters(source)
+def _file_losses(source: Source, metadata: Mapping[str, str], found: Sequence[Any]) -> Iterator[str]:
+    """What an output with ``metadata`` and the chapters ``found`` loses of those of the file."""
+    if lost := _lost_keys(source.container.metadata, metadata, _UNIMPORTANT_FILE_TAGS):
+        yield f"the file's {_tag_list(lost)}"
+    wanted = trimmed_chapters(source)
     if len(found) < len(wanted):
         yield f"{len(wanted) - len(found)} of {len(wanted)} chapters"
         return
     pairs = zip(wanted, found, strict=False)
-    if lost := sorted({tag for old, new in pairs for tag in _lost(old["metadata"], new["metadata"], ())}):
-        yield f"the chapters' {_listed(lost)}"
+    if lost := sorted(
+        {tag for old, new in pairs for tag in _lost_keys(old["metadata"], new["metadata"], ())}
+    ):
+        yield f"the chapters' {_tag_list(lost)}"
 
 
-def _told_otherwise(source: Source) -> tuple[str, ...]:
-    """The beginnings of the picture's metadata that do not hold any more, or that its frames carry, too."""
-    eyes = ("stereo_mode",) if "STEREO3D" in _carried(source.first) else ()
-    return (*OF_THE_OLD, *_BY_THE_WAY, *eyes)
+def _changed_video_tags(source: Source) -> tuple[str, ...]:
+    """Prefixes of the video stream's tags that are not true any more, or are side data, too."""
+    stereo = ("stereo_mode",) if "STEREO3D" in _side_data(source.first_frame) else ()
+    return (*ENCODER_TAGS, *_UNIMPORTANT_TAGS, *stereo)
 
 
-def _of_streams(
-    pairs: Sequence[tuple[str, "Stream", "Stream"]], kept: Mapping[str, str], of_picture: Sequence[str]
+def _stream_losses(
+    pairs: Sequence[tuple[str, "Stream", "Stream"]],
+    file_tags: Mapping[str, str],
+    changed_video_tags: Sequence[str],
 ) -> Iterator[str]:
-    """What is lost of streams, given as a name, the old one and the new one; but for what the file keeps."""
+    """What streams lose of their tags and dispositions.
+
+    Args:
+        pairs: for each stream its name in messages, itself, and its copy in the output.
+        file_tags: the metadata of the output's file, in which a tag of a stream may be kept.
+        changed_video_tags: prefixes of the video stream's tags that do not count.
+    """
     lost: dict[str, list[str]] = {}
     for name, old, new in pairs:
-        without = of_picture if name == _PICTURE else (*STATISTICS, *_BY_THE_WAY)
-        if missing := _lost(tags(old), {**kept, **tags(new)}, without):
-            lost.setdefault(f"the {_listed(missing)} of", []).append(name)
+        ignored = changed_video_tags if name == _VIDEO_STREAM else (*STATISTICS_TAGS, *_UNIMPORTANT_TAGS)
+        if missing := _lost_keys(tags(old), {**file_tags, **tags(new)}, ignored):
+            lost.setdefault(f"the {_tag_list(missing)} of", []).append(name)
         if flags := old.disposition & ~new.disposition:
-            marks = ", ".join((flag.name or "").replace("_", " ") for flag in flags)
-            lost.setdefault(f"the mark {marks!r} of", []).append(name)
+            flag_names = ", ".join((flag.name or "").replace("_", " ") for flag in flags)
+            lost.setdefault(f"the flag {flag_names!r} of", []).append(name)
     for what, names in lost.items():
         yield f"{what} {', '.join(names)}"
 
 
-def _listed(names: Sequence[str]) -> str:
+def _tag_list(names: Sequence[str]) -> str:
     return f"tag{'s' if len(names) > 1 else ''} {', '.join(map(printable, names))}"
 
 
-def _lost(old: Mapping[str, str], new: Mapping[str, str], without: Sequence[str]) -> list[str]:
-    """The metadata that is not in ``new`` as it was, but for what begins as ``without`` says."""
-    kept = {(key.lower(), value) for key, value in new.items()} | _AS_IF_UNSAID
-    rest = tuple(word.lower() for word in without)
+def _lost_keys(old: Mapping[str, str], new: Mapping[str, str], ignored: Sequence[str]) -> list[str]:
+    """The keys of ``old`` whose value is not in ``new``, except those that begin with one of ``ignored``."""
+    kept = {(key.lower(), value) for key, value in new.items()} | _EMPTY_TAGS
+    prefixes = tuple(word.lower() for word in ignored)
     return [
         key
         for key, value in old.items()
-        if (key.lower(), value) not in kept and not key.lower().startswith(rest)
+        if (key.lower(), value) not in kept and not key.lower().startswith(prefixes)
     ]
 
 
-def _carried(frame: "VideoFrame") -> dict[str, bytes]:
-    return {side.type.name: bytes(side) for side in attached(frame)}
+def _side_data(frame: "VideoFrame") -> dict[str, bytes]:
+    return {side.type.name: bytes(side) for side in frame_side_data(frame)}
 
 
-def _of_frame(frame: "VideoFrame", after: Mapping[str, bytes], scale: int) -> Iterator[str]:
-    """What is lost of what a frame carries, now that it is ``scale`` times as large."""
-    before = _carried(frame)
+def _side_data_losses(frame: "VideoFrame", after: Mapping[str, bytes], scale: int) -> Iterator[str]:
+    """What is lost of a frame's side data.
+
+    Args:
+        frame: the input's.
+        after: the side data of the output's frame.
+        scale: how many times larger each side of the output's frame is.
+    """
+    before = _side_data(frame)
     if (spherical := before.get("SPHERICAL")) is not None:
         *same, padding = struct.unpack("=9I", spherical[:36])
         before["SPHERICAL"] = struct.pack("=9I", *same, padding * scale)
-    before = {name: data for name, data in before.items() if _says_something(name, data, frame)}
-    lost = {words for name, words in _TOLD.items() if name in before and name not in after}
+    before = {name: data for name, data in before.items() if _is_meaningful(name, data, frame)}
+    lost = {what for name, what in _REPORTED.items() if name in before and name not in after}
     both = before.keys() & after.keys()
-    lost |= {f"all of {_TOLD[name]}" for name in _IN_PART if name in both and before[name] != after[name]}
+    lost |= {
+        f"all of {_REPORTED[name]}" for name in _KEPT_IN_PART if name in both and before[name] != after[name]
+    }
     yield from sorted(lost)
 
 
-def _of_color(track: Track, frame: "VideoFrame | None") -> Iterator[str]:
-    """What is lost of what the colors mean; where there is no frame all but the range."""
+def _color_losses(track: VideoTrack, frame: "VideoFrame | None") -> Iterator[str]:
+    """What is lost of the color tags; without a frame, of all but the range."""
     wanted = track.encoder.color
-    found = (*_UNSAID_BY_ALL, wanted[3]) if frame is None else color(frame)
-    numbers = zip(_COLOR, _UNSAID, wanted, found, strict=True)
-    if lost := [name for name, unsaid, old, new in numbers if old not in unsaid and old != new]:
+    found = (*_UNSPECIFIED_COLOR, wanted[3]) if frame is None else color_tags(frame)
+    numbers = zip(_COLOR, _DEFAULT_COLOR, wanted, found, strict=True)
+    if lost := [name for name, default, old, new in numbers if old not in default and old != new]:
         yield f"the {', '.join(lost)} of its colors"
 
 
-def _says_something(name: str, data: bytes, frame: "VideoFrame") -> bool:
-    """Whether side data of a frame is more than what MPEG-2 has in any film: a pan over all, a time of 0."""
+def _is_meaningful(name: str, data: bytes, frame: "VideoFrame") -> bool:
+    """Whether side data is more than MPEG-2's default: pan and scan of the whole frame, a timecode of 0."""
     if name == "PANSCAN":
-        _, width, height, *places = struct.unpack_from("=3i6h", data)
-        return any(places) or 0 < width < 16 * frame.width or 0 < height < 16 * frame.height
+        _, width, height, *offsets = struct.unpack_from("=3i6h", data)
+        return any(offsets) or 0 < width < 16 * frame.width or 0 < height < 16 * frame.height
     if name == "GOP_TIMECODE":
-        return bool(int.from_bytes(data, sys.byteorder) & _TIME_OF_MPEG)
+        return bool(int.from_bytes(data, sys.byteorder) & _GOP_TIME_MASK)
     return True
 
 
-def _turn_alike(wanted: Sequence[int] | None, found: Sequence[int] | None) -> bool:
-    """Whether two display matrices do the same but for where they move to, which players pass over."""
-    plain = (1 << 16, 0, 0, 0, 1 << 16)
-    pairs = zip((wanted or plain)[:5], (found or plain)[:5], strict=True)
-    return all(abs(a - b) <= _CLOSE * (1 << 16) for a, b in pairs)
+def _are_close(wanted: Sequence[int] | None, found: Sequence[int] | None) -> bool:
+    """Whether two display matrices rotate and scale alike. Players ignore their offsets."""
+    identity = (1 << 16, 0, 0, 0, 1 << 16)
+    pairs = zip((wanted or identity)[:5], (found or identity)[:5], strict=True)
+    return all(abs(a - b) <= _MATRIX_TOLERANCE * (1 << 16) for a, b in pairs)

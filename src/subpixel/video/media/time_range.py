@@ -1,4 +1,4 @@
-"""The part of a video that is wanted."""
+"""A part of a video, by start and end."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -9,26 +9,26 @@ LONGEST_SECONDS = 10**9
 
 @dataclass(frozen=True)
 class TimeRange:
-    """The part of a video that is wanted, in seconds from where it starts; the end may be open."""
+    """A part of a video, in seconds from its beginning. Without ``end`` it goes to the end of the video."""
 
     start: Fraction = Fraction(0)
     end: Fraction | None = None
 
     def __post_init__(self) -> None:
-        """Refuse an empty part."""
+        """Raise ValueError for an empty part."""
         if self.start < 0:
             raise ValueError(f"the start must not be negative, as {float(self.start):g} s is")
         if self.start > LONGEST_SECONDS:
-            raise ValueError(f"no video begins only after {float(self.start):g} s")
+            raise ValueError(f"the start, {float(self.start):g} s, is after the end of any video")
         if self.end is not None and self.end <= self.start:
             raise ValueError(
-                f"the end, {float(self.end):g} s, must lie behind the start, {float(self.start):g} s"
+                f"the end, {float(self.end):g} s, must be after the start, {float(self.start):g} s"
             )
 
     def __bool__(self) -> bool:
-        """Whether anything is cut away."""
+        """Whether this is less than the whole video."""
         return self.start > 0 or self.end is not None
 
 
 WHOLE = TimeRange()
-"""All of a video."""
+"""The whole video."""

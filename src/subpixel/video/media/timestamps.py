@@ -1,30 +1,31 @@
-"""Times of frames and packets, mended where damage has broken them."""
+"""Repair of timestamps that damage has broken."""
 
 from dataclasses import dataclass
 
 _CONFIRMATIONS = 5
-"""How many times in a row must lie beyond a jump before it is believed."""
+"""After how many times beyond a jump, one after the other, the jump is taken for true."""
 
 
 @dataclass
-class Clock:
-    """One stream's times as they pass, made to rise. Those that do so already are never touched."""
+class TimestampRepair:
+    """Makes the times of one stream rise, one after the other. Times that rise already stay as they are."""
 
     second: int
-    """How many ticks it has."""
+    """The number of ticks in a second."""
     step: int = 1
-    """Ticks from one to the next, where that has to be guessed."""
+    """The ticks from one time to the next where that has to be guessed."""
     strict: bool = True
-    """Whether no two times may be the same."""
+    """Whether two times must not be equal."""
     jumps: bool = False
-    """Whether a leap of more than ten seconds is rather damage than a pause, as in MPEG's streams."""
-    mended: int = 0
-    """How many times were given anew."""
+    """Whether a jump of more than ten seconds is more likely damage than a pause, as in MPEG streams."""
+    repaired: int = 0
+    """How many times were missing or broken."""
     last: int | None = None
+    """The last time returned."""
     _beyond: int = 0
 
-    def mend(self, time: int | None) -> int:
-        """The time itself, or the one to use in its place where it is missing or broken."""
+    def repair(self, time: int | None) -> int:
+        """Return the time itself, or a plausible one if it is missing (None) or broken."""
         last = self.last
         if last is None:
             self.last = 0 if time is None else time
@@ -40,12 +41,12 @@ class Clock:
         elif time is not None and time >= last + self.strict:
             self._beyond = 0
         if time is None:
-            time, mended = last + self.step, True
+            time, repaired = last + self.step, True
         elif time < last + self.strict:
-            # A little behind, it is set right with the least change; far behind, the clock has started anew.
-            time, mended = last + (self.strict if last - time < self.second else self.step), True
+            # A time that is a little too early gets the least change. A much earlier one is a restart.
+            time, repaired = last + (self.strict if last - time < self.second else self.step), True
         else:
-            mended = False
-        self.mended += mended
+            repaired = False
+        self.repaired += repaired
         self.last = time
         return time

@@ -1,1 +1,1 @@
-"""What happens to frames: stages, segments, progress."""
+"""The pipeline of a video job: its plan, stages, frames, encoding, segments and progress."""

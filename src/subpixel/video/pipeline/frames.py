@@ -1,322 +1,281 @@
-"""One frame made larger: its planes as the decoder gives them, luma through the network.
+"""Upscale one decoded frame: luma by the network, everything else by FFmpeg.
 
-FFmpeg's bicubic makes the whole frame larger at its own depth, which carries everything that a frame holds
-(chroma at its siting, alpha, tags, closed captions) to the large one; the network's luma then takes the place
-of bicubic's. There is no detour over RGB.
+FFmpeg's bicubic scaler upscales the whole frame at its own depth. That also copies what is attached to the
+frame (tags, times, closed captions) and keeps the chroma siting. The network's luma then replaces the luma of
+the result. Nothing is converted to RGB.
 """
 
-import io
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from subpixel.engines.base import Engine
-from subpixel.engines.select import CompiledModel
+from subpixel.engines.base import from_float, to_float
+from subpixel.engines.family import ModelFamily
+from subpixel.engines.pixel_art import AnyUpsampling, PixelArtFamily
+from subpixel.engines.upsampling import Upsampling
 from subpixel.errors import UnsupportedVideo
-from subpixel.ops.color import Matrix
+from subpixel.ops.grain import add_grain, removed_noise
+from subpixel.sizes import IMAGE, PixelGeometry, TargetSize
+from subpixel.video.media.pixel_formats import (
+    bit_depth,
+    planar_format,
+    plane,
+    reformat,
+    round_to_depth,
+    same_range,
+    to_planar,
+)
+from subpixel.video.pipeline.links import FrameLink
+from subpixel.video.pipeline.pixel_art import upscale_planes
+from subpixel.video.pipeline.unchanged import Rectangle, hr_part, with_context
 
 if TYPE_CHECKING:
-    from av import VideoFormat, VideoFrame
+    from av import VideoFrame
     from av.video.reformatter import VideoReformatter
-    from av.video.stream import VideoStream
 
 
-_SUBSAMPLINGS = {(1, 1): "420", (1, 0): "422", (0, 0): "444", (0, 1): "440", (2, 0): "411", (2, 2): "410"}
-"""Names of what chroma is divided by, as powers of two: across and down."""
+_BAND_SAMPLES = 1 << 23
+"""Samples of the networks' output in a band: 32 MB of float32 for each frame in work."""
 
-
-def bits(format: "VideoFormat") -> int:
-    """How many bits a sample of luma (or of red) has."""
-    return format.components[0].bits
-
-
-def planar(format: "VideoFormat") -> str:
-    """The planar Y'CbCr or gray format that holds all of a format, by FFmpeg's name.
-
-    It has the same depth (9, 10, 12, 14 or 16 bits where there are more than 8; floats get 16) and the same
-    subsampling; RGB becomes 4:4:4. Alpha is left out.
-    """
-    depth = min(bits(format), 16)
-    if _is_rgb(format):
-        name = "yuv444p"
-        depth = depth if depth in (9, 10, 12, 14, 16) else 8
-    elif len(format.components) < 3:
-        name = "gray"
-    else:
-        chroma = format.components[1]
-        across, down = _halvings(format.width, chroma.width), _halvings(format.height, chroma.height)
-        name = f"yuv{_SUBSAMPLINGS[across, down]}p"
-    return name if depth <= 8 else f"{name}{depth}le"
-
-
-def is_full_range(frame: "VideoFrame") -> bool:
-    """Whether luma spans all levels, black at 0; RGB becomes the limited range.
-
-    Gray that does not say is taken for full, as FFmpeg takes it.
-    """
-    if _is_rgb(frame.format):
-        return False
-    gray = len(frame.format.components) < 3 and frame.color_range == _UNSAID
-    return frame.color_range == _FULL or frame.format.name.startswith("yuvj") or gray
-
-
-def _same_range(frame: "VideoFrame") -> dict[str, int]:
-    """The range as `reformat` takes it: stated on both sides, lest FFmpeg squeezes the full one."""
-    range = _FULL if is_full_range(frame) else _LIMITED
-    return {"src_color_range": range, "dst_color_range": range}
-
-
-def color(frame: "VideoFrame") -> tuple[int, int, int, int]:
-    """Primaries, transfer, matrix and range of a frame once it is in planes, in the numbers of
-    `Encoder.color`.
-    """
-    range = _FULL if is_full_range(frame) else int(frame.color_range)
-    matrix = int(frame.colorspace)
-    if _is_rgb(frame.format):
-        matrix, range = _MATRICES["bt709"], _LIMITED
-    return int(frame.color_primaries), int(frame.color_trc), matrix, range
-
-
-def _is_rgb(format: "VideoFormat") -> bool:
-    return format.is_rgb or format.has_palette
-
-
-def chroma_location(frame: "VideoFrame") -> str | None:
-    """Where samples of 4:2:0 chroma lie among those of luma: "left", "center", "topleft" or "top".
-
-    None for any other chroma. PyAV does not tell, but FFmpeg's scaler knows: a ramp is given the frame's
-    properties and enlarged, and shows by how much.
-    """
-    from av.video.reformatter import Interpolation, VideoReformatter
-
-    if planar(frame.format) not in _SUBSAMPLED_TWICE:
-        return None
-    side, chroma_side = 64, 32
-    # Samples at the left of their two pixels move by half of what those in the middle do: 64ths of a sample.
-    ramp = VideoReformatter().reformat(frame, side, side, "yuv420p16le")
-    plane(ramp, 1)[:] = np.arange(chroma_side, dtype=np.uint16) * 1024
-    plane(ramp, 2)[:] = np.arange(chroma_side, dtype=np.uint16)[:, None] * 1024
-    twice = VideoReformatter().reformat(ramp, 2 * side, 2 * side, interpolation=Interpolation.BILINEAR)
-    middle = chroma_side
-    across, down = (int(plane(twice, index)[middle, middle]) - middle // 2 * 1024 for index in (1, 2))
-    centered = [moved < -192 for moved in (across, down)]
-    return {(False, True): "left", (True, True): "center", (False, False): "topleft", (True, False): "top"}[
-        centered[0], centered[1]
-    ]
-
-
-def says_where_chroma_lies(stream: "VideoStream") -> bool:
-    """Whether a stream tells that; FFmpeg takes the middle for want of a word, as with VP9 and AV1.
-
-    PyAV does not tell this either. Matroska's header has it, where it is told, so one is written to memory.
-    """
-    import av
-
-    header = io.BytesIO()
-    try:
-        with av.open(header, "w", format="matroska") as output:
-            copy = output.add_stream_from_template(stream, opaque=True)
-            if stream.codec_context.name == "rawvideo":
-                copy.codec_context.codec_tag = "I420"  # Matroska wants a tag, whichever
-            output.start_encoding()
-    except (av.FFmpegError, ValueError):
-        return False
-    return _CHROMA_SITING in header.getvalue()
-
-
-_CHROMA_SITING = bytes.fromhex("55B781")
-"""Matroska's element ChromaSitingHorz, with the length of its content, one byte."""
-
-_SUBSAMPLED_TWICE = frozenset(["yuv420p", *(f"yuv420p{depth}le" for depth in (9, 10, 12, 14, 16))])
-
-
-def _halvings(whole: int, part: int) -> int:
-    return next(power for power in range(4) if -(-whole // 2**power) == part)
-
-
-def plane(frame: "VideoFrame", index: int) -> NDArray[Any]:
-    """A plane's samples, ``(H, W)``, uint8 or uint16, where they lie in the frame."""
-    buffer = frame.planes[index]
-    dtype = np.dtype(np.uint8 if bits(frame.format) <= 8 else np.uint16)
-    rows: NDArray[Any] = np.frombuffer(memoryview(buffer), np.uint8).reshape(-1, buffer.line_size)[
-        : buffer.height
-    ]
-    return rows.view(dtype)[:, : buffer.width]
-
-
-def in_planes(
-    frame: "VideoFrame", converter: "VideoReformatter", *, matrix: Matrix = "bt709"
-) -> "VideoFrame":
-    """A frame whose luma is the whole of its first plane, see `plane`: itself, or what FFmpeg makes of it.
-
-    Only frames of other kinds, such as RGB or packed Y'CbCr, are converted, to `planar`. Luma keeps its
-    range; RGB becomes Y'CbCr in the limited one, whatever its tags say of a matrix that it has not.
-
-    Args:
-        frame: as decoded.
-        converter: kept from frame to frame, so that it is prepared but once.
-        matrix: what RGB is converted by.
-
-    Raises:
-        av.FFmpegError: FFmpeg cannot convert the frame.
-    """
-    if _has_planes(frame.format):
-        return frame
-    if not _is_rgb(frame.format):
-        return converter.reformat(frame, format=planar(frame.format), **_same_range(frame))
-    from av.video.reformatter import Colorspace
-
-    result = converter.reformat(
-        frame,
-        format=planar(frame.format),
-        src_color_range=_FULL,
-        dst_color_range=_LIMITED,
-        dst_colorspace=Colorspace.ITU709 if matrix == "bt709" else Colorspace.ITU601,
-    )
-    result.colorspace, result.color_range = _MATRICES[matrix], _LIMITED
-    return result
+_MIN_BAND_ROWS = 64
 
 
 class FrameUpscaler:
-    """Makes frames larger with one model; keeps what can be kept between frames of one kind.
+    """Upscale frames.
 
-    Frames may change their size and format from one to the next, and several threads may call at once.
+    Size and format may change between frames. Several threads may call it at once.
     """
 
-    def __init__(self, compiled: CompiledModel, format: str | None = None, *, even: bool = False) -> None:
-        """Prepare.
+    def __init__(
+        self,
+        family: ModelFamily | PixelArtFamily,
+        target: TargetSize,
+        format: str | None = None,
+        geometry: PixelGeometry = IMAGE,
+        *,
+        grain: float = 0.0,
+    ) -> None:
+        """Store the models and the size and format of results.
 
         Args:
-            compiled: the model and its engines.
-            format: FFmpeg's name of the planar Y'CbCr or gray format to make; by default what holds all of
-                the frame's.
-            even: whether the sides of the result must be even, as most codecs want them where chroma is
-                subsampled: an odd one is made longer by one pixel, which repeats the last.
+            family: the models and their engines.
+            target: the size of results.
+            format: FFmpeg's name of the planar Y'CbCr or gray format of results; by default the
+                `planar_format` of each frame.
+            geometry: of the pixels. Most codecs require even sides for subsampled chroma; for an integer
+                factor, an odd side gets one more pixel, which repeats the last one.
+            grain: how much of the noise that the network removes is given back, 0 to 1.
         """
-        self._compiled = compiled
+        self._family = family
+        self._target = target
         self._format = format
-        self._even = even
-        self._own = threading.local()
+        self._geometry = geometry
+        self._grain = grain
+        self._thread = threading.local()
 
     def size(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height of what a frame of a size becomes."""
-        sides = (width * self._compiled.scale, height * self._compiled.scale)
-        return (sides[0] + sides[0] % 2, sides[1] + sides[1] % 2) if self._even else sides
+        """Return width and height of the result for a frame of ``width`` and ``height``."""
+        return self._target.for_source(width, height, self._geometry)
 
-    def __call__(self, frame: "VideoFrame") -> "VideoFrame":
-        """Enlarge a frame.
+    def upsampling(self, width: int, height: int) -> AnyUpsampling:
+        """Return what upsamples the luma of a frame of ``width`` and ``height``.
 
-        Returns:
-            A new one, with the frame's times and everything else that FFmpeg attaches to it.
+        Where even sides need one pixel more than an integer factor gives, its target is without that pixel.
 
         Raises:
-            UnsupportedVideo: the frame's samples are of a kind that FFmpeg cannot turn into planes.
+            ValueError: the models cannot reach the size.
+            EngineError: a model cannot be compiled.
+        """
+        sides = self._target.for_source(width, height, replace(self._geometry, even=False))
+        if sides[0] * height != sides[1] * width or sides[0] % width:  # no integer factor
+            sides = self.size(width, height)
+        return self._family.upsampling((height, width), (sides[1], sides[0]))
+
+    def __call__(self, frame: "VideoFrame", link: FrameLink | None = None) -> "VideoFrame":
+        """Upscale a frame.
+
+        Args:
+            frame: as decoded.
+            link: to the frame before, from which unchanged luma is copied. This does not change the result.
+
+        Returns:
+            A new frame, with the times and everything else that FFmpeg attaches to the input.
+
+        Raises:
+            UnsupportedVideo: FFmpeg cannot convert the frame's pixel format to planes.
             EngineError: the engine failed.
         """
+        if isinstance(self._family, PixelArtFamily):
+            return self._by_rule(frame, self._family)
         small, large = self._by_bicubic(frame)
-        self._put_luma(plane(small, 0), bits(small.format), plane(large, 0), bits(large.format))
+        depths = bit_depth(small.format), bit_depth(large.format)
+        self._put_luma(plane(small, 0), plane(large, 0), depths, frame.pts or 0, link or FrameLink())
         return large
 
-    def blank(self, frame: "VideoFrame") -> "VideoFrame":
-        """What a frame becomes, but for the picture, which is gray: encoders make short work of that."""
+    def _by_rule(self, frame: "VideoFrame", family: PixelArtFamily) -> "VideoFrame":
+        """Upscale all planes of pixel art by a rule, and convert them to the format of results."""
+        _, converter = self._reformatters()
+        planes = planar_format(frame.format)
+        small, large = self._by_bicubic(frame, planes)
+        if small.format.name not in (planes, planes.replace("yuv", "yuvj"), planes.replace("yuv", "yuva")):
+            small = reformat(converter, small, format=planes, **same_range(small))
+        small_planes, large_planes = (
+            [plane(each, index) for index in range(len(large.planes))] for each in (small, large)
+        )
+        target = self.upsampling(small.width, small.height).target
+        upscale_planes(small_planes, large_planes, family, target)
+        if self._format not in (None, planes):
+            large = reformat(converter, large, format=self._format, **same_range(large))
+        return large
+
+    def gray_frame(self, frame: "VideoFrame") -> "VideoFrame":
+        """Return the result for a frame with all samples gray, which skips the network and encodes fast."""
         large = self._by_bicubic(frame)[1]
         for index in range(len(large.planes)):
-            plane(large, index)[...] = 1 << bits(large.format) - 1
+            plane(large, index)[...] = 1 << bit_depth(large.format) - 1
         return large
 
-    def _by_bicubic(self, frame: "VideoFrame") -> "tuple[VideoFrame, VideoFrame]":
-        """A frame in planes, and made larger."""
+    def _by_bicubic(self, frame: "VideoFrame", format: str | None = None) -> "tuple[VideoFrame, VideoFrame]":
+        """Return a frame in planes, and its bicubic upscaling, by default in the format of results."""
         import av
         from av.video.frame import PictureType
-        from av.video.reformatter import Interpolation
 
         width, height = self.size(frame.width, frame.height)
-        same_range = _same_range(frame)
+        color_range = same_range(frame)
         try:
-            method, converter = self._reformatters()
-            frame = in_planes(frame, converter)
-            large = method.reformat(
-                frame,
-                width,
-                height,
-                self._format or planar(frame.format),
-                interpolation=Interpolation.BICUBIC,
-                **same_range,
-            )
+            scaler, converter = self._reformatters()
+            frame = to_planar(frame, converter)
+            planes = format or self._format or planar_format(frame.format)
+            large = reformat(scaler, frame, width, height, planes, bicubic=True, **color_range)
         except av.FFmpegError as error:
             raise UnsupportedVideo(
-                f"frames of the pixel format {frame.format.name} cannot be enlarged ({error})"
+                f"frames of the pixel format {frame.format.name} cannot be upscaled ({error}); "
+                "convert the video to another pixel format first"
             ) from error
-        # How the input was coded says nothing of the output; encoders would take it for an order.
+        if large is frame:
+            large = _copy(frame, converter)
+        # An encoder would take the frame type of the input as a request for its own.
         large.pict_type = PictureType.NONE
         return frame, large
 
     def _reformatters(self) -> "tuple[VideoReformatter, VideoReformatter]":
-        """FFmpeg's, to enlarge and to convert, which keep what they prepare; each thread has its own."""
+        """Return this thread's FFmpeg scaler and converter. Each keeps what it has prepared."""
         from av.video.reformatter import VideoReformatter
 
-        if not hasattr(self._own, "reformatters"):
-            self._own.reformatters = VideoReformatter(), VideoReformatter()
-        reformatters: tuple[VideoReformatter, VideoReformatter] = self._own.reformatters
+        if not hasattr(self._thread, "reformatters"):
+            self._thread.reformatters = VideoReformatter(), VideoReformatter()
+        reformatters: tuple[VideoReformatter, VideoReformatter] = self._thread.reformatters
         return reformatters
 
-    def _put_luma(self, small: NDArray[Any], small_bits: int, large: NDArray[Any], large_bits: int) -> None:
-        """Fill ``large`` with the network's enlargement of ``small``."""
-        halo_px, scale = self._compiled.model.spec.halo_px, self._compiled.scale
-        rows, columns = (side * scale for side in small.shape)
+    def _put_luma(
+        self,
+        small: NDArray[Any],
+        large: NDArray[Any],
+        depths: tuple[int, int],
+        seed: int,
+        link: FrameLink,
+    ) -> None:
+        """Fill ``large`` with ``small`` upscaled by the network. ``depths`` are the bits of both."""
+        height, width = small.shape
+        upsampling = self.upsampling(width, height)
+        assert isinstance(upsampling, Upsampling)
+        rows, columns = upsampling.target
         inside = large[:rows, :columns]
-        # The network takes what lies beyond its input for black: the picture is continued by its edge.
-        context = np.pad(small, halo_px, mode="edge")
-        if small.dtype == np.uint8 and large.dtype == np.uint8:
-            self._engine(small)(context, context_px=halo_px, out=inside)
-        else:
-            # Deeper samples span all of uint16 while they are in the engine.
-            engine = self._engine(small)
-            up = (16 if small.dtype == np.uint16 else 8) - small_bits
-            result = engine(np.left_shift(context, up, out=context), context_px=halo_px)
-            inside[...] = rounded(result, large_bits)
+        changed = None if self._grain else link.changed(small, depths, upsampling.context_px)
+        if changed and not (upsampling.is_one_network and upsampling.engines[0].is_exact):
+            changed = None  # rectangles of a frame may get other samples than the whole
+        self._compute(small, inside, upsampling, depths, seed, changed)
+        if changed is not None and not link.copy_others(inside, changed, small.shape):
+            self._compute(small, inside, upsampling, depths, seed)
         large[:rows, columns:] = large[:rows, columns - 1 : columns]
         large[rows:] = large[rows - 1 : rows]
+        link.finish(inside)
 
-    def _engine(self, samples: NDArray[Any]) -> Engine:
-        return self._compiled.engine_for(samples.dtype)
+    def _compute(
+        self,
+        small: NDArray[Any],
+        inside: NDArray[Any],
+        upsampling: Upsampling,
+        depths: tuple[int, int],
+        seed: int,
+        rectangles: list[Rectangle] | None = None,
+    ) -> None:
+        """Fill ``inside`` from ``small``, or only what belongs to some rectangles of ``small``."""
+        if rectangles == []:
+            return
+        # Repeat the edge: the network would otherwise see black around the frame.
+        context_px = upsampling.context_px
+        context = np.pad(small, context_px, mode="edge")
+        is_deep = small.dtype == np.uint16 or inside.dtype == np.uint16
+        if is_deep:  # engines take uint16 samples of the full 16 bits
+            np.left_shift(context, (16 if small.dtype == np.uint16 else 8) - depths[0], out=context)
+        parts = [(context, inside)]
+        if rectangles is not None:
+            parts = [
+                (context[with_context(each, context_px)], inside[hr_part(each, upsampling.factor)])
+                for each in rectangles
+            ]
+        for part, result in parts:
+            if is_deep:
+                result[...] = round_to_depth(self._upsample(part, upsampling, seed), depths[1])
+            elif upsampling.is_one_network and not self._grain:
+                upsampling.engines[0](part, context_px=context_px, out=result)
+            else:
+                result[...] = self._upsample(part, upsampling, seed)
+
+    def _upsample(self, context: NDArray[Any], upsampling: Upsampling, seed: int) -> NDArray[Any]:
+        """Upsample a plane, uint8 or uint16, that is given with ``upsampling.context_px`` on each side."""
+        context_px = upsampling.context_px
+        if upsampling.is_one_network and not self._grain:
+            result: NDArray[Any] = upsampling.engines[0](context, context_px=context_px)
+            return result
+        if not (self._grain and can_have_grain(upsampling)):
+            return _in_bands(context, upsampling)
+        rows, columns = upsampling.target
+        small = to_float(context)
+        large = upsampling.upsample(small)
+        part = slice(0, rows), slice(0, columns)
+        large = np.ascontiguousarray(upsampling.finish(large, part, (-context_px, -context_px)))
+        inner = slice(context_px, -context_px or None)
+        noise = removed_noise(small[inner, inner], large)
+        if noise is not None:
+            add_grain(large, noise, self._grain, seed, upsampling.source)
+        return from_float(large, context.dtype)
 
 
-def rounded(samples: NDArray[Any], to_bits: int) -> NDArray[Any]:
-    """Samples over the whole range of uint8 or uint16 in ``to_bits`` bits, rounded half up; may overwrite."""
-    if samples.dtype == np.uint8:
-        return np.left_shift(samples, to_bits - 8, dtype=np.uint16) if to_bits > 8 else samples
-    if to_bits == 16:
-        return samples
-    down = 16 - to_bits
-    np.minimum(samples, 0xFFFF - (1 << down >> 1), out=samples)
-    samples += np.uint16(1 << down >> 1)
-    samples >>= np.uint16(down)
-    return samples
+def _in_bands(context: NDArray[Any], upsampling: Upsampling) -> NDArray[Any]:
+    """Upsample a plane that is given with its context, in bands of rows to save memory."""
+    context_px, (rows, columns) = upsampling.context_px, upsampling.target
+    result = np.empty((rows, columns), context.dtype)
+    large_rows = max(_MIN_BAND_ROWS, _BAND_SAMPLES // (context.shape[1] * upsampling.factor))
+    step = max(1, large_rows * rows // (upsampling.source[0] * upsampling.factor))
+    for top in range(0, rows, step):
+        band = slice(top, min(top + step, rows))
+        under = upsampling.pixels_under(band, 0)
+        # `context` begins ``context_px`` before the first row of the frame.
+        large = upsampling.upsample(to_float(context[under.start : under.stop + 2 * context_px]))
+        part, origin = (band, slice(0, columns)), (under.start - context_px, -context_px)
+        result[band] = from_float(upsampling.finish(large, part, origin), context.dtype)
+    return result
 
 
-def _has_planes(format: "VideoFormat") -> bool:
-    """Whether luma is the whole of a frame's first plane, its samples in the low bits of uint8 or uint16."""
-    return format.name in _DIRECT
+def can_have_grain(upsampling: AnyUpsampling) -> bool:
+    """Return whether a network makes the frames, and both sides become longer, as for `removed_noise`."""
+    longer = all(to >= side for side, to in zip(upsampling.source, upsampling.target, strict=True))
+    return isinstance(upsampling, Upsampling) and bool(upsampling.engines) and longer
 
 
-_DIRECT = frozenset(
-    ["gray", "nv12", "nv21", "nv16", "nv24", "nv42"]
-    + [f"gray{depth}le" for depth in (9, 10, 12, 14, 16)]
-    + [f"yuvj{chroma}p" for chroma in (420, 422, 444, 440, 411)]
-    + [f"{kind}{chroma}p" for kind in ("yuv", "yuva") for chroma in (420, 422, 444, 440, 411, 410)]
-    + [
-        f"{kind}{chroma}p{depth}le"
-        for kind in ("yuv", "yuva")
-        for chroma in (420, 422, 444, 440)
-        for depth in (9, 10, 12, 14, 16)
-    ]
-)
+def _copy(frame: "VideoFrame", converter: "VideoReformatter") -> "VideoFrame":
+    """Return a copy of a planar frame with everything that is attached to it.
 
-_UNSAID, _LIMITED, _FULL = 0, 1, 2
-"""AVCOL_RANGE_UNSPECIFIED, AVCOL_RANGE_MPEG and AVCOL_RANGE_JPEG, as frames and `reformat` count them."""
-
-_MATRICES: dict[Matrix, int] = {"bt709": 1, "bt601": 6}
-"""Numbers of ITU-T H.273."""
+    FFmpeg's scaler returns the frame itself if neither size nor format changes. PyAV cannot copy a frame, so
+    it is scaled to another size and back, which attaches the same, and then gets the same samples.
+    """
+    other = reformat(converter, frame, frame.width + 16, frame.height + 16)
+    result = reformat(converter, other, frame.width, frame.height)
+    for index in range(len(frame.planes)):
+        plane(result, index)[...] = plane(frame, index)
+    return result

@@ -1,82 +1,93 @@
-"""How far a job is, how fast it goes, and which stage sets the pace."""
+"""Progress of a video job: frames, speed, and the stage that sets the pace."""
 
 import threading
 import time
 from collections.abc import Callable
 
 from subpixel.results import Progress
-from subpixel.video.pipeline.stages import Line
+from subpixel.video.pipeline.stages import Pipeline
 
 _REPORT_SECONDS = 0.1
 
 
 class ProgressTracker:
-    """Counts frames and seconds, and tells of them now and then."""
+    """Count frames and seconds, and report them at most ten times a second.
 
-    def __init__(self, listener: Callable[[Progress], object]) -> None:
-        self.line = Line()
-        self.resumed = 0
-        """Frames that an earlier run made."""
-        self.made = 0
-        """Frames that this run made."""
-        self.rate = 25.0
-        """Frames in a second of film."""
-        self.total: int | None = None
-        self._listener = listener
+    Also owns the job's `Pipeline`, whose stages it times.
+    """
+
+    def __init__(self, on_progress: Callable[[Progress], object]) -> None:
+        self.pipeline = Pipeline()
+        self.resumed_frames = 0
+        """Frames that an earlier run had encoded."""
+        self.frames = 0
+        """Frames that this run has upscaled."""
+        self.copied_frames = 0.0
+        """How many frames the luma would make that was copied from the frame before."""
+        self.frame_rate = 25.0
+        """Frames per second of the video."""
+        self.total_frames: int | None = None
+        """About how many frames the result will have; None if unknown."""
+        self._on_progress = on_progress
         self._lock = threading.Lock()
         self._started = time.perf_counter()
-        self._told = 0.0
-        self._writing = 0.0
+        self._last_report = 0.0
+        self._write_seconds = 0.0
 
-    def made_one(self) -> None:
-        """Count a frame; from any thread."""
+    def restart(self) -> None:
+        """Begin a new pipeline; frames and seconds count on."""
+        self.pipeline = Pipeline()
+
+    def count_frame(self, copied_share: float = 0.0) -> None:
+        """Count one upscaled frame, of whose luma a share was copied; threads may call it."""
         with self._lock:
-            self.made += 1
+            self.frames += 1
+            self.copied_frames += copied_share
 
     @property
     def seconds(self) -> float:
-        """Since the job began."""
+        """Seconds since the job began."""
         return time.perf_counter() - self._started
 
     @property
     def frames_per_second(self) -> float:
-        """Of this run."""
-        return self.made / self.seconds
+        """Speed of this run."""
+        return self.frames / self.seconds
 
-    def writing(self, write: Callable[..., object], *arguments: object) -> None:
-        """Call ``write``, and count its time as that of the last stage."""
+    def timed_write(self, write: Callable[..., object], *arguments: object) -> None:
+        """Call ``write``, and count its time as that of the stage "write"."""
         started = time.perf_counter()
         write(*arguments)
-        self._writing += time.perf_counter() - started
+        self._write_seconds += time.perf_counter() - started
 
     def stages(self) -> dict[str, float]:
-        """For how many seconds each stage worked; they overlap."""
-        seconds = {**self.line.seconds(), "write": self._writing}
+        """Return the seconds that each stage has worked. Stages overlap."""
+        seconds = {**self.pipeline.seconds(), "write": self._write_seconds}
         return {name: round(spent, 3) for name, spent in seconds.items()}
 
     @property
     def bottleneck(self) -> str:
-        """The stage that worked longest."""
+        """The stage that has worked longest."""
         stages = self.stages()
         return max(stages, key=stages.__getitem__)
 
-    def tell(self, *, last: bool = False) -> None:
-        """Tell the listener, unless that was done just before."""
+    def report(self, *, last: bool = False) -> None:
+        """Call ``on_progress``, unless the last call was less than 0.1 s ago and this is not the last."""
         now = self.seconds
-        if now - self._told < _REPORT_SECONDS and not last:
+        if now - self._last_report < _REPORT_SECONDS and not last:
             return
-        self._told = now
-        done = self.resumed + self.made
+        self._last_report = now
+        frames = self.resumed_frames + self.frames
         rate = self.frames_per_second
-        total = done if last else self.total and max(self.total, done)
-        self._listener(
+        total = frames if last else self.total_frames and max(self.total_frames, frames)
+        self._on_progress(
             Progress(
-                fraction=1.0 if last else done / total if total else 0.0,
+                fraction=1.0 if last else frames / total if total else 0.0,
                 seconds=now,
-                frames=done,
+                frames=frames,
                 total_frames=total,
                 frames_per_second=rate,
-                speed=rate / self.rate,
+                speed=rate / self.frame_rate,
                 bottleneck=self.bottleneck,
             )
         )

@@ -1,318 +1,397 @@
-"""Progress on disk: the encoded picture in segments, each whole or not there, and a journal of them.
+"""Store the encoded segments of a job, so that it can be interrupted, and done by several machines at once.
 
-A job's folder lies beside its output. The journal is a file of lines, each a JSON object with a digest of
-itself. The first line says what decides the picture: the input's content, the model, the options. A journal
-that says anything else is of another job, and is begun anew. Each further line stands for one segment: its
-packets' times and sizes, and a digest of its file. A segment counts only if its line and its file are sound,
-so whatever a crash, a power cut or a hand has left, nothing damaged gets into the output; it is made again.
+A job's folder is beside its output. In it, each job has a subfolder, whose name is a digest of the job's
+fingerprint: everything that determines the encoded frames, such as the input's content, the model and the
+options. So jobs with other options never mix. All files are created once, in one step, and never changed:
+
+    lock                      of a process that does the job alone
+    input.KEY                 the digest of the input's content, so that it is not computed again
+    index.KEY                 the packets of its video stream, likewise
+    DIGEST/fingerprint        of the job
+    DIGEST/choices            what depends on the machine that began, and holds for all that join it
+    DIGEST/000000.segment     an encoded segment
+    DIGEST/000000.claim       the process that works on a segment
+    DIGEST/outcome            the decode errors of the input, once they are known of all its frames
+    DIGEST/written.SIZE.TIME  the output of this size and time is complete
+    DIGEST/done.I.N           shard I of N has ended
+
+Files are used only if they match their digests. Otherwise, after a crash, a power failure or an edit by hand,
+they are made again, so that no damaged data gets into the output.
 """
 
 import contextlib
-import hashlib
-import json
 import os
-import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from subpixel.errors import OutputError
-from subpixel.files import flush_folder, lock
+from subpixel.files import lock
+from subpixel.storage.base import Storage
+from subpixel.storage.claims import Claims, ClaimState
+from subpixel.storage.local import LocalStorage
+from subpixel.video.media.index import PacketIndex
+from subpixel.video.pipeline.segment_file import (
+    DamagedError,
+    PacketEntry,
+    Segment,
+    SegmentFile,
+    digest_of,
+    from_line,
+    read_packets,
+    read_segment,
+    to_line,
+)
 
-_JOURNAL = "journal"
-_DIGEST_DIGITS = 32
+_FOLDER_DIGITS = 12
+_READ_AT_ONCE = 8
+"""How many segments are read at once, to find damaged ones soon."""
+_POLL_SECONDS = 0.5
+_SEGMENT, _CLAIM, _LOCK = ".segment", ".claim", "lock"
 
 
-class PacketFacts(NamedTuple):
-    """One packet in a segment's file, in the order of decoding."""
-
-    size: int
-    pts: int
-    duration: int
-    key: bool
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A piece of the picture that is done: ``frames`` frames, encoded on their own."""
+class DamagedSegment(OutputError):  # noqa: N818 - the name says what is wrong
+    """A segment was damaged after it was found; it is removed, and has to be encoded again."""
 
     number: int
-    frames: int
-    packets: tuple[PacketFacts, ...]
-    digest: str
-    """Of its file."""
 
 
-class Journal:
-    """The folder of one job. Only one process at a time may have it."""
+class SegmentFolder:
+    """The folder of a job."""
 
-    def __init__(self, folder: Path, facts: dict[str, Any]) -> None:
-        """Open the folder, or make it; take over what is sound and belongs to the same job.
+    def __init__(self, storage: Storage, fingerprint: Mapping[str, Any], *, alone: bool = True) -> None:
+        """Open or create the folder, and find the intact segments of the same job.
 
         Args:
-            folder: where the segments lie.
-            facts: what decides the picture, as JSON gives it back: no tuples, and keys are strings.
+            storage: the folder beside the output.
+            fingerprint: everything that determines the encoded frames. It must survive a round trip through
+                JSON, so it has lists instead of tuples, and its keys are strings.
+            alone: whether no other process may use the folder at the same time. Then each segment is read to
+                check it.
 
         Raises:
-            OutputError: another process is at work in it, or it cannot be written to.
+            OutputError: another process uses the folder, or it cannot be written.
         """
-        self.folder = folder
+        self.storage = storage
+        self.fingerprint = fingerprint
         self.segments: dict[int, Segment] = {}
         self.outcome: dict[str, Any] | None = None
-        """What the input came to, once all segments are done."""
-        self.discarded = ""
-        """Why something that lay there was of no use, in words for people."""
+        """The decode errors of the input, once they are known of all its frames; else None."""
+        self.index: PacketIndex | None = None
+        """The packets of the input's video stream; None until `OpenedJob.open_folder` has read them."""
+        self.count: int | None = None
+        """How many segments there are; None if only decoding the input shows it."""
+        self.frames: int | None = None
+        """How many frames they should have together; likewise."""
+        self.discard_reason = ""
+        """Why stored segments of this job could not be reused, for users; empty if all were."""
+        self.other_jobs = ""
+        """How other jobs differ whose segments are in the folder, for users; empty without any."""
+        self._alone = alone
+        self._job = digest_of(fingerprint)
+        self.prefix = job_prefix(fingerprint)
+        self._locks = contextlib.ExitStack()
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._lock = lock(folder / "lock")
-            if self._lock is None:
-                raise OutputError(f"{folder}: another process is at work on the same output")
-            self._load(facts)
-            self._write_whole(facts)
-        except OSError as error:
-            raise OutputError(f"{folder}: cannot be written to ({error.strerror or error})") from error
+            with self.write_errors():
+                self._exclude_others()
+                self.other_jobs = self._other_jobs()
+                if alone:
+                    self._remove_strays()
+                self.create("fingerprint", fingerprint)
+                self._refresh()
+                self.outcome = self.read("outcome")
+        except BaseException:
+            self.close()
+            raise
 
-    @staticmethod
-    def facts(folder: Path) -> dict[str, Any]:
-        """What an earlier job in a folder was decided by; empty where that is not known."""
-        return (_lines(folder) or [None])[0] or {}
+    @property
+    def location(self) -> str:
+        """The path or URL, for messages."""
+        return self.storage.location
 
-    @staticmethod
-    def has_written(folder: Path, output: Path) -> bool:
-        """Whether an output that stands there is that of the job in a folder, killed before it could tidy
-        up.
-        """
-        written = [line["written"] for line in _lines(folder) if line is not None and "written" in line]
+    def pin(self, choices: dict[str, Any]) -> dict[str, Any]:
+        """Store what depends on this machine, and return what holds: that of the process which was first."""
+        with self.write_errors():
+            return self.create("choices", choices)
+
+    def exists(self) -> bool:
+        """Return whether the folder is still there: a process that joined the segments removes it."""
+        return self.read("fingerprint") is not None
+
+    def claim(self, number: int) -> str:
+        """Return the name of the claim of a segment in the storage."""
+        return claim_of(self.prefix, number)
+
+    @property
+    def join_claim(self) -> str:
+        """The name of the claim of the process that joins the segments, in the storage."""
+        return f"{self.prefix}join{_CLAIM}"
+
+    @property
+    def warnings(self) -> list[str]:
+        """What of the folder could not be used, for users."""
+        warnings = []
+        if self.discard_reason:
+            warnings.append(f"{self.discard_reason}; the affected frames are upscaled again")
+        if self.other_jobs and self._alone:
+            warnings.append(
+                f"an earlier run had another {self.other_jobs}; all frames are upscaled again. "
+                "Its segments stay until this job is complete, so that its command can still resume"
+            )
+        elif self.other_jobs:
+            warnings.append(
+                f"another call for the same output had another {self.other_jobs}; its segments are left, and "
+                "not used. To share the work, pass the same options to all calls"
+            )
+        return warnings
+
+    def refresh(self) -> None:
+        """Find the segments that other processes have finished. Damaged ones are removed."""
+        with self.write_errors():
+            self._refresh()
+
+    def _refresh(self) -> None:
+        present = {
+            int(name.removesuffix(_SEGMENT))
+            for name in self.names()
+            if name.endswith(_SEGMENT) and name.removesuffix(_SEGMENT).isdecimal()
+        }
+        new = sorted(present - set(self.segments))
+        with ThreadPoolExecutor(min(_READ_AT_ONCE, len(new) or 1)) as pool:
+            list(pool.map(self.find, new))
+        for number in set(self.segments) - present:
+            del self.segments[number]
+
+    def find(self, number: int) -> bool:
+        """Return whether a segment is stored; a damaged one is removed."""
+        if number in self.segments:
+            return True
+        name = self.file(number)
         try:
-            return bool(written) and written[-1] == _identity(output)
-        except OSError:
+            with self.storage.open(name) as file:
+                segment = read_segment(file)
+                if (segment.job, segment.number) != (self._job, number):
+                    raise DamagedError
+                if self._alone and isinstance(self.storage, LocalStorage):
+                    file.seek(0)
+                    for _ in read_packets(file, segment):
+                        pass
+        except FileNotFoundError:
             return False
+        except DamagedError:
+            self.discard_reason = f"segment {number} is damaged"
+            self.storage.delete(name)
+            return False
+        self.segments[number] = segment
+        return True
 
-    @staticmethod
-    def outcome_of(folder: Path, facts: dict[str, Any], output: Path) -> dict[str, Any] | None:
-        """What the input came to, where the same job has written the output that stands there; else None."""
-        first, *rest = _lines(folder) or [None]
-        if first != facts or not Journal.has_written(folder, output):
-            return None
-        outcomes = [line["outcome"] for line in rest if line is not None and "outcome" in line]
-        return outcomes[-1] if outcomes else None
+    def discard(self, reason: str) -> None:
+        """Remove all segments of this job, and what was pinned for it."""
+        with self.write_errors():
+            self.remove_job()
+            self.create("fingerprint", self.fingerprint)
+        self.segments, self.outcome, self.discard_reason = {}, None, reason
 
-    def start(self, number: int) -> "SegmentWriter":
-        """Begin a segment."""
-        return SegmentWriter(self, number)
+    def start_segment(self, number: int) -> "SegmentWriter":
+        """Start to write a segment."""
+        return SegmentWriter(self, number, self._job)
 
-    def add(self, segment: Segment) -> None:
-        """Note a segment whose file is in place."""
-        self._append(_to_json(segment))
-        self.segments[segment.number] = segment
+    def record_outcome(self, outcome: dict[str, Any]) -> None:
+        """Record the decode errors of the input, which was decoded to its end."""
+        with self.write_errors():
+            self.outcome = self.create("outcome", outcome)
 
-    def finish(self, outcome: dict[str, Any]) -> None:
-        """Note that there are no more segments, and what the input came to."""
-        self.outcome = outcome
-        self._append({"outcome": outcome})
+    def packets(self) -> Iterator[tuple[PacketEntry, bytes]]:
+        """Yield the packets of all segments in decoding order.
 
-    def write(self, output: Path) -> None:
-        """Note that the output is whole, and only has to take its name."""
-        self._append({"written": _identity(output)})
-
-    def _append(self, entry: dict[str, Any]) -> None:
-        try:
-            with (self.folder / _JOURNAL).open("ab") as journal:
-                journal.write(_line(entry))
-                journal.flush()
-                os.fsync(journal.fileno())
-        except OSError as error:
-            raise self.failed(error) from error
-
-    def failed(self, error: OSError) -> OutputError:
-        """The error for a failure to keep what was done."""
-        return OutputError(
-            f"{self.folder}: cannot keep what was done ({error.strerror or error}); "
-            f"{len(self.segments)} finished segments are kept, and the same command goes on from them"
-        )
-
-    def packets(self) -> Iterator[tuple[PacketFacts, bytes]]:
-        """All packets of all segments, in the order of decoding.
-
-        Raises `OutputError` where a file was damaged since it was checked.
+        Raises `DamagedSegment` if a file was damaged since it was checked.
         """
         for number in sorted(self.segments):
-            segment = self.segments[number]
-            with self.file(number).open("rb") as file:
-                for packet in segment.packets:
-                    data = file.read(packet.size)
-                    if len(data) != packet.size:
-                        raise OutputError(f"{self.file(number)}: was cut short; run the same command again")
-                    yield packet, data
+            name = self.file(number)
+            try:
+                with self.storage.open(name) as file:
+                    yield from read_packets(file, self.segments[number])
+            except DamagedError:
+                self.storage.delete(name)
+                del self.segments[number]
+                error = DamagedSegment(
+                    f"{self.location}: segment {number} is damaged; run the same command again"
+                )
+                error.number = number
+                raise error from None
 
     def close(self) -> None:
-        """Let others have the folder."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        """Let other processes use the folder."""
+        self._locks.close()
+
+    def names(self) -> list[str]:
+        """Return the names of this job's files, without the subfolder."""
+        return [entry.name.removeprefix(self.prefix) for entry in self.storage.entries(self.prefix)]
+
+    def remove_segments(self) -> None:
+        """Remove the segments of this job, and the claims on them."""
+        for name in self.names():
+            if name.endswith((_SEGMENT, _CLAIM)):
+                self.storage.delete(self.prefix + name)
+
+    def remove_job(self, last: str = "fingerprint") -> None:
+        """Remove all files of this job.
+
+        Args:
+            last: files whose names begin so are removed at the end.
+        """
+        for name in sorted(self.names(), key=lambda name: name.startswith(last)):
+            self.storage.delete(self.prefix + name)
 
     def remove(self) -> None:
-        """Remove the folder: the job is done. The journal goes last, as it says so after a kill meanwhile."""
+        """Remove the folder, with what belongs to other jobs. The segments go first."""
         self.close()
         for number in self.segments:
-            self.file(number).unlink(missing_ok=True)
-        shutil.rmtree(self.folder, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                self.storage.delete(self.file(number))
+        self.storage.remove()
 
-    def file(self, number: int) -> Path:
-        """Where a segment's packets lie, one after the other."""
-        return self.folder / f"{number:06}.packets"
+    def file(self, number: int) -> str:
+        """Return the name of a segment's file in the storage."""
+        return f"{self.prefix}{number:06}{_SEGMENT}"
 
-    def _load(self, facts: dict[str, Any]) -> None:
-        if not (self.folder / _JOURNAL).exists():
-            return
-        first, *rest = _lines(self.folder) or [None]
-        if first is None:
-            self.discarded = "the journal of an earlier run is damaged"
-        elif first != facts:
-            changed = sorted(key for key in {*first, *facts} if first.get(key) != facts.get(key))
-            self.discarded = f"an earlier run had another {', '.join(changed)}"
-        else:
-            for entry in rest:
-                if entry is not None and "outcome" in entry:
-                    self.outcome = entry["outcome"]
-                    continue
-                if entry is not None and "written" in entry:
-                    continue
-                segment = None if entry is None else _from_json(entry)
-                if segment is None:
-                    self.discarded = "a line of the journal is damaged"
-                elif not self._is_sound(segment):
-                    self.discarded = f"segment {segment.number} is damaged"
-                else:
-                    self.segments[segment.number] = segment
-            if self.discarded:
-                self.outcome = None
+    def write_error(self, error: OSError) -> OutputError:
+        """Return the error to raise when the folder cannot be written."""
+        kept = (
+            f"; {len(self.segments)} finished segments are kept, and the same command resumes from them"
+            if self.segments
+            else ""
+        )
+        return OutputError(f"{self.location}: could not be written ({error.strerror or error}){kept}")
 
-    def _is_sound(self, segment: Segment) -> bool:
+    @contextlib.contextmanager
+    def write_errors(self) -> Iterator[None]:
+        """Turn failures of the storage into `OutputError`."""
         try:
-            with self.file(segment.number).open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest() == segment.digest
-        except OSError:
-            return False
+            yield
+        except OSError as error:
+            raise self.write_error(error) from error
 
-    def _write_whole(self, facts: dict[str, Any]) -> None:
-        """Write the journal anew, with the sound segments alone, and remove every other file."""
-        wanted = {"lock", _JOURNAL, *(self.file(number).name for number in self.segments)}
-        for file in self.folder.iterdir():
-            if file.name in wanted:
-                continue
-            if file.is_dir() and not file.is_symlink():
-                shutil.rmtree(file)
-            else:
-                file.unlink()
-        part = self.folder / f"{_JOURNAL}.part"
-        with part.open("wb") as journal:
-            journal.write(_line(facts))
-            for number in sorted(self.segments):
-                journal.write(_line(_to_json(self.segments[number])))
-            if self.outcome is not None:
-                journal.write(_line({"outcome": self.outcome}))
-            journal.flush()
-            os.fsync(journal.fileno())
-        part.replace(self.folder / _JOURNAL)
-        flush_folder(self.folder)
+    def _exclude_others(self) -> None:
+        """Keep processes out that want the folder alone; and all others too, if this one wants it alone."""
+        busy = OutputError(f"{self.location}: another process is writing the same output; wait until it ends")
+        if isinstance(self.storage, LocalStorage):
+            handle = lock(self.storage.scratch / _LOCK, shared=not self._alone)
+            if handle is None:
+                raise busy
+            self._locks.callback(os.close, handle)
+            return
+        claims = self._locks.enter_context(Claims(self.storage))
+        while (self._alone and claims.take(_LOCK) is None) or (not self._alone and _is_held(claims)):
+            if claims.state(_LOCK) is ClaimState.LIVING:
+                raise busy
+            time.sleep(_POLL_SECONDS)  # until it is known whether the other process is alive
+
+    def _other_jobs(self) -> str:
+        """Return how other jobs differ, for users; empty if there are none, or this one resumes alone."""
+        prefixes = {name.partition("/")[0] + "/" for name, _ in self.storage.entries() if "/" in name}
+        if self._alone and self.prefix in prefixes:
+            return ""
+        changed = ""
+        for prefix in sorted(prefixes - {self.prefix}):
+            other = self.read("fingerprint", prefix)
+            changed = ", ".join([] if other is None else _differences(other, self.fingerprint)) or "version"
+        return changed
+
+    def _remove_strays(self) -> None:
+        """Remove the temporary files of killed processes, and the files of older versions."""
+        if isinstance(self.storage, LocalStorage):
+            self.storage.remove_temporary_files()
+        for name, _ in self.storage.entries():
+            if "/" not in name and name != _LOCK and not name.startswith(("input.", "index.")):
+                self.storage.delete(name)
+
+    def create(self, name: str, content: Mapping[str, Any]) -> dict[str, Any]:
+        """Create a file with an object, and return what it contains: another process may have been first."""
+        try:
+            self.storage.create(self.prefix + name, to_line(content))
+        except FileExistsError:
+            stored = self.read(name)
+            if stored is not None:
+                return stored
+            self.storage.delete(self.prefix + name)  # damaged
+            return self.create(name, content)
+        return dict(content)
+
+    def read(self, name: str, prefix: str | None = None) -> dict[str, Any] | None:
+        """Return the object in a file of this job, or of another one; None if it is missing or damaged."""
+        return read_object(self.storage, (self.prefix if prefix is None else prefix) + name)
 
 
 class SegmentWriter:
-    """A segment in the making. It counts once it is kept; until then a crash leaves nothing of it."""
+    """Write one segment. It becomes part of the folder with `commit`; a crash before that loses it."""
 
-    def __init__(self, journal: Journal, number: int) -> None:
-        self._journal = journal
-        self._number = number
-        self._path = journal.folder / f"{number:06}.part"
-        self._digest = hashlib.sha256()
-        self._packets: list[PacketFacts] = []
+    def __init__(self, folder: SegmentFolder, number: int, job: str) -> None:
+        self._folder, self._number = folder, number
         try:
-            self._file = self._path.open("wb")
+            self._file = SegmentFile(folder.storage.scratch, job, number)
         except OSError as error:
-            raise journal.failed(error) from error
+            raise folder.write_error(error) from error
 
-    def write(self, data: bytes, pts: int, duration: int, key: bool) -> None:
-        """Add a packet. Raises `OutputError` where the disk is full or fails."""
+    def write(self, data: bytes, pts: int, duration: int, is_keyframe: bool) -> None:
+        """Add a packet. Raises `OutputError` if the disk is full or fails."""
         try:
-            self._file.write(data)
+            self._file.write(data, pts, duration, is_keyframe)
         except OSError as error:
-            self.drop()
-            raise self._journal.failed(error) from error
-        self._digest.update(data)
-        self._packets.append(PacketFacts(len(data), pts, duration, key))
+            self.discard()
+            raise self._folder.write_error(error) from error
 
-    def keep(self, frames: int) -> None:
-        """Make it count: first its file, whole and flushed, then its line in the journal.
+    def commit(self, frames: int, errors: Mapping[str, Any] | None = None) -> None:
+        """Put the segment into the folder, unless another process was first; it has the same bytes.
 
-        Raises `OutputError` where the disk is full or fails; earlier segments stay.
+        Raises `OutputError` if the disk is full or fails; earlier segments stay.
         """
-        journal = self._journal
+        folder = self._folder
         try:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-            self._path.replace(journal.file(self._number))
-            flush_folder(journal.folder)
+            segment = self._file.finish(frames, errors or {})
+            try:
+                folder.storage.create(folder.file(self._number), self._file.path)
+                folder.segments[self._number] = segment
+            except FileExistsError:
+                folder.find(self._number)
         except OSError as error:
-            self.drop()
-            raise journal.failed(error) from error
-        segment = Segment(self._number, frames, tuple(self._packets), self._digest.hexdigest())
-        journal.add(segment)
+            raise folder.write_error(error) from error
+        finally:
+            self.discard()
 
-    def drop(self) -> None:
-        """Leave nothing of it."""
-        with contextlib.suppress(OSError):
-            self._file.close()
-        with contextlib.suppress(OSError):
-            self._path.unlink(missing_ok=True)
+    def discard(self) -> None:
+        """Remove the unfinished segment."""
+        self._file.remove()
 
 
-def _to_json(segment: Segment) -> dict[str, Any]:
-    return segment.__dict__ | {"packets": [[*map(int, packet)] for packet in segment.packets]}
+def _is_held(claims: Claims) -> bool:
+    """Whether a process does the job alone, or it is not known that it has ended."""
+    return claims.state(_LOCK) not in (ClaimState.FREE, ClaimState.DEAD)
 
 
-def _from_json(entry: dict[str, Any]) -> Segment | None:
+def job_prefix(fingerprint: Mapping[str, Any]) -> str:
+    """Return how the names of a job's files begin."""
+    return f"{digest_of(fingerprint)[:_FOLDER_DIGITS]}/"
+
+
+def claim_of(prefix: str, number: int) -> str:
+    """Return the name of the claim of a segment, for a job whose files' names begin with ``prefix``."""
+    return f"{prefix}{number:06}{_CLAIM}"
+
+
+def has_segments(storage: Storage) -> bool:
+    """Return whether a folder has segments of any job."""
+    return any(entry.name.endswith(_SEGMENT) for entry in storage.entries())
+
+
+def read_object(storage: Storage, name: str) -> dict[str, Any] | None:
+    """Return the object in a file; None if it is missing or damaged."""
     try:
-        packets = tuple(
-            PacketFacts(size, pts, duration, bool(key)) for size, pts, duration, key in entry.pop("packets")
-        )
-        return Segment(packets=packets, **entry)
-    except (KeyError, TypeError, ValueError):
+        return from_line(storage.read(name).data)
+    except FileNotFoundError:
         return None
 
 
-def _lines(folder: Path) -> list[dict[str, Any] | None]:
-    """What the journal in a folder says, line by line, None for damaged ones; nothing where there is none."""
-    try:
-        return [_parsed(line) for line in (folder / _JOURNAL).read_bytes().splitlines(keepends=True)]
-    except OSError:
-        return []
-
-
-def _identity(file: Path) -> list[int]:
-    """What tells a file from another that takes its place; a new name does not change it."""
-    status = file.stat()
-    return [status.st_size, status.st_mtime_ns]
-
-
-def _line(entry: dict[str, Any]) -> bytes:
-    text = json.dumps(entry, sort_keys=True, separators=(",", ":")).encode()
-    return _digest(text) + b" " + text + b"\n"
-
-
-def _parsed(line: bytes) -> dict[str, Any] | None:
-    """What a line says, or None where it is damaged, or was cut off by a crash."""
-    digest, _, text = line.rstrip(b"\n").partition(b" ")
-    if not line.endswith(b"\n") or digest != _digest(text):
-        return None
-    try:
-        entry = json.loads(text)
-    except ValueError:
-        return None
-    return entry if isinstance(entry, dict) else None
-
-
-def _digest(text: bytes) -> bytes:
-    return hashlib.sha256(text).hexdigest()[:_DIGEST_DIGITS].encode()
+def _differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    return sorted(key for key in {*one, *other} if one.get(key) != other.get(key))

@@ -1,4 +1,4 @@
-"""Work in stages that overlap: each runs in a thread of its own, so that the slowest alone sets the pace."""
+"""A pipeline of stages that overlap: each runs in its own thread, so the slowest stage sets the pace."""
 
 import queue
 import threading
@@ -9,41 +9,41 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
-DEPTH = 6
-"""How many items wait between two stages at most; a 1080p frame has 3 MB."""
+QUEUE_SIZE = 6
+"""The most items that wait between two stages; a 1080p frame takes 3 MB."""
 
 _POLL_SECONDS = 0.1
 
 
-class Closed(Exception):  # noqa: N818 - no error: somebody wanted the work to stop
-    """Raised to who waits for a stage that was closed, lest it takes that for the end of the input."""
+class PipelineClosed(Exception):  # noqa: N818 - not an error: the caller stopped the work
+    """Raised to the consumer of a closed stage, so that it does not mistake the stop for the end of input."""
 
 
-class Overlapped(Generic[T], Iterator[T]):
-    """Iterates over something ahead of its consumer, in a thread.
+class Stage(Generic[T], Iterator[T]):
+    """Iterate over a source in a thread, ahead of the consumer.
 
-    An error of the source is raised to the consumer, behind the items before it. `close` stops the thread, at
-    the latest when the item that it is at is done.
+    An error of the source is raised to the consumer, after the items before it. `close` stops the thread, at
+    the latest after the current item.
     """
 
-    def __init__(self, source: Iterable[T], depth: int = DEPTH) -> None:
-        """Start iterating over ``source``, at most ``depth`` items ahead."""
+    def __init__(self, source: Iterable[T], queue_size: int = QUEUE_SIZE) -> None:
+        """Start iterating over ``source``, at most ``queue_size`` items ahead."""
         self._source = source
-        self._queue: queue.Queue[tuple[T] | None] = queue.Queue(depth)
+        self._queue: queue.Queue[tuple[T] | None] = queue.Queue(queue_size)
         self._stopped = threading.Event()
         self._error: BaseException | None = None
         self._ended = False
         self.working_seconds = 0.0
-        """For which the thread was in the source, whatever that waited for included."""
+        """Seconds that the thread spent in the source, including what the source waited for."""
         self.waiting_seconds = 0.0
-        """For which the consumer waited for an item."""
+        """Seconds that the consumer waited for an item."""
         self._thread = threading.Thread(target=self._work, name="subpixel-stage", daemon=True)
         self._thread.start()
 
     def __next__(self) -> T:
-        """The next item; what the source raised where it failed."""
+        """Return the next item, or raise what the source raised."""
         if self._stopped.is_set():
-            raise Closed
+            raise PipelineClosed
         if self._ended:
             raise StopIteration
         started = time.perf_counter()
@@ -52,24 +52,28 @@ class Overlapped(Generic[T], Iterator[T]):
         if item is not None:
             return item[0]
         if self._stopped.is_set():
-            raise Closed
+            raise PipelineClosed
         self._ended = True
         if self._error is not None:
             raise self._error
         raise StopIteration
 
     def stop(self) -> None:
-        """Have the thread stop. The rest of the source is not worked on."""
+        """Ask the thread to stop; it skips the rest of the source."""
         self._stopped.set()
 
     def close(self, seconds: float | None = None) -> bool:
-        """Stop, and wait for the thread to end, at most so many seconds; whether it has."""
+        """Stop, wait at most ``seconds`` for the thread to end, and return whether it ended."""
         self.stop()
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
     def seconds(self, waited: float) -> float:
-        """For how long the stage worked so far; ``waited`` is for how long it waited for its source."""
+        """Return how many seconds the stage has worked so far.
+
+        Args:
+            waited: seconds that it waited for the stage before it.
+        """
         return max(0.0, self.working_seconds - waited)
 
     def _next(self) -> tuple[T] | None:
@@ -93,7 +97,7 @@ class Overlapped(Generic[T], Iterator[T]):
                 finally:
                     self.working_seconds += time.perf_counter() - started
                 self._put((item,))
-                del item  # or the thread would hold a frame while it waits for the next
+                del item  # otherwise the frame stays in memory while the thread waits for the next
         except BaseException as error:
             self._error = error
         finally:
@@ -111,22 +115,22 @@ class Overlapped(Generic[T], Iterator[T]):
                 continue
 
 
-class Parallel(Overlapped[T]):
-    """Calls a function on the items of something ahead of its consumer, on several at once.
+class ParallelStage(Stage[T]):
+    """Call a function on the items of a source, on several at once, ahead of the consumer.
 
-    Results come in the items' order, and so do errors. It must be closed.
+    Results and errors come in the order of the items. The stage must be closed.
     """
 
     def __init__(
-        self, work: Callable[[Any], T], source: Iterable[object], workers: int, depth: int = DEPTH
+        self, work: Callable[[Any], T], source: Iterable[object], workers: int, queue_size: int = QUEUE_SIZE
     ) -> None:
-        """Start: ``workers`` calls at once, at most ``depth`` results ahead of the consumer."""
+        """Start ``workers`` calls at once, at most ``queue_size`` results ahead of the consumer."""
         self._call = work
         self._workers = workers
         self._pool = ThreadPoolExecutor(workers, "subpixel-stage")
         self._busy_seconds = 0.0
         self._lock = threading.Lock()
-        super().__init__((self._pool.submit(self._timed, item) for item in source), depth)  # type: ignore[misc]
+        super().__init__((self._pool.submit(self._timed, item) for item in source), queue_size)  # type: ignore[misc]
 
     def _timed(self, item: object) -> T:
         started = time.perf_counter()
@@ -137,7 +141,7 @@ class Parallel(Overlapped[T]):
                 self._busy_seconds += time.perf_counter() - started
 
     def __next__(self) -> T:
-        """The next result; what the call raised, or the source."""
+        """Return the next result, or raise what the call or the source raised."""
         future: Future[T] = super().__next__()  # type: ignore[assignment]
         started = time.perf_counter()
         try:
@@ -146,55 +150,62 @@ class Parallel(Overlapped[T]):
                     return future.result()
         finally:
             self.waiting_seconds += time.perf_counter() - started
-        raise Closed
+        raise PipelineClosed
 
     def close(self, seconds: float | None = None) -> bool:
-        """See `Overlapped.close`; calls that have begun are waited for."""
+        """See `Stage.close`; it also waits for calls that have begun."""
         ended = super().close(seconds)
         self._pool.shutdown(cancel_futures=True)
         return ended
 
     def seconds(self, waited: float) -> float:
-        """See `Overlapped.seconds`; shared by the workers."""
+        """See `Stage.seconds`; the mean of the workers."""
         return self._busy_seconds / self._workers
 
 
-def patiently(work: Callable[[], T]) -> T:
-    """Call ``work``, which may wait for ever in foreign code, in a thread, so that a signal can end the wait.
+def call_interruptibly(work: Callable[[], T]) -> T:
+    """Call ``work`` in a thread, so that a signal can end the wait even if ``work`` blocks in foreign code.
 
-    The thread is then left to itself; it does not keep the process from ending.
+    After a signal the thread is abandoned. It is a daemon thread, so the process can still end.
     """
 
     def once() -> Iterator[T]:
         yield work()
 
-    return next(Overlapped(once()))
+    return next(Stage(once()))
 
 
-class Line:
-    """Several stages in a row, with the time that each one worked."""
+class Pipeline:
+    """Stages in a row, and the time that each one worked."""
 
     def __init__(self) -> None:
-        self._stages: dict[str, Overlapped[Any]] = {}
+        self._stages: dict[str, Stage[Any]] = {}
 
     def add(
         self, name: str, stage: Callable[..., Iterable[T]], source: "Iterator[object] | None" = None
-    ) -> "Overlapped[T]":
-        """Start a stage: a function from an iterator over its input to one over its output."""
-        overlapped = Overlapped(stage() if source is None else stage(source))
-        self._stages[name] = overlapped
-        return overlapped
+    ) -> "Stage[T]":
+        """Start a stage.
 
-    def add_calls(
+        Args:
+            name: of the stage, in `seconds`.
+            stage: a function from an iterator over its input to an iterable of its output; without ``source``
+                it takes no argument.
+            source: the stage before it.
+        """
+        result: Stage[T] = Stage(stage() if source is None else stage(source))
+        self._stages[name] = result
+        return result
+
+    def add_parallel(
         self, name: str, work: Callable[[Any], T], source: Iterator[object], workers: int
-    ) -> Parallel[T]:
-        """Start a stage that calls a function on each item of its input, on several at once."""
-        parallel = Parallel(work, source, workers)
-        self._stages[name] = parallel
-        return parallel
+    ) -> ParallelStage[T]:
+        """Start a stage that calls ``work`` on each item of ``source``, on ``workers`` items at once."""
+        result = ParallelStage(work, source, workers)
+        self._stages[name] = result
+        return result
 
     def seconds(self) -> dict[str, float]:
-        """For how long each stage worked so far, waiting for others left out."""
+        """Return the seconds that each stage has worked so far, without its waiting for the stage before."""
         result = {}
         waited = 0.0
         for name, stage in self._stages.items():
@@ -203,9 +214,7 @@ class Line:
         return result
 
     def close(self, seconds: float | None = None) -> bool:
-        """Stop all stages, and wait for their threads to end, for each at most so many seconds; whether
-        they have.
-        """
+        """Stop all stages, wait at most ``seconds`` for each thread to end, and return whether all ended."""
         for stage in self._stages.values():
             stage.stop()
         ended = [stage.close(seconds) for stage in self._stages.values()]

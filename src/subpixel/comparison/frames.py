@@ -1,0 +1,187 @@
+"""Frames of a video that a page shows, spread evenly over its length."""
+
+import contextlib
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from subpixel.comparison.stills import Crop, Rendering, Still, inside
+from subpixel.errors import UnreadableVideo, UnsupportedVideo
+from subpixel.images.image import Metadata
+from subpixel.sizes import TargetSize
+from subpixel.upscaler import Upscaler
+from subpixel.video.media.pixel_formats import bit_depth, is_full_range, plane, round_to_depth, to_planar
+from subpixel.video.media.source import Source, is_packet, open_source
+from subpixel.video.media.time_range import TimeRange
+from subpixel.video.pipeline.frames import FrameUpscaler
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+
+_UNSPECIFIED, _BT601, _BT709 = 2, 5, 1
+"""Matrices by their number in ITU-T H.273, which FFmpeg's scaler takes too."""
+
+_HD_ROWS = 720
+"""Players take untagged video of this height or more as BT.709, and smaller video as BT.601."""
+
+_PQ, _HLG = 16, 18
+"""Transfer characteristics of HDR."""
+
+
+class FrameStill(Still):
+    """One frame of a video, upright.
+
+    Attributes:
+        time: in seconds from the start of the video.
+        remaining: about how many frames follow from here on; None if unknown.
+        whole_size: width and height of the upright frame.
+    """
+
+    def __init__(
+        self, path: Path, frame: "VideoFrame", time: Fraction, remaining: int | None, crop: Crop | None
+    ) -> None:
+        self.frame = frame
+        self.remaining = remaining
+        self.time = time
+        self.label = time_label(time)
+        self._quarter_turns = round(frame.rotation / 90) % 4
+        sides = (frame.width, frame.height)
+        self.whole_size = sides[::-1] if self._quarter_turns % 2 else sides
+        self.crop = inside(path, crop, *self.whole_size)
+        self._is_hdr = int(frame.color_trc) in (_PQ, _HLG)
+        self.metadata = Metadata()
+        if self._is_hdr:  # as RGB of full range
+            tags = bytes([int(frame.color_primaries), int(frame.color_trc), 0, 1])
+            self.metadata = Metadata(png_chunks=((b"cICP", tags),))
+
+    def original(self) -> Rendering:
+        """Return the part in its original size."""
+        return self._rendering(self.frame, self.crop)
+
+    def upscaled(self, upscaler: Upscaler) -> Rendering:
+        """Return the part after upscaling: the frame that `upscale_video` gives to the encoder."""
+        large = FrameUpscaler(upscaler.family, TargetSize(scale=upscaler.scale))(self.frame)
+        return self._rendering(large, self.crop.enlarged(int(upscaler.scale)))
+
+    def _rendering(self, frame: "VideoFrame", part: Crop) -> Rendering:
+        samples, luma = (
+            np.ascontiguousarray(part.cut(np.rot90(array, self._quarter_turns)))
+            for array in (self._rgb(frame), _luma(frame))
+        )
+        return Rendering(samples, luma)
+
+    def _rgb(self, frame: "VideoFrame") -> NDArray[Any]:
+        """The frame as RGB ``(H, W, 3)``: uint8, or uint16 for HDR."""
+        from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
+
+        matrix = int(frame.colorspace)
+        if matrix == _UNSPECIFIED:
+            matrix = _BT709 if self.frame.height >= _HD_ROWS else _BT601
+        arguments: dict[str, Any] = {}
+        if not frame.format.is_rgb:
+            full = is_full_range(frame)
+            arguments["src_colorspace"] = matrix
+            arguments["src_color_range"] = ColorRange.JPEG if full else ColorRange.MPEG
+            arguments["dst_color_range"] = ColorRange.JPEG
+        flags = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+        with _converting(frame):
+            rgb = VideoReformatter().reformat(
+                frame, format="rgb48le" if self._is_hdr else "rgb24", interpolation=flags, **arguments
+            )
+        result: NDArray[Any] = rgb.to_ndarray()
+        return result
+
+
+def read_frames(path: Path, count: int, crop: Crop | None) -> Iterator[FrameStill]:
+    """Read ``count`` frames from the middles of equal parts of a video; fewer if it has or gives fewer.
+
+    Raises:
+        InputError: see `open_source`; or the crop is not inside the frames.
+    """
+    with contextlib.closing(open_source(path)) as source:
+        total, rate = source.timeline.expected_frames, source.timeline.frame_rate
+        if total is None or not source.seekable:
+            picked = _decode_all(source, count)
+            yield from (FrameStill(path, frame, _time(frame), None, crop) for frame in picked)
+            return
+    numbers = sorted({(2 * number + 1) * total // (2 * count) for number in range(count)})
+    # Half a frame earlier, so that rounded times of the file do not give the next frame.
+    found, failure = 0, None
+    for start in (max(Fraction(0), (number - Fraction(1, 2)) / rate) for number in numbers):
+        try:
+            still = read_frame_at(path, start, crop)
+        except UnreadableVideo as error:  # a file that is cut off still tells its whole length
+            failure = error
+            continue
+        found += 1
+        yield still
+    if failure and not found:
+        raise failure
+
+
+def read_frame_at(path: Path, start: Fraction, crop: Crop | None) -> FrameStill:
+    """Read the first frame from a time on, in seconds from the start of the video."""
+    with contextlib.closing(open_source(path, TimeRange(start))) as source:
+        frame = source.first_frame
+        return FrameStill(path, frame, start + _time(frame), source.timeline.expected_frames, crop)
+
+
+def _decode_all(source: Source, count: int) -> "list[VideoFrame]":
+    """Pick frames from a video of unknown length; at most ``2 * count`` frames are in memory."""
+    source.discard_others()
+    kept: list[VideoFrame] = []
+    step = 1
+    frames = (event for event in source.events() if not is_packet(event))
+    for number, frame in enumerate(frames):
+        if number % step == 0:
+            kept.append(frame)  # type: ignore[arg-type]
+        if len(kept) == 2 * count:
+            kept, step = kept[::2], 2 * step
+    if not kept:
+        raise UnreadableVideo(f"{source.name}: gives no frame")
+    picked = sorted({(2 * number + 1) * len(kept) // (2 * count) for number in range(count)})
+    return [kept[number] for number in picked]
+
+
+def _time(frame: "VideoFrame") -> Fraction:
+    assert frame.pts is not None and frame.time_base is not None
+    return Fraction(frame.pts * frame.time_base)
+
+
+def _luma(frame: "VideoFrame") -> NDArray[np.uint8]:
+    """The luma plane ``(H, W)`` in its own range, rounded to 8 bits, as in `subpixel.evaluation.clips`."""
+    from av.video.reformatter import VideoReformatter
+
+    with _converting(frame):
+        frame = to_planar(frame, VideoReformatter())
+    luma = plane(frame, 0)
+    if luma.dtype == np.uint8:
+        return luma
+    deep = np.left_shift(luma, 16 - bit_depth(frame.format))
+    return round_to_depth(deep, 8).astype(np.uint8)
+
+
+@contextlib.contextmanager
+def _converting(frame: "VideoFrame") -> Iterator[None]:
+    """Report what FFmpeg cannot convert; its errors are OSError, as those of the page's file."""
+    import av
+
+    try:
+        yield
+    except av.FFmpegError as error:
+        raise UnsupportedVideo(
+            f"frames of the pixel format {frame.format.name} cannot be converted ({error})"
+        ) from error
+
+
+def time_label(time: Fraction) -> str:
+    """A time in seconds as ``M:SS.ss``, or ``H:MM:SS.ss`` from one hour on."""
+    hundredths = round(time * 100)
+    minutes, rest = divmod(hundredths, 6000)
+    hours, minutes = divmod(minutes, 60)
+    seconds = f"{rest // 100:02}.{rest % 100:02}"
+    return f"{hours}:{minutes:02}:{seconds}" if hours else f"{minutes}:{seconds}"

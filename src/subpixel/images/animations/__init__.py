@@ -1,0 +1,1 @@
+"""Animated GIF, PNG (APNG) and WebP."""

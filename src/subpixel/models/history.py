@@ -1,0 +1,157 @@
+"""The arithmetic of a network for video: how the previous frame corrects a result.
+
+For each frame x, with the previous frame x', its result y' and its state h':
+
+1. The network without history gives the result b.
+2. `subpixel.ops.block_motion.align` finds the motion of blocks, in ``scale * parts`` steps of an LR pixel: a
+   pixel of the result, or half of one. It gives the residual r of each pixel after motion, the frame's
+   detail, and which blocks motion explains. A pixel is *open* if motion explains its block, and the frame is
+   not flat around it (`subpixel.engines.flat`). After a cut, none is.
+3. y' is moved, interpolated by the same kernel as frames where motion is not of whole pixels. h' is moved by
+   whole LR pixels. The inputs of the correction are, in LR space,
+
+       moved y' - b (``scale**2`` phases in the shuffle's order), detail, r, moved h'
+
+   all of them 0 where the pixel is closed.
+4. The last of the history's layers gives a correction c for each phase, the new state, and the gate's
+   argument z. With a trained share s for each phase,
+
+       g      = min(max(z / 6 + 1 / 2, 0), 127 / 128), and 0 where the pixel is closed
+       result = b + g * (c + s * (moved y' - b))
+       h      = g * (the state's outputs, clipped to ±1)
+
+Without a previous frame, the result is b, and h is 0. So it is in closed pixels: to the bit in fp32, and to
+the integer in int8. The shares are at most 127/128, and so is the gate: errors of y' fade.
+
+**In fp32**, x, x' and their alignment are those of samples rounded to 8 bits (`eight_bits`); detail and r are
+divided by 255. y' and h' are floats.
+
+**In int8**, y' is rounded to 8 bits, too. The inputs of the correction are unsigned with a zero point of 128,
+clipped to 0..255: differences in 8-bit levels, and the state in steps of 1/127. The layers are those of
+`subpixel.models.quantization`. The last one is requantized as well, with constant scales and zero points
+(`output_constants`). With all operations on integers,
+
+       G      = min(gate, 127) where open, otherwise 0
+       change = rounded_product(256 * G, 32 * (c - 128) + S * d)      in 1/128 of a level; S = round(128 * s)
+       h      = rounded_product(256 * G, state - 128) + 128
+
+where d is the clipped difference of the results. An 8-bit result is ``b8 + ((e + change + 64) >> 7)``,
+clipped, where b8 is the network's 8-bit result without history, and e is what its rounding left:
+
+       e      = min(max(rint(128 * (float32(output) - b8)), -64), 63)    in 1/128 of a level; 0 in flat areas
+
+A 16-bit result is its result without history plus ``(257 * change + 64) >> 7``, clipped; floats get
+``change * float32(1 / 32640)`` added. For such deep samples, pixels are also closed where the network has no
+weight (`subpixel.engines.smooth`), so that ramps have no steps of 8 bits.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from subpixel.models.model import Model
+from subpixel.models.quantization import IntegerLayer, integer_layer, rounded_product
+from subpixel.models.spec import History
+
+ZERO = 128
+"""The zero point of the correction's inputs, of its outputs but the gate, and of the state."""
+
+STATE_STEPS = 127
+"""Steps of the state from 0 to 1."""
+
+CHANGE_STEPS = 128
+"""Steps of a change in an 8-bit level, of the gate, and of a share, from 0 to 1."""
+
+CORRECTION_STEPS = 4
+"""Steps of the correction in an 8-bit level: it is at most 32 levels."""
+
+GATE_WIDTH, GATE_ZERO, MAX_GATE = 6.0, 64, 127
+"""The gate opens over this range of its argument; its value at 0, and its largest, in 1/128."""
+
+
+def output_constants(scale: int, history: History) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Return the output scale and zero point of each channel of the history's last layer."""
+    counts = scale**2, history.state, 1
+    scales = 1 / (255 * CORRECTION_STEPS), 1 / STATE_STEPS, GATE_WIDTH / CHANGE_STEPS
+    zero_points = ZERO, ZERO, GATE_ZERO
+    return np.repeat(scales, counts).astype(np.float32), np.repeat(zero_points, counts).astype(np.uint8)
+
+
+def history_integer_layers(model: Model) -> tuple[IntegerLayer, ...]:
+    """Convert the int8 layers of a model's history to the constants of the integer arithmetic.
+
+    Raises:
+        EngineError: an accumulator could exceed 32 bits, or an output scale after tanh is too small.
+    """
+    spec, history = model.spec, model.spec.history
+    assert history is not None
+    output_scale, output_zero_point = output_constants(spec.scale, history)
+    last = replace(model.quantized[-1], output_scale=output_scale, output_zero_point=output_zero_point)
+    input_zero_point = np.full(history.layers[0].inputs, ZERO, np.uint8)
+    result = []
+    for index in range(len(spec.layers), len(spec.convolutions)):
+        layer = last if index == len(spec.convolutions) - 1 else model.quantized[index]
+        result.append(integer_layer(model, index, layer, input_zero_point, last=False))
+        input_zero_point = layer.output_zero_point
+    return tuple(result)
+
+
+def without_history(model: Model) -> Model:
+    """Return the network that upscales each frame by itself, with its int8 layers if there are any."""
+    spec = replace(model.spec, history=None)
+    weights = {key: model.weights[key] for key in spec.shapes()}
+    return Model(model.name, spec, weights, model.metadata, model.quantized[: len(spec.layers)])
+
+
+def integer_shares(model: Model) -> NDArray[np.int64]:
+    """Return the shares of the previous result, ``(scale**2,)``, in 1/128."""
+    shares = np.rint(model.weights["history.share"].astype(np.float64) * CHANGE_STEPS)
+    return np.clip(shares, -MAX_GATE, MAX_GATE).astype(np.int64)
+
+
+def eight_bits(samples: NDArray[Any]) -> NDArray[np.uint8]:
+    """Round samples to 8 bits, half up: uint8, uint16 over its whole range, or floats in [0, 1], clipped."""
+    if samples.dtype == np.uint8:
+        return samples
+    if samples.dtype == np.uint16:
+        return np.asarray((samples.astype(np.int64) + 128) // 257, np.uint8)
+    return np.asarray(np.clip(np.floor(samples.astype(np.float64) * 255 + 0.5), 0, 255), np.uint8)
+
+
+def gated(gate: NDArray[np.int64], values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Multiply by the gate, 0 to `MAX_GATE` in 1/128, rounded half up."""
+    return rounded_product(2 * CHANGE_STEPS * gate, values)
+
+
+def rounding_left(output: NDArray[np.float64], rounded: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return what the rounding of a result to 8 bits left, in 1/128 of a level, so that it rounds to 0.
+
+    Args:
+        output: the result in 8-bit levels, not rounded.
+        rounded: the result.
+    """
+    half = CHANGE_STEPS // 2
+    left = output.astype(np.float32) - rounded.astype(np.float32)
+    return np.clip(np.rint(left * CHANGE_STEPS), -half, half - 1).astype(np.int64)
+
+
+def changed_samples(
+    samples: NDArray[Any], left: NDArray[np.int64], change: NDArray[np.int64]
+) -> NDArray[Any]:
+    """Add a change, in 1/128 of an 8-bit level, to a result without history.
+
+    Args:
+        samples: the result: uint8, uint16 or float32.
+        left: what its rounding to 8 bits left, see `rounding_left`; only used for uint8.
+        change: of the same shape.
+    """
+    half = CHANGE_STEPS // 2
+    if samples.dtype == np.uint8:
+        result = samples + ((left + change + half) // CHANGE_STEPS)
+        return np.asarray(np.clip(result, 0, 255), np.uint8)
+    if samples.dtype == np.uint16:
+        result = samples + ((257 * change + half) // CHANGE_STEPS)
+        return np.asarray(np.clip(result, 0, 65535), np.uint16)
+    return np.asarray(samples + change.astype(np.float32) * np.float32(1 / (255 * CHANGE_STEPS)))

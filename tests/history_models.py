@@ -1,0 +1,59 @@
+"""Networks for video with random weights, and moving pictures to run them on."""
+
+from dataclasses import replace
+
+import numpy as np
+import skimage.data
+
+from subpixel.evaluation.protocol import lr_plane
+from subpixel.models import catalog
+from subpixel.models.model import Model
+from subpixel.models.spec import Convolution, History
+from subpixel.ops.resize import imresize
+
+
+def history_spec(scale: int, *, state: int = 4, width: int = 8, **changes: int) -> History:
+    """One hidden layer of PReLU."""
+    squares = scale**2
+    layers = (
+        Convolution(squares + 2 + state, width, 3, "prelu"),
+        Convolution(width, squares + state + 1, 3),
+    )
+    return replace(History(layers, state, range_px=3), **changes)
+
+
+def video_model(scale: int = 4, *, seed: int = 1, strength: float = 0.1, **changes: int) -> Model:
+    """The packaged ``fast`` with a history that changes a lot where the gate is open; without int8 layers."""
+    base = catalog.find(f"fast-x{scale}")
+    spec = replace(base.spec, history=history_spec(scale, **changes))
+    rng = np.random.default_rng(seed)
+    weights = dict(base.weights)
+    for name, shape in spec.shapes().items():
+        if name in weights:
+            continue
+        if name.endswith(".weight"):
+            values = rng.normal(0, (2 / np.prod(shape[1:])) ** 0.5, shape)
+        elif name.endswith(".slope"):
+            values = rng.uniform(-0.2, 0.9, shape)
+        else:
+            values = rng.normal(0, 0.02, shape)
+        weights[name] = values.astype(np.float32)
+    last = f"layers.{len(spec.convolutions) - 1}"
+    weights[f"{last}.weight"][: scale**2] *= strength
+    weights[f"{last}.weight"][-1] *= 20
+    weights["history.share"] = rng.uniform(0.3, 0.9, scale**2).astype(np.float32)
+    return Model("video-test", spec, weights)
+
+
+def camera(
+    frames: int, speed: tuple[int, int], side: int = 96, start: tuple[int, int] = (60, 60)
+) -> np.ndarray:
+    """HR frames ``(T, side, side)`` uint8 of a camera that moves by whole HR pixels."""
+    large = imresize(skimage.data.camera()[60:220, 160:320], 2)
+    corners = [(start[0] + speed[0] * n, start[1] + speed[1] * n) for n in range(frames)]
+    return np.stack([large[row : row + side, column : column + side] for row, column in corners])
+
+
+def lr_frames(hr: np.ndarray, scale: int) -> list[np.ndarray]:
+    """The LR frames of HR frames."""
+    return [lr_plane(frame, scale) for frame in hr]

