@@ -2,6 +2,7 @@
 
 import io
 import json
+import platform
 import sys
 import time
 
@@ -15,12 +16,13 @@ from typer.testing import CliRunner
 
 from random_models import native_runs, quantized_model, random_model, random_spec
 from subpixel.benchmark.measure import Benchmark, Timing, compare, median_times_ms
-from subpixel.benchmark.peak import make_peak
+from subpixel.benchmark.peak import compile_loop, make_peak
 from subpixel.benchmark.quantized_graph import build_quantized
 from subpixel.benchmark.report import table
 from subpixel.benchmark.runners import RUNTIMES, Runner, runtime_runners, subpixel_runner
 from subpixel.cli import app
 from subpixel.engines.base import to_float
+from subpixel.engines.native.targets import TARGETS
 from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.errors import EngineError
 from subpixel.models import catalog as packaged
@@ -169,6 +171,14 @@ def test_the_peak_is_a_rate(precision):
     rate = peak.run()
     # The test is that the rate counts these multiply-adds, not how fast the machine is.
     assert rate >= peak.multiply_adds / (time.perf_counter() - started)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("name", [name for name, one in TARGETS.items() if "x86_64" in one.machines])
+def test_the_loop_of_the_peak_is_code_of_its_instruction_set(name, precision):
+    if platform.machine() not in TARGETS[name].machines:
+        pytest.skip("LLVM translates the loop for this architecture only")
+    assert compile_loop(precision, TARGETS[name])  # LLVM would end the process
 
 
 def test_engines_are_timed_in_turn():

@@ -11,10 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from subpixel.engines.machine_code import target_machine
+from subpixel.engines.machine_code import MachineCode, target_machine
 from subpixel.engines.native.instructions import InstructionSet
 from subpixel.engines.native.targets import find
 from subpixel.errors import EngineError
+
+_FUNCTION = "peak"
 
 STEPS = 4_000_000
 """Iterations of the loop in one measurement: about 10 ms, so that the start of threads does not matter."""
@@ -29,7 +31,7 @@ class Peak:
     threads: int
     multiply_adds: int
     """Number in one call of `run`, on all threads together."""
-    loader: Any
+    code: MachineCode
     function: Any
     pool: ThreadPoolExecutor
 
@@ -47,25 +49,34 @@ def make_peak(precision: str, threads: int, target: str | None = None) -> Peak:
     ``target`` limits the instructions, as for `NativeEngine`. Raises `EngineError` on other processors than
     x86-64.
     """
-    from llvmlite import binding
-
     instructions = find(target)
     if "x86_64" not in instructions.machines:
         raise EngineError(f"the peak of {instructions.name} is not known: its loop is written for x86-64")
     loop = _loop_of(precision, instructions)
-    native = target_machine(binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten())
-    binding.initialize_native_asmparser()
-    loader = binding.create_mcjit_compiler(binding.parse_assembly(_llvm_function(loop)), native)
-    loader.finalize_object()
+    code = MachineCode(compile_loop(precision, instructions), _FUNCTION)
     return Peak(
         precision,
         f"{loop.instruction}, {loop.lanes * 32} bits",
         threads,
         STEPS * threads * loop.accumulators * loop.lanes * loop.group,
-        loader,
-        ctypes.CFUNCTYPE(None, ctypes.c_int64)(loader.get_function_address("peak")),
+        code,
+        ctypes.CFUNCTYPE(None, ctypes.c_int64)(code.address),
         ThreadPoolExecutor(threads),
     )
+
+
+def compile_loop(precision: str, instructions: InstructionSet) -> bytes:
+    """Compile the loop for an instruction set of x86-64; return the object file.
+
+    This processor may lack the instructions. LLVM ends the process if the instruction set itself lacks one.
+    """
+    from llvmlite import binding
+
+    machine = target_machine(instructions.cpu, instructions.features)
+    binding.initialize_native_asmparser()
+    module = binding.parse_assembly(_llvm_function(_loop_of(precision, instructions)))
+    code: bytes = machine.emit_object(module)
+    return code
 
 
 class _Loop(NamedTuple):
@@ -101,7 +112,8 @@ def _loop_of(precision: str, instructions: InstructionSet) -> _Loop:
         return _Loop("vpmaddwd and vpaddd", lines, count, 2, lanes, registers)
     count = 24 if registers == 32 else 12
     name, group = ("vpdpbusd", 4) if precision == "int8" else ("vfmadd231ps", 1)
-    encoded = "{vex} " if name == "vpdpbusd" and "avxvnni" in instructions.needs else ""
+    # AVX-VNNI has this instruction in another encoding than AVX-512, for vectors of 256 bits only.
+    encoded = "{vex} " if name == "vpdpbusd" and lanes == 8 and "avx512vnni" not in instructions.needs else ""
     operands = f"%{prefix}{count}, %{prefix}{count + 1}"
     lines = [f"{encoded}{name} {operands}, %{prefix}{number}" for number in range(count)]
     return _Loop(name, lines, count, group, lanes, registers)
@@ -113,7 +125,7 @@ def _llvm_function(loop: _Loop) -> str:
     clear = "\\0A".join(f"vxorps %ymm{number}, %ymm{number}, %ymm{number}" for number in range(16))
     update = "\\0A".join(loop.lines)
     return f"""
-define void @peak(i64 %steps) {{
+define void @{_FUNCTION}(i64 %steps) {{
 entry:
   call void asm sideeffect "{clear}", "{clobbered}"()
   br label %loop
