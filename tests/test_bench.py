@@ -1,5 +1,6 @@
 """The benchmark: all runners run the same network, and the numbers are consistent. Times are not asserted."""
 
+import ctypes
 import io
 import json
 import platform
@@ -10,19 +11,21 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from llvmlite import binding
 from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
 from random_models import native_runs, quantized_model, random_model, random_spec
 from subpixel.benchmark.measure import Benchmark, Timing, compare, median_times_ms
-from subpixel.benchmark.peak import compile_loop, make_peak
+from subpixel.benchmark.peak import STEPS, compile_loop, make_peak
 from subpixel.benchmark.quantized_graph import build_quantized
 from subpixel.benchmark.report import table
 from subpixel.benchmark.runners import RUNTIMES, Runner, runtime_runners, subpixel_runner
 from subpixel.cli import app
 from subpixel.engines.base import to_float
-from subpixel.engines.native.targets import TARGETS
+from subpixel.engines.machine_code import MachineCode, target_machine
+from subpixel.engines.native.targets import TARGETS, runs_here
 from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.errors import EngineError
 from subpixel.models import catalog as packaged
@@ -171,6 +174,31 @@ def test_the_peak_is_a_rate(precision):
     rate = peak.run()
     # The test is that the rate counts these multiply-adds, not how fast the machine is.
     assert rate >= peak.multiply_adds / (time.perf_counter() - started)
+
+
+@pytest.mark.skipif(not runs_here(TARGETS["avx512"]), reason="the test writes the registers of AVX-512")
+def test_the_peak_does_not_depend_on_what_registers_held():
+    # Multiplications of denormal numbers, such as the one with the bits 1, take some 50 times as long.
+    lines = ["mov $$1, %eax", *(f"vpbroadcastd %eax, %zmm{number}" for number in range(32))]
+    clobbered = ",".join(("~{eax}", *(f"~{{zmm{number}}}" for number in range(32))))
+    text = "\\0A".join(lines)
+    source = f'define void @fill() {{ call void asm sideeffect "{text}", "{clobbered}"() ret void }}'
+    binding.initialize_native_asmparser()
+    machine = target_machine(TARGETS["avx512"].cpu, TARGETS["avx512"].features)
+    code = MachineCode(machine.emit_object(binding.parse_assembly(source)), "fill")
+    fill = ctypes.CFUNCTYPE(None)(code.address)
+
+    def seconds(precision):
+        peak = make_peak(precision, 1, "avx512")
+        times_s = []
+        for _ in range(3):
+            fill()
+            started = time.perf_counter()
+            peak.function(STEPS // 10)
+            times_s.append(time.perf_counter() - started)
+        return min(times_s)
+
+    assert seconds("fp32") < 10 * seconds("int8")
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
