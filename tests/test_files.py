@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from subpixel import files
 from subpixel.errors import OutputError, OutputExists
-from subpixel.files import write_atomically
+from subpixel.files import make_folder_of, write_atomically
 
 
 def listing(folder):
@@ -98,6 +99,38 @@ def test_a_file_in_place_of_the_folder(tmp_path):
         write_atomically(tmp_path / "file" / "out.bin"),
     ):
         pytest.fail("the body must not run")
+
+
+def test_a_folder_that_another_output_removes_before_there_is_a_file_in_it(tmp_path, monkeypatch):
+    """Another output failed, for which the folder had been made."""
+    create, removals = files._create_locked, [1, 2]
+
+    def create_later(part):
+        if removals:
+            removals.pop()
+            part.parent.rmdir()
+            part.parent.parent.rmdir()
+        return create(part)
+
+    monkeypatch.setattr(files, "_create_locked", create_later)
+    path = tmp_path / "new" / "folder" / "out.bin"
+    with write_atomically(path) as part:
+        part.write_bytes(b"whole")
+    assert path.read_bytes() == b"whole" and not removals
+
+
+def test_a_folder_that_another_output_removes_while_it_is_made(tmp_path, monkeypatch):
+    """`Path.mkdir` found it, and raises because it is not there any more."""
+    mkdir, errors = Path.mkdir, [FileExistsError()]
+
+    def mkdir_later(*arguments, **options):
+        if errors:
+            raise errors.pop()
+        mkdir(*arguments, **options)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir_later)
+    make_folder_of(tmp_path / "folder" / "out.bin")
+    assert (tmp_path / "folder").is_dir() and not errors
 
 
 def test_a_killed_process(tmp_path):

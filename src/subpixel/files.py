@@ -6,10 +6,10 @@ import glob
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 from subpixel.errors import OutputError, OutputExists, OutputIsInput
 
@@ -28,6 +28,9 @@ Target = str | os.PathLike[str] | IO[bytes]
 """An output: a path, or a file object opened for writing bytes."""
 
 _RANDOM_DIGITS = 16
+_ATTEMPTS = 10
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -84,9 +87,8 @@ def _partial_file(path: Path, *, overwrite: bool) -> Iterator[Path]:
     handle = None
     try:
         try:
-            make_folder_of(path)
             _remove_leftovers(target)
-            handle = _create_locked(part)
+            handle = in_made_folder(target.parent, lambda: _create_locked(part))
         except OSError as error:
             raise _not_writable(path, error) from error
         yield part
@@ -172,9 +174,32 @@ def is_folder(path: Path) -> bool:
 def make_folder_of(path: Path) -> None:
     """Create the folder of a file, or of the target of a link; raise `OutputError` if that fails."""
     try:
-        Path(os.path.realpath(path)).parent.mkdir(parents=True, exist_ok=True)
+        in_made_folder(Path(os.path.realpath(path)).parent, lambda: None)
     except OSError as error:
         raise _not_writable(path, error) from error
+
+
+def in_made_folder(folder: Path, create: Callable[[], T]) -> T:
+    """Make a folder if it is missing, and return what ``create`` makes in it.
+
+    Another thread or process, whose output failed, may find the folder empty in between, and remove it. Then it
+    is made again.
+    """
+    for _ in range(_ATTEMPTS - 1):
+        with contextlib.suppress(FileNotFoundError):
+            _make_folder(folder)
+            return create()
+    _make_folder(folder)
+    return create()
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        if os.path.lexists(folder) and not is_folder(folder):
+            raise
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from error  # removed meanwhile
 
 
 def _not_writable(path: Path, error: OSError) -> OutputError:

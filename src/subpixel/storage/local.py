@@ -20,10 +20,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from subpixel.files import flush_folder, rename_to_new
+from subpixel.files import flush_folder, in_made_folder, rename_to_new
 from subpixel.storage.base import Conflict, Entry, Stored
 
-_ATTEMPTS = 3
 _STUCK_SECONDS = 2.0
 """After these, another process renames a successor. It takes a moment, if its process is not stopped."""
 
@@ -40,7 +39,7 @@ class LocalStorage:
     @property
     def scratch(self) -> Path:
         """The folder itself, so that `create` makes a link instead of a copy. It is created."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        in_made_folder(self._folder, lambda: None)
         return self._folder
 
     def read(self, name: str) -> Stored:
@@ -54,12 +53,8 @@ class LocalStorage:
 
     def create(self, name: str, data: bytes | Path, *, durable: bool = True) -> None:
         """Create a file only if it does not exist."""
-        for _ in range(_ATTEMPTS - 1):
-            # Another process may remove the folder in between, which it found to be empty.
-            with contextlib.suppress(FileNotFoundError):
-                self._create(self._path(name), data, durable=durable)
-                return
-        self._create(self._path(name), data, durable=durable)
+        path = self._path(name)
+        in_made_folder(path.parent, lambda: self._create(path, data, durable=durable))
 
     def _create(self, path: Path, data: bytes | Path, *, durable: bool) -> None:
         with self._part(path, data, durable=durable) as part:
@@ -169,7 +164,6 @@ class LocalStorage:
     @contextmanager
     def _part(self, path: Path, data: bytes | Path, *, durable: bool) -> Iterator[Path]:
         """Yield a temporary file beside ``path`` with the content; remove it afterwards."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
         try:
             if isinstance(data, Path):
