@@ -182,8 +182,8 @@ def make_folder_of(path: Path) -> None:
 def in_made_folder(folder: Path, create: Callable[[], T]) -> T:
     """Make a folder if it is missing, and return what ``create`` makes in it.
 
-    Another thread or process, whose output failed, may remove the folder in between, as it is empty. Then it is
-    made again.
+    Another thread or process, whose output failed, may remove the folder in between, as it is empty. Then it
+    is made again.
     """
     for _ in range(_ATTEMPTS - 1):
         with contextlib.suppress(FileNotFoundError):
