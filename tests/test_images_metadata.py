@@ -2,6 +2,8 @@
 
 import io
 import struct
+import threading
+import warnings
 import zlib
 from xml.etree import ElementTree
 
@@ -14,6 +16,7 @@ from PIL import Image, ImageCms, IptcImagePlugin
 from image_files import png_chunk, smooth_image
 from interpolating import bicubic_model
 from subpixel import Upscaler
+from subpixel.images.pillow_warnings import caught_warnings
 from subpixel.images.upscale import upscale_image
 
 IIM = b"\x1c\x02\x05\0\x05Title\x1c\x02\x19\0\x07keyword\x1c\x02\x19\0\x07another"
@@ -316,3 +319,23 @@ def test_resolution_is_rotated_with_the_image(tmp_path, upscaler, extension):
     upscale_image(tmp_path / f"in.{extension}", tmp_path / "out.png", upscaler=upscaler)
     with Image.open(tmp_path / "out.png") as image:
         assert [round(value) for value in image.info["dpi"]] == [150, 300]
+
+
+def test_threads_get_their_own_warnings():
+    """Otherwise the note about damaged EXIF data went to another image, or to stderr."""
+    before, entered, may_end = list(warnings.filters), threading.Event(), threading.Event()
+
+    def catch_too():
+        with caught_warnings():
+            entered.set()
+            may_end.wait(10)
+
+    other = threading.Thread(target=catch_too)
+    with caught_warnings() as caught:
+        other.start()
+        assert not entered.wait(0.2)
+        warnings.warn("of this thread", stacklevel=1)
+    may_end.set()
+    other.join()
+    assert [str(each.message) for each in caught] == ["of this thread"]
+    assert warnings.filters == before

@@ -1,7 +1,6 @@
 """The quality of lossy image files, estimated from their headers without decoding a pixel."""
 
 import struct
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -12,6 +11,7 @@ from subpixel.images import av1, hevc
 from subpixel.images.formats import AVIF, HEIC, JPEG, JXL, TIFF, WEBP, Format, recognize
 from subpixel.images.heif import read_container
 from subpixel.images.jxl_header import read_header
+from subpixel.images.pillow_warnings import caught_warnings
 
 CLEAN_QUALITY: dict[Format, float] = {JPEG: 96, WEBP: 92, AVIF: 87, HEIC: 55}
 """From this quality on, the model for compressed images is no better than the model for clean images.
@@ -83,7 +83,7 @@ def _jpeg_quality(file: BinaryIO) -> float | None:
 
     try:
         # Pillow reads the EXIF data too, and warns if it is damaged.
-        with warnings.catch_warnings(action="ignore"), JpegImageFile(file) as image:
+        with caught_warnings(), JpegImageFile(file) as image:
             tables: Mapping[int, Sequence[int]] = image.quantization
             percent = 100 * sum(tables[min(tables)]) / IJG_LUMA_SUM
     except (OSError, SyntaxError, ValueError):
@@ -96,7 +96,7 @@ def tiff_quality(path: Path) -> float | None:
     from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
     try:
-        with path.open("rb") as file, warnings.catch_warnings(action="ignore"):
+        with path.open("rb") as file, caught_warnings():
             head = file.read(8)
             if head[2] == 43:  # BigTIFF; Pillow reads only little-endian ones
                 head += file.read(8)

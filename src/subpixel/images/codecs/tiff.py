@@ -10,7 +10,6 @@ from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
-from warnings import catch_warnings
 
 import numpy as np
 import tifffile
@@ -22,6 +21,7 @@ from subpixel.errors import UnreadableImage, UnsupportedImage
 from subpixel.images import photoshop
 from subpixel.images.codecs import deflate, tiff_colors
 from subpixel.images.image import DecodedImage, Header, Metadata, Strips, apply_orientation, swaps_axes
+from subpixel.images.pillow_warnings import caught_warnings
 from subpixel.images.workers import Workers
 
 _XMP, _IPTC, _PHOTOSHOP = 700, 33723, 34377
@@ -92,7 +92,7 @@ def write(file: IO[bytes], strips: Strips, metadata: Metadata, workers: Workers)
     directories: dict[int, _Directory] = {}
     warnings: list[str] = []
     if metadata.exif:
-        with catch_warnings(record=True, action="always") as caught:
+        with caught_warnings() as caught:
             try:
                 texts, directories = _exif_parts(metadata.exif, big)
                 tags += [(tag, "s", 0, text, True) for tag, text in texts.items()]
@@ -232,7 +232,7 @@ def _metadata(file: IO[bytes], tiff: tifffile.TiffFile, page: Any, warnings: lis
             ratio = Fraction(across / down).limit_denominator(1000)
             metadata.aspect = (ratio.numerator, ratio.denominator)
     try:
-        with catch_warnings(record=True, action="always") as caught:
+        with caught_warnings() as caught:
             metadata.exif = _exif(file, tiff, page)
         warnings += [_EXIF_WARNING] if caught else []
     except Exception:  # on damaged EXIF, and on big-endian BigTIFF, Pillow raises almost anything
