@@ -65,7 +65,7 @@ def open_page(chromium: Any) -> Iterator[Callable[..., Any]]:
             "console",
             lambda message: faults.append(message.text) if message.type in ("error", "warning") else None,
         )
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(60_000)  # a busy machine is not a fault
         page = context.new_page()
         page.faults = faults
         page.goto(url)

@@ -55,7 +55,7 @@ def test_json_is_the_documented_object():
         assert 0 < one["min_ms"] <= one["median_ms"] <= one["max_ms"]
         macs = packaged.find("default-x3").spec.macs_per_lr_pixel * 64 * 48
         share = macs / one["median_ms"] / 1e6 / found["peak_gmacs"][one["precision"]]
-        assert one["share_of_peak"] == pytest.approx(share, abs=0.01)
+        assert one["share_of_peak"] == pytest.approx(share, rel=0.02, abs=0.001)  # of rounded values
         assert one["version"]
 
 

@@ -264,8 +264,21 @@ def test_pipes_in_a_folder_do_not_block(folder, run, options):
         assert f"error: {name}: is a pipe" in done.stderr
 
 
-def command(model, *arguments):
-    return [sys.executable, "-m", "subpixel", "upscale", "--model", model, "--engine", "numpy", *arguments]
+SLOWLY = """
+import time
+from subpixel.engines.numpy_engine import NumpyEngine
+def run(*arguments, run=NumpyEngine.run_samples):
+    time.sleep(0.2)
+    return run(*arguments)
+NumpyEngine.run_samples = run
+from subpixel.__main__ import main
+main()
+"""
+"""The command, whose images take so long that it is still at work when a signal comes."""
+
+
+def command(model, *arguments, program=("-m", "subpixel")):
+    return [sys.executable, *program, "upscale", "--model", model, "--engine", "numpy", *arguments]
 
 
 def wait_for(condition, process):
@@ -279,7 +292,7 @@ def wait_for(condition, process):
 
 @pytest.fixture
 def many(folder):
-    """A folder of twelve images, each of which takes the numpy engine a moment, and a video after them."""
+    """A folder of twelve images, and a video after them."""
     Path("many").mkdir()
     image = smooth_image(300, 400)
     for number in range(12):
@@ -291,7 +304,8 @@ def many(folder):
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_folder_goes_on(many, folder, model, how):
     subprocess.run(command(model, "many", "-o", "whole"), check=True)
-    process = subprocess.Popen(command(model, "many", "-o", "out"), stderr=subprocess.PIPE, text=True)
+    slowly = command(model, "many", "-o", "out", program=("-c", SLOWLY))
+    process = subprocess.Popen(slowly, stderr=subprocess.PIPE, text=True)
     wait_for(lambda: len([*Path().glob("out/[0-9]*.png")]) >= 3, process)
     process.send_signal(how)
     _, message = process.communicate(timeout=60)

@@ -255,12 +255,14 @@ def test_closing_the_iterator_stops_the_threads(upscaler):
         finally:
             ended.set()
 
-    before = threading.active_count()
+    before = set(threading.enumerate())
     results = upscaler.frames(endless())
     next(results)
+    begun = {each for each in set(threading.enumerate()) - before if each.name.startswith("subpixel-stage")}
+    assert begun
     results.close()
-    assert ended.wait(5)
-    assert threading.active_count() == before
+    assert ended.wait(60)
+    assert not [thread for thread in begun if thread.is_alive()]
 
 
 def test_helper_files_can_be_read_back(tmp_path):

@@ -86,12 +86,12 @@ def test_stages_overlap():
     def produce():
         yield 1
         first.set()
-        assert second.wait(10)
+        assert second.wait(60)
         yield 2
 
     def pass_on(items):
         for item in items:
-            assert first.wait(10)
+            assert first.wait(60)
             second.set()
             yield item * 10
 
@@ -146,7 +146,7 @@ def test_a_closed_pipeline_is_not_an_end_of_input():
     pipeline = Pipeline()
     last = pipeline.add("b", consume, pipeline.add("a", source))
     assert next(last) == 1
-    assert waiting.wait(5)
+    assert waiting.wait(60)
     pipeline.close()
     assert ends == []
     with pytest.raises(PipelineClosed):
@@ -154,7 +154,7 @@ def test_a_closed_pipeline_is_not_an_end_of_input():
 
 
 def test_parallel_calls_return_results_in_order():
-    started = threading.Barrier(2, timeout=10)
+    started = threading.Barrier(2, timeout=60)
 
     def work(number):
         if number < 2:
@@ -162,10 +162,10 @@ def test_parallel_calls_return_results_in_order():
         time.sleep(0.02 * (number % 2 == 0))
         return number * 10
 
-    pipeline = Pipeline()
+    pipeline, before = Pipeline(), time.perf_counter()
     stage = pipeline.add_parallel("work", work, iter(range(7)), 2)
     assert list(stage) == [0, 10, 20, 30, 40, 50, 60]
-    assert 0.03 < pipeline.seconds()["work"] < 5
+    assert 0.03 < pipeline.seconds()["work"] < time.perf_counter() - before
     assert pipeline.close()
 
 
@@ -187,23 +187,24 @@ def test_errors_of_parallel_calls_come_in_order(error):
 
 
 def test_parallel_calls_run_ahead_only_as_far_as_the_queue():
-    called = []
+    called, before = [], set(threading.enumerate())
     stage = ParallelStage(called.append, range(100), 2, queue_size=3)
     next(stage)
     time.sleep(0.3)
     assert len(called) <= 6
     stage.close()
-    assert not any(thread.name.startswith("subpixel-stage") for thread in threading.enumerate())
+    begun = set(threading.enumerate()) - before
+    assert not [thread for thread in begun if thread.name.startswith("subpixel-stage")]
 
 
 def test_seconds_of_a_stage_exclude_waiting():
     def slow():
         for _ in range(5):
-            time.sleep(0.05)
+            time.sleep(0.1)
             yield 0
 
     pipeline = Pipeline()
     list(pipeline.add("fast", lambda items: items, pipeline.add("slow", slow)))
     seconds = pipeline.seconds()
     pipeline.close()
-    assert seconds["slow"] > 5 * seconds["fast"]
+    assert seconds["slow"] > 2 * seconds["fast"]  # with the waiting, the fast one is slower than the other

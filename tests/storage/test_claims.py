@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -32,7 +33,7 @@ def claims_of_another_machine(storage: Storage, monkeypatch, expiry: float) -> C
         return Claims(storage, expiry)
 
 
-def wait_until(condition, seconds: float = 10) -> None:
+def wait_until(condition, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -52,12 +53,29 @@ def test_a_claim_is_exclusive_until_it_is_released(storage):
 
 
 def test_a_claim_of_another_machine_lives_while_it_changes(storage, monkeypatch):
-    with claims_of_another_machine(storage, monkeypatch, expiry=0.5) as remote, Claims(storage, 0.5) as here:
-        assert remote.take("a.claim") is not None
+    clock = iter(range(0, 1000, 45))  # of looks at a claim that expires after 60 s
+    with claims_of_another_machine(storage, monkeypatch, expiry=60) as remote, Claims(storage, 60) as here:
+        monkeypatch.setattr(remote, "_start", lambda: None)
+        claim = remote.take("a.claim")
+        monkeypatch.setattr("subpixel.storage.claims.time", SimpleNamespace(monotonic=lambda: next(clock)))
         assert here.state("a.claim") is ClaimState.UNKNOWN
-        wait_until(lambda: here.state("a.claim") is ClaimState.LIVING, 0.5)
-        time.sleep(1)
+        for _ in range(3):
+            remote._renew(claim)
+            assert here.state("a.claim") is ClaimState.LIVING
         assert here.take("a.claim") is None
+        assert here.state("a.claim") is ClaimState.DEAD
+
+
+def test_a_claim_changes_as_long_as_its_process_lives(storage, monkeypatch):
+    monkeypatch.setattr("subpixel.storage.claims._BEATS_PER_EXPIRY", 1200)
+    with Claims(storage, 60) as claims:
+        seen = {claims.take("a.claim").version}
+
+        def has_changed() -> bool:
+            seen.add(storage.read("a.claim").version)
+            return len(seen) > 3
+
+        wait_until(has_changed)
 
 
 def test_a_claim_that_stops_changing_is_taken_over_once(storage, monkeypatch):

@@ -133,7 +133,7 @@ def test_cancel_while_the_file_arrives(server: Server, photo: Path, method: str,
     head = f"POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}\r\n\r\n"
     with server.connect() as connection:
         connection.sendall(head.encode() + data[:100])
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while not (new := {job["id"] for job in server.request("GET", "/api/jobs").json()["jobs"]} - known):
             assert time.monotonic() < end
         (id,) = new
@@ -167,7 +167,7 @@ def test_archive(server: Server, photo: Path) -> None:
 
 def test_events(server: Server, photo: Path) -> None:
     """The first event has all jobs; each change follows; a job that is removed too."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     connection.request("GET", "/api/events")
     response = connection.getresponse()
     assert response.headers["Content-Type"].startswith("text/event-stream")
@@ -213,7 +213,7 @@ def test_expiry(photo: Path, tmp_path: Path) -> None:
         answer = server.request("GET", "/api/server").json()
         assert answer["limits"]["keep_seconds"] == pytest.approx(2.592)
         job = server.wait(server.submit(photo)["id"])
-        end = time.monotonic() + 30
+        end = time.monotonic() + 60
         while server.request("GET", f"/api/jobs/{job['id']}").status == 200:
             assert time.monotonic() < end
             time.sleep(0.1)

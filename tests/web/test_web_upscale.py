@@ -56,7 +56,7 @@ def test_form_and_options(server: Server, photo: Path, tmp_path: Path) -> None:
 def test_refusals(server: Server, query: str, body: bytes, status: int) -> None:
     answer = server.request("POST", f"/upscale{query}", body)
     assert answer.status == status and answer.error and str(server.data) not in answer.error
-    end = time.monotonic() + 5  # files are removed after the answer
+    end = time.monotonic() + 60  # files are removed after the answer
     while list((server.data / "scratch").iterdir()):
         assert time.monotonic() < end
         time.sleep(0.02)
@@ -66,10 +66,11 @@ def test_bomb(server: Server, tmp_path: Path) -> None:
     """A small file of many pixels is refused before it is decoded."""
     path = tmp_path / "bomb.png"
     Image.new("1", (30_000, 30_000)).save(path)
-    started = time.monotonic()
+    server.request("POST", "/upscale", b"\x89PNG\r\n\x1a\nnonsense")  # starts the worker
+    before = server.cpu_seconds()
     answer = server.request("POST", "/upscale?scale=4", path.read_bytes())
     assert answer.status == 422 and "pixels" in answer.error
-    assert time.monotonic() - started < 2
+    assert server.cpu_seconds() - before < 1
 
 
 def test_overload(tmp_path: Path, photo: Path) -> None:
@@ -88,7 +89,8 @@ def test_overload(tmp_path: Path, photo: Path) -> None:
             answers = list(pool.map(send, range(12)))
             assert server.request("GET", "/health").status == 200
         assert {status for status, _ in answers} == {200, 503}
-        assert max(seconds for status, seconds in answers if status == 503) < 1
+        slowest = {each: max(seconds for status, seconds in answers if status == each) for each in (200, 503)}
+        assert slowest[503] < slowest[200]
         assert server.request("POST", "/upscale", photo.read_bytes()).status == 200
 
 
