@@ -11,10 +11,10 @@ from skimage import data
 from random_models import quantized_model
 from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.engines.smooth import linear, weights
-from subpixel.errors import EngineError
 from subpixel.evaluation.metrics import psnr_db
 from subpixel.evaluation.protocol import Degradation
 from subpixel.models import catalog as packaged
+from subpixel.models.quantization import deep_first_layer, deep_shift, integer_layers
 from subpixel.models.spec import Convolution, ModelSpec
 from subpixel.ops.color import luma_8bit
 
@@ -151,6 +151,17 @@ def test_deep_samples_lose_less_than_rounded_ones(name):
     assert quality_db(close(lr)) > quality_db(close(np.rint(lr * np.float32(255)) / np.float32(255)))
 
 
+def with_largest_weights(channels):
+    """A network of one 9x9 kernel for each channel, and one pixel after it, whose first weights are 127."""
+    layers = Convolution(channels, channels, 9, "relu"), Convolution(channels, channels, 1)
+    model = quantized_model(ModelSpec(1, layers, channels), 1)
+    first = model.quantized[0]
+    weight = np.where(first.weight < 0, -127, 127).astype(np.int8)
+    weight_scale = (first.weight_scale * np.abs(first.weight / 127).mean()).astype(np.float32)
+    first = replace(first, weight=weight, weight_scale=weight_scale)
+    return replace(model, quantized=(first, *model.quantized[1:]))
+
+
 def test_tiles_have_a_halo_for_smoothness_even_if_the_network_needs_less():
     model = quantized_model(ModelSpec(2, (Convolution(1, 4, 1, "relu"), Convolution(4, 4, 1))), 3)
     lr = ndimage.gaussian_filter(noise((60, 70), np.float32), 2)
@@ -160,11 +171,17 @@ def test_tiles_have_a_halo_for_smoothness_even_if_the_network_needs_less():
     np.testing.assert_array_equal(tiled(lr), whole(lr))
 
 
-def test_a_first_layer_whose_sums_need_more_than_32_bits_is_refused():
-    spec = ModelSpec(1, (Convolution(4, 4, 9), Convolution(4, 4, 1)), channels=4)
-    model = quantized_model(spec)
-    NumpyEngine(model, precision="int8")
-    first = replace(model.quantized[0], weight=np.full_like(model.quantized[0].weight, 127))
-    large = replace(model, quantized=(first, *model.quantized[1:]))
-    with pytest.raises(EngineError, match="the sums of layer 0 need more than 32 bits with 16-bit samples"):
-        NumpyEngine(large, precision="int8")
+@pytest.mark.parametrize(("channels", "shift"), [(4, 1), (16, 3)])
+def test_deep_samples_lose_bits_where_sums_would_need_more_than_32(channels, shift):
+    model = with_largest_weights(channels)
+    engine = NumpyEngine(model, precision="int8")
+    (first, _) = integer_layers(model)
+    assert deep_shift(first) == shift
+    deep = deep_first_layer(first)
+    bounds = (65535 >> shift) * abs(deep.weight.astype(np.int64)).sum((1, 2, 3)) + abs(deep.bias)
+    assert bounds.max() < 2**31
+    lr = np.random.default_rng(1).integers(0, 256, (channels, 14, 15)).astype(np.uint8)
+    eight, deep = engine(lr), engine(lr * np.uint16(257))
+    assert ((eight > 0) & (eight < 255)).mean() > 0.3
+    assert np.abs(deep / 257 - eight).max() < 2
+    assert np.abs(deep / 257 - eight).mean() < 0.3

@@ -20,6 +20,7 @@ from subpixel.evaluation.metrics import psnr_db
 from subpixel.evaluation.protocol import Degradation, crop_to_multiple, find_images, read_image
 from subpixel.models import catalog as packaged
 from subpixel.ops.color import luma_8bit
+from test_deep_samples import with_largest_weights
 from test_native import SIDES, UNUSUAL, every_target
 
 needs_one = pytest.mark.skipif(
@@ -98,6 +99,12 @@ def test_random_networks_equal_the_reference(seed, target, dtype):
 def test_unusual_networks_equal_the_reference(network, target, dtype):
     model = quantized_model(UNUSUAL[network], 1)
     assert_equal_to_reference(model, target, [(1, 1), (3, 70), (26, 35)], dtype)
+
+
+@every_dtype
+@every_target
+def test_first_layers_with_large_sums_equal_the_reference(target, dtype):
+    assert_equal_to_reference(with_largest_weights(5), target, [(3, 8), (20, 35)], dtype)
 
 
 @every_dtype

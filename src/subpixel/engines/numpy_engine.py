@@ -15,6 +15,7 @@ from subpixel.engines.smooth import blend
 from subpixel.models.quantization import (
     WHITE,
     deep_first_layer,
+    deep_shift,
     quantize_input,
     round_samples,
     run_integer_layer,
@@ -87,9 +88,10 @@ class NumpyEngine(Engine):
             residual.
         """
         layers = list(self._integers)
-        if samples.dtype != np.uint8:
-            layers[0] = deep_first_layer(layers[0])
         values, zero_point = quantize_input(samples), np.zeros(len(samples))
+        if samples.dtype != np.uint8:
+            values = values // 2 ** deep_shift(layers[0])
+            layers[0] = deep_first_layer(layers[0])
         for convolution, layer in zip(self.model.spec.layers, layers, strict=True):
             last, white = layer is layers[-1], WHITE[samples.dtype.name]
             values = run_integer_layer(values, zero_point, convolution, layer, last=last, white=white)

@@ -30,8 +30,10 @@ become ``round(65535 * sample)``, clipped. So the steps of its accumulators are 
 
     accumulator[o] = DEEP_STEPS * bias[o] + Σ weight[o, i, ky, kx] * input[i, y + ky, x + kx]
 
-and its multipliers are divided by `DEEP_STEPS`. The other layers are the same. The output has the unit of the
-samples, whose largest one, ``white``, is 65535 or 1. Each operation is rounded to float32:
+and its multipliers are divided by `DEEP_STEPS`. If such an accumulator could exceed 32 bits, ``input`` loses
+its lowest bits (`deep_shift`); bias and multipliers follow, and the bias is rounded. The other layers are the
+same. The output has the unit of the samples, whose largest one, ``white``, is 65535 or 1. Each operation is
+rounded to float32:
 
     network = accumulator[o] * (white * multiplier[o]) + (sample or 0)
     output  = linear + weight * (network - linear)                             see `subpixel.engines.smooth`
@@ -154,8 +156,6 @@ def integer_layer(
         )
     zero_point_sums = layer.weight.astype(np.int64).sum((2, 3)) @ input_zero_point.astype(np.int64)
     bias = np.clip(np.rint(layer.bias.astype(np.float64) / layer.weight_scale), -MAX_BIAS, MAX_BIAS)
-    if index == 0:
-        _check_deep_sums(model, layer.weight, bias)
     multiplier = layer.weight_scale.astype(np.float64)
     tanh_multiplier = np.zeros(convolution.outputs, np.int16)
     if convolution.activation == "tanh" and not last:
@@ -243,11 +243,23 @@ def output_multipliers(
 
 def deep_first_layer(layer: IntegerLayer) -> IntegerLayer:
     """Return the constants of the first layer for deep samples, whose accumulators are in smaller steps."""
+    steps = DEEP_STEPS / 2 ** deep_shift(layer)
     multiplier, negative = (
-        (values.astype(np.float64) / DEEP_STEPS).astype(np.float32)
+        (values.astype(np.float64) / steps).astype(np.float32)
         for values in (layer.multiplier, layer.negative_multiplier)
     )
-    return replace(layer, bias=layer.bias * DEEP_STEPS, multiplier=multiplier, negative_multiplier=negative)
+    bias = np.rint(layer.bias * steps).astype(np.int32)
+    return replace(layer, bias=bias, multiplier=multiplier, negative_multiplier=negative)
+
+
+def deep_shift(first: IntegerLayer) -> int:
+    """Return by how many bits deep samples are shifted right, so that the first layer's sums fit 32 bits.
+
+    It is 0 unless weights are both many and large: always for a 9x9 kernel of one channel.
+    """
+    weight, bias = np.abs(first.weight.astype(np.int64)), np.abs(first.bias.astype(np.int64))
+    largest = int((255 * weight.sum((1, 2, 3)) + bias).max()) * DEEP_STEPS
+    return max(0, largest.bit_length() - 31)
 
 
 def quantize_input(tensor: NDArray[Any]) -> NDArray[np.float64]:
@@ -292,13 +304,3 @@ def _round_multiplier(values: NDArray[np.float64], multiplier: NDArray[np.float6
     """Round to multiples of `MULTIPLIER_STEP`, except where a channel's multiplier is too small for it."""
     rounded = np.rint(values / MULTIPLIER_STEP) * MULTIPLIER_STEP
     return np.where(multiplier >= MIN_ROUNDED_MULTIPLIER, rounded, values)
-
-
-def _check_deep_sums(model: Model, weight: NDArray[np.int8], bias: NDArray[np.float64]) -> None:
-    """Raise `EngineError` if an accumulator of the first layer could exceed 32 bits with deep samples."""
-    sums = 255 * np.abs(weight.astype(np.int64)).sum((1, 2, 3)) + np.abs(bias)
-    if (sums * DEEP_STEPS).max() >= 2**31:
-        raise EngineError(
-            f"model {model.name}: the sums of layer 0 need more than 32 bits with 16-bit samples; choose "
-            "precision fp32"
-        )

@@ -45,7 +45,12 @@ WEIGHTS = {
 
 
 def emit_take_in(
-    module: Value, name: str, samples: Samples, instructions: InstructionSet, value_bytes: int
+    module: Value,
+    name: str,
+    samples: Samples,
+    instructions: InstructionSet,
+    value_bytes: int,
+    deep_shift: int,
 ) -> Assembler:
     """Emit the function that takes in a row; the first layer's values have ``value_bytes``."""
     code = Assembler(name, TAKE_IN, module, internal=True)
@@ -65,9 +70,10 @@ def emit_take_in(
             code.store(build.sitofp(integers, instructions.floats), floats)
         else:
             integers = _quantized(code, instructions, code.load(floats, instructions.floats))
-        for name, shift in (("high", 8), ("low", 0)):
-            shifted = build.lshr(integers, code.lanes(INT, [shift] * lanes))
-            part = build.and_(shifted, code.lanes(INT, [0xFF] * lanes))
+        # Above the 16 bits of floats there may be others, of `MAGIC`.
+        for name, shift, mask in (("high", 8, 0xFF >> deep_shift), ("low", 0, 0xFF)):
+            shifted = build.lshr(integers, code.lanes(INT, [shift + deep_shift] * lanes))
+            part = build.and_(shifted, code.lanes(INT, [mask] * lanes))
             code.store(build.trunc(part, value), code.at(given[name], code.times(place, value_bytes)))
     left, right = (code.at(given["floats"], code.times(place, 4)) for place in (first, end))
     for pointer, inside, step in ((left, 0, -4), (right, -4, 4)):

@@ -88,6 +88,7 @@ class DeepProgram(Program):
             samples=plan.samples,
             instructions=self.instructions,
             value_bytes=plan.sample_bytes,
+            deep_shift=plan.deep_shift,
         )
         return self._once("take_in", function)
 

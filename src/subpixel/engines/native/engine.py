@@ -22,6 +22,7 @@ from subpixel.engines.native.plan import Plan, make_plan
 from subpixel.engines.native.targets import find
 from subpixel.engines.thread_pool import make_thread_pool
 from subpixel.models.model import Model
+from subpixel.models.quantization import deep_shift
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +83,8 @@ class NativeEngine(Engine):
 
     def _make_kernel(self, samples: Samples) -> NativeKernel:
         """Load a kernel's code from the cache, or build it, which is logged because it takes longer."""
-        plan = make_plan(self.model.spec, self._instructions, arithmetic(self.model), samples)
+        how, shift = arithmetic(self.model), deep_shift(self._integers[0])
+        plan = make_plan(self.model.spec, self._instructions, how, samples, shift)
 
         def build() -> bytes:
             log.info("compiling %s for this processor; the cache keeps the result", self.model.name)

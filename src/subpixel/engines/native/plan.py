@@ -53,11 +53,14 @@ class Plan:
     last: LastLayer | AmxLayer
     samples: Samples = "uint8"
     """The dtype of the samples of both pictures."""
+    deep_shift: int = 0
+    """Bits that deep samples lose before the first layer, see `subpixel.models.quantization.deep_shift`."""
 
     @property
     def determining(self) -> tuple[Any, ...]:
         """All that determines the code, see `code_cache`."""
-        return self.spec.to_json(), self.instructions.name, repr(self.hidden), repr(self.last)
+        layers = repr(self.hidden), repr(self.last)
+        return self.spec.to_json(), self.instructions.name, *layers, self.deep_shift
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -201,6 +204,7 @@ def make_plan(
     instructions: InstructionSet,
     arithmetic: Sequence[Arithmetic],
     samples: Samples = "uint8",
+    deep_shift: int = 0,
 ) -> Plan:
     """Plan every layer; ``arithmetic`` is that of each layer, see `pack.arithmetic`."""
     tiles = tiled(spec, deep=samples != "uint8") if instructions.tile_registers else range(0)
@@ -225,7 +229,7 @@ def make_plan(
         described = make_layer(spec, last, inputs, arithmetic[-1], to_planes=False)
     else:
         described = _last_layer(spec, inputs, instructions, samples)
-    return Plan(spec, instructions, tuple(hidden), described, samples)
+    return Plan(spec, instructions, tuple(hidden), described, samples, deep_shift)
 
 
 def _hidden_layer(
