@@ -25,6 +25,7 @@ from subpixel.benchmark.runners import RUNTIMES, Runner, runtime_runners, subpix
 from subpixel.cli import app
 from subpixel.engines.base import to_float
 from subpixel.engines.machine_code import MachineCode, target_machine
+from subpixel.engines.native.avx_vnni import AvxVnniIn512
 from subpixel.engines.native.targets import TARGETS, runs_here
 from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.errors import EngineError
@@ -201,12 +202,26 @@ def test_the_peak_does_not_depend_on_what_registers_held():
     assert seconds("fp32") < 10 * seconds("int8")
 
 
+class With32Registers(AvxVnniIn512):
+    """All registers that AVX-512 and AVX10 have for vectors of 256 bits: no target has them."""
+
+    name = "with_32_registers"
+    registers = 32
+
+
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-@pytest.mark.parametrize("name", [name for name, one in TARGETS.items() if "x86_64" in one.machines])
-def test_the_loop_of_the_peak_is_code_of_its_instruction_set(name, precision):
-    if platform.machine() not in TARGETS[name].machines:
+@pytest.mark.parametrize(
+    "instructions",
+    [
+        pytest.param(one, id=one.name)
+        for one in (*TARGETS.values(), With32Registers())
+        if "x86_64" in one.machines
+    ],
+)
+def test_the_loop_of_the_peak_is_code_of_its_instruction_set(instructions, precision):
+    if platform.machine() not in instructions.machines:
         pytest.skip("LLVM translates the loop for this architecture only")
-    assert compile_loop(precision, TARGETS[name])  # LLVM would end the process
+    assert compile_loop(precision, instructions)  # LLVM would end the process
 
 
 def test_engines_are_timed_in_turn():

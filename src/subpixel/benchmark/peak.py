@@ -123,7 +123,7 @@ def _llvm_function(loop: _Loop) -> str:
     """LLVM code of ``void peak(i64 steps)``: clears the registers, then runs the loop."""
     clobbered = ",".join(f"~{{{loop.prefix}{number}}}" for number in range(loop.registers))
     # All of them: on denormal numbers, which other code may have left, the loop would be 50 times slower.
-    clearing = "vpxord" if loop.lanes == 16 else "vpxor"
+    clearing = "vpxord" if loop.registers == 32 else "vpxor"
     registers = (f"%{loop.prefix}{number}" for number in range(loop.registers))
     clear = "\\0A".join(f"{clearing} {name}, {name}, {name}" for name in registers)
     update = "\\0A".join(loop.lines)

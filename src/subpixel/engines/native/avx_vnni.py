@@ -22,5 +22,6 @@ class AvxVnniIn512(AvxVnni):
     """The same instructions in the encoding of AVX-512, for tests on processors that have no AVX-VNNI."""
 
     name = "avx_vnni_in_512"
+    for_tests = True
     needs = (*AVX512, "avx512vnni")
     features = "+avx512f,+avx512vl,+avx512vnni"

@@ -47,6 +47,7 @@ class InstructionSet(ABC):
         needs: features that the processor must have, by LLVM's names.
         cpu, features: LLVM's names of the processor and of features beyond it, to compile for.
         cache_bytes: what the rows between layers may take, so that they stay in the cache.
+        for_tests: whether it is only for tests of another one's code, on processors that lack the other one.
     """
 
     name: ClassVar[str]
@@ -64,6 +65,7 @@ class InstructionSet(ABC):
     cpu: ClassVar[str] = ""
     features: ClassVar[str] = ""
     cache_bytes: ClassVar[int] = 2 << 20
+    for_tests: ClassVar[bool] = False
 
     @property
     def line(self) -> int:

@@ -24,9 +24,11 @@ TARGETS: dict[str, InstructionSet] = {
 }
 """By name, for each architecture the fastest first."""
 
+NAMES = [name for name, instructions in TARGETS.items() if not instructions.for_tests]
+"""Those for users."""
 
-SHORT_NAMES = {"vnni": "avx512_vnni"}
-"""Other names of targets."""
+OLD_NAMES = {"vnni": "avx512_vnni"}
+"""Names of earlier versions, which still work."""
 
 TARGET_VARIABLE = "SUBPIXEL_TARGET"
 """Environment variable that names the instruction set to use."""
@@ -41,10 +43,10 @@ def find(name: str | None = None) -> InstructionSet:
     Raises `EngineError` if the name is unknown, or if this processor lacks its instructions.
     """
     name = name or os.environ.get(TARGET_VARIABLE)
-    name = SHORT_NAMES.get(name, name) if name else None
+    name = OLD_NAMES.get(name, name) if name else None
     if name is not None and name not in TARGETS:
-        raise EngineError(f"unknown target {name!r}; known: {', '.join(TARGETS)}")
-    names = TARGETS if name is None else [name]
+        raise EngineError(f"unknown target {name!r}; known: {', '.join(NAMES)}")
+    names = NAMES if name is None else [name]
     for each in names:
         if runs_here(TARGETS[each]):
             return TARGETS[each]

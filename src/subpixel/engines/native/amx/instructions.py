@@ -82,6 +82,7 @@ class AmxIn512(Amx):
     """The same code with the tile registers in memory, for tests on processors that have no AMX."""
 
     name = "amx_in_512"
+    for_tests = True
     needs: ClassVar[tuple[str, ...]] = Avx512Vnni.needs
     cpu, features = Avx512Vnni.cpu, Avx512Vnni.features
 
