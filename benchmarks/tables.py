@@ -29,7 +29,6 @@ TABLES: Mapping[str, Mapping[str, Callable[[], str]]] = {
     },
     "docs/images.md": {"sizes": quality.sizes, "stages": speed.stills},
     "docs/engine.md": {
-        "runtimes": speed.runtimes,
         "targets": speed.targets,
         "starts": partial(speed.starts, "cold-start-vnni"),
     },
@@ -54,7 +53,10 @@ TABLES: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "pitfalls x4": partial(quality.pitfalls, "x4"),
         "clips": paper.evaluated_clips,
     },
-    "docs/research/2026-11-30-native-engine.md": {"speed": speed.native},
+    "docs/research/2026-11-30-native-engine.md": {
+        "speed": speed.native,
+        "deep samples": quality.deep_samples,
+    },
     "docs/research/2026-11-30-several-frames.md": {
         "motion": training.block_motion,
         "networks": training.several_frames,

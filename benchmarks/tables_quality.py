@@ -1,6 +1,7 @@
 """Tables of quality: PSNR of the packaged models, and the effect of each choice of the protocol."""
 
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 from shared import load, markdown_table, provenance
@@ -78,6 +79,16 @@ def models() -> str:
         rows.append([f"`{row['model']}`", *quality, f"{row['ms']:.2f}", f"{row['of_espcn']:.2f}"])
     table = markdown_table(["model", *SETS, "ms", "time relative to ESPCN"], rows)
     return f"{provenance('models-amx')}:\n\n{table}"
+
+
+def deep_samples() -> str:
+    """PSNR with float32 samples in int8, and the difference to fp32."""
+    names, rows = ("Set5", "Set14"), []
+    for model, of in load("deep_samples").items():
+        cells = ((f"{of['int8'][key]:.2f}", f"{of['int8'][key] - of['fp32'][key]:+.3f}") for key in names)
+        rows.append([f"`{model}`", *chain.from_iterable(cells)])
+    head = chain.from_iterable((f"{name} (dB)", "int8 - fp32") for name in names)
+    return markdown_table(["model", *head], rows)
 
 
 def to_2160p() -> str:

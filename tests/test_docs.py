@@ -204,6 +204,16 @@ def test_links_work(page: Path) -> None:
         assert not anchor or anchor in anchors(file), target
 
 
+def test_the_instruction_sets_are_listed() -> None:
+    """Those for users in the table, those for tests in the text."""
+    targets = pytest.importorskip("subpixel.engines.native.targets")
+    page = text_of(ROOT / "docs/engine.md")
+    section = page.partition("## Instruction sets")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == targets.NAMES
+    others = {*targets.TARGETS, *targets.OLD_NAMES}.difference(targets.NAMES)
+    assert not [name for name in others if f"`{name}`" not in page]
+
+
 def test_all_research_pages_are_listed() -> None:
     pages = {page.name for page in RESEARCH.glob("*.md")} - {"README.md"}
     assert all(re.match(r"\d{4}-\d\d-\d\d-", name) for name in pages)
@@ -249,6 +259,11 @@ def test_results_are_of_the_packaged_models(benchmarks: ModuleType) -> None:
     assert set(precision) == set(packaged.names())
     for name, of in precision.items():
         assert all(of["fp32"][key] - of["int8"][key] <= 0.05 for key in of["fp32"]), name
+    deep = benchmarks.load("deep_samples")
+    assert set(deep) == set(packaged.names())
+    for key in ("Set5", "Set14"):
+        lost_db = max(of["fp32"][key] - of["int8"][key] for of in deep.values())
+        assert f"{lost_db:.3f}" in text_of(ROOT / "docs/engine.md"), key
 
 
 def test_results_state_machine_and_versions(
