@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
@@ -52,6 +53,20 @@ def host_kind() -> str:
     """Return the kind of this processor: amx, vnni, avx512, avx2 and so on."""
     name = find().name
     return KINDS.get(name, name)
+
+
+def children_cpu_seconds() -> float:
+    """CPU time of all child processes that have ended, with their threads and their own children."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def machine_cpu_seconds() -> float:
+    """CPU time of everything on this machine since its start; Linux only."""
+    user, nice, system, _, _, interrupts, soft_interrupts, *_ = (
+        int(ticks) for ticks in Path("/proc/stat").read_text().split(maxsplit=10)[1:10]
+    )
+    return (user + nice + system + interrupts + soft_interrupts) / os.sysconf("SC_CLK_TCK")
 
 
 def stamp() -> dict[str, Any]:

@@ -13,9 +13,7 @@ import pytest
 
 from native_assembly import loops
 from random_models import quantized_model, random_spec
-from subpixel.engines import worker_code
 from subpixel.engines.flat import copy_flat_areas
-from subpixel.engines.machine_code import target_machine
 from subpixel.engines.native import processor, targets
 from subpixel.engines.native.kernel import compile_assembly, compile_object
 from subpixel.engines.native.pack import arithmetic, pack
@@ -199,11 +197,6 @@ def test_loops_keep_their_accumulators_in_registers(name, target):
     assert len(products) >= len(set(plan.layers))
     for body in products:
         assert not [line for line in body if STACK.match(line)]
-
-
-def test_the_code_of_worker_threads_compiles():
-    module = binding.parse_assembly(worker_code.assembly("aarch64"))
-    assert "yield" in target_machine(triple=TRIPLE).emit_assembly(module)
 
 
 @emulated

@@ -11,14 +11,12 @@ import pytest
 
 from random_models import native_runs, quantized_model, random_model
 from scripts import run_script
-from subpixel.engines.native import engine as engine_module
 from subpixel.engines.native.engine import NativeEngine, cut, strips
 from subpixel.engines.native.kernel import NativeKernel
 from subpixel.engines.native.pack import arithmetic
 from subpixel.engines.native.plan import make_plan
 from subpixel.engines.native.targets import TARGETS, find, runs_here
 from subpixel.engines.numpy_engine import NumpyEngine
-from subpixel.engines.thread_pool import ExecutorThreadPool
 from subpixel.errors import EngineError
 from subpixel.models import catalog as packaged
 from subpixel.models.calibration import placeholder
@@ -79,16 +77,6 @@ def test_rectangles_cover_each_pixel_once(height, width, threads, monkeypatch):
         for rows in cut(height, threads if height >= threads else 1):
             seen[rows, columns] += 1
     assert (seen == 1).all()
-
-
-def test_workers_of_an_executor_give_the_same_result(monkeypatch):
-    """As on systems other than Linux."""
-    model, lr = packaged.find("fast-x2"), lr_plane((97, 70))
-    expected = NativeEngine(model, threads=3)(lr)
-    monkeypatch.setattr(engine_module, "make_thread_pool", ExecutorThreadPool)
-    engine = NativeEngine(model, threads=3)
-    for _ in range(3):
-        np.testing.assert_array_equal(engine(lr), expected)
 
 
 @pytest.mark.parametrize("engine_type", [NativeEngine, NumpyEngine])

@@ -11,14 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from subpixel.engines import thread_pool as module
 from subpixel.engines.machine_code import MAX_ARGUMENTS, Call, MachineCode, target_machine
-from subpixel.engines.select import available_cpus
-from subpixel.engines.thread_pool import CompiledThreadPool, ExecutorThreadPool
+from subpixel.engines.thread_pool import ThreadPool
 from subpixel.errors import EngineError
-
-needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="its workers wait for Linux's semaphores")
-POOLS = [pytest.param(CompiledThreadPool, marks=needs_linux), ExecutorThreadPool]
 
 LONG = 10**10
 """Iterations of a loop that ends eventually, so that a failing test ends too."""
@@ -72,29 +67,26 @@ def call(name, memory, *words):
     return Call(code.address, (memory.ctypes.data, *words), (memory, code))
 
 
-@pytest.mark.parametrize("pool_type", POOLS)
 @pytest.mark.parametrize("count", [0, 1, 3])
-def test_every_call_is_made_once(pool_type, count):
-    pool, sums = pool_type(count), np.zeros(40, np.int64)
+def test_every_call_is_made_once(count):
+    pool, sums = ThreadPool(count), np.zeros(40, np.int64)
     for calls in (1, 2, 3, 40):
         sums[:] = 0
         pool.run([call("add", sums[n:], n + 1, 0) for n in range(calls)])
         assert sums.tolist() == [n + 1 if n < calls else 0 for n in range(40)]
 
 
-@pytest.mark.parametrize("pool_type", POOLS)
-def test_workers_run_at_the_same_time_as_their_caller(pool_type):
+def test_workers_run_at_the_same_time_as_their_caller():
     """Each of three calls ends only after the others have started, or fails."""
-    pool = pool_type(2)
+    pool = ThreadPool(2)
     for _ in range(20):
         arrived = np.zeros(1, np.int64)
         pool.run([call("meet", arrived, 3, LONG) for _ in range(3)])
 
 
-@pytest.mark.parametrize("pool_type", POOLS)
-def test_callers_at_the_same_time_use_fewer_workers(pool_type):
+def test_callers_at_the_same_time_use_fewer_workers():
     """With a pool for two threads and two callers at once, neither gets a worker."""
-    pool, inside, alone = pool_type(1), np.zeros(1, np.int64), np.zeros(1, np.int64)
+    pool, inside, alone = ThreadPool(1), np.zeros(1, np.int64), np.zeros(1, np.int64)
     two = threading.Thread(target=pool.run, args=([call("meet", inside, 2, LONG)],))
     two.start()
     while inside != 1:
@@ -106,10 +98,9 @@ def test_callers_at_the_same_time_use_fewer_workers(pool_type):
     assert not two.is_alive()
 
 
-@pytest.mark.parametrize("pool_type", POOLS)
-def test_a_failure_in_a_worker_is_raised(pool_type):
+def test_a_failure_in_a_worker_is_raised():
     """The pool works afterwards."""
-    pool, total = pool_type(1), np.zeros(1, np.int64)
+    pool, total = ThreadPool(1), np.zeros(1, np.int64)
     for code, words in ((1, "out of memory"), (2, "a buffer does not fit"), (-9, "code -9")):
         for failing in (0, 1):
             calls = [call("add", total, 1, code if n == failing else 0) for n in range(2)]
@@ -120,10 +111,9 @@ def test_a_failure_in_a_worker_is_raised(pool_type):
     assert total == 5
 
 
-@pytest.mark.parametrize("pool_type", POOLS)
-def test_several_threads_may_call_at_once(pool_type):
+def test_several_threads_may_call_at_once():
     """Also if they need more workers than there are."""
-    pool, total, failures = pool_type(2), np.zeros(1, np.int64), []
+    pool, total, failures = ThreadPool(2), np.zeros(1, np.int64), []
 
     def work():
         try:
@@ -144,10 +134,9 @@ def test_several_threads_may_call_at_once(pool_type):
     assert total == 4 * 50 * (0 + 1 + 2 + 3)
 
 
-@pytest.mark.parametrize("pool_type", POOLS)
-def test_threads_end_with_their_object(pool_type):
+def test_threads_end_with_their_object():
     before = set(threading.enumerate())
-    pool, arrived = pool_type(3), np.zeros(1, np.int64)
+    pool, arrived = ThreadPool(3), np.zeros(1, np.int64)
     pool.run([call("meet", arrived, 4, LONG) for _ in range(4)])
     begun = {each for each in set(threading.enumerate()) - before if each.name.startswith("subpixel")}
     assert len(begun) == 3
@@ -158,12 +147,11 @@ def test_threads_end_with_their_object(pool_type):
         assert not thread.is_alive()
 
 
-@pytest.mark.parametrize("pool_type", POOLS)
-def test_a_function_gets_all_its_arguments(pool_type):
+def test_a_function_gets_all_its_arguments():
     """Up to the maximum, and fewer."""
     memory = np.zeros(MAX_ARGUMENTS, np.int64)
     words = [n * 2**50 + n for n in range(1, MAX_ARGUMENTS)]
-    for make in (lambda call: pool_type(1).run([call]), lambda call: call()):
+    for make in (lambda call: ThreadPool(1).run([call]), lambda call: call()):
         memory[:] = 0
         make(call("copy", memory, *words))
         assert memory[1:].tolist() == words
@@ -171,41 +159,26 @@ def test_a_function_gets_all_its_arguments(pool_type):
         assert memory[0] == 5
 
 
-@needs_linux
-@pytest.mark.skipif(available_cpus() < 2, reason="needs two processors")
-def test_workers_avoid_the_cpu_of_their_caller(monkeypatch):
-    allowed = os.sched_getaffinity(0)
-    pool = CompiledThreadPool(1)
-    for here in sorted(allowed)[:2]:
-        monkeypatch.setattr(module, "_current_cpu", lambda here=here: lambda: here)
-        for turn in range(2):
-            arrived = np.zeros(1, np.int64)
-            pool.run([call("meet", arrived, 2, LONG) for _ in range(2)])
-            assert turn == 0 or os.sched_getaffinity(pool._ids[0]) == allowed - {here}
-    assert os.sched_getaffinity(0) == allowed
-
-
-@needs_linux
 def test_a_pool_works_without_threads_if_the_system_refuses_them(monkeypatch):
     def refuse(self):
         raise RuntimeError("can't start new thread")
 
-    pool, total = CompiledThreadPool(2), np.zeros(1, np.int64)
+    pool, total = ThreadPool(2), np.zeros(1, np.int64)
     monkeypatch.setattr(threading.Thread, "start", refuse)
     for _ in range(3):
         pool.run([call("add", total, 1, 0) for _ in range(4)])
     assert total == 12
 
 
-@needs_linux
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_forked_process_has_workers_of_its_own():
     """Also if it was forked while other threads were calling."""
     script = """
 import os, threading
 import numpy as np
-from test_thread_pool import LONG, CompiledThreadPool, call
+from test_thread_pool import LONG, ThreadPool, call
 
-pool, ended = CompiledThreadPool(1), threading.Event()
+pool, ended = ThreadPool(1), threading.Event()
 
 def work():
     total = np.zeros(1, np.int64)
@@ -217,7 +190,7 @@ threads = [threading.Thread(target=work) for _ in range(3)]
 for thread in threads:
     thread.start()
 codes = set()
-for _ in range(30):
+for _ in range(10):
     child = os.fork()
     if not child:
         arrived = np.zeros(1, np.int64)

@@ -272,6 +272,14 @@ def test_helper_files_can_be_read_back(tmp_path):
         np.testing.assert_array_equal(luma(frame), luma(original))
 
 
+def test_sizes_and_taps_are_computed_once_for_all_frames(upscaler):
+    upscale = FrameUpscaler(upscaler.family, TargetSize(scale=1.5))
+    assert upscale.upsampling(64, 48) is upscale.upsampling(64, 48)
+    assert upscale.upsampling(64, 48).target == (72, 96)
+    assert upscale.upsampling(48, 64).target == (96, 72)
+    assert upscale.size(48, 64) == (72, 96)
+
+
 @pytest.mark.parametrize("format", ["yuv420p", "gray", "yuv444p10le"])
 def test_frames_of_the_same_size_are_copied(upscaler, format):
     """FFmpeg's scaler returns its input if there is nothing to do."""

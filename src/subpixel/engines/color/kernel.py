@@ -2,6 +2,7 @@
 
 import ctypes
 import threading
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -21,8 +22,8 @@ MAX_SCALE = 8
 """Code grows with the scale, and compiles in 0.1 s at this one."""
 
 MIN_PX = 1 << 17
-"""Fewest pixels for which code is loaded: it takes some milliseconds, or forty if it is compiled. NumPy needs
-one for these pixels. Code that is loaded is also used for fewer."""
+"""Fewest pixels, of all calls together, for which code is loaded: it takes some milliseconds, or forty if it
+is compiled. NumPy needs one for these pixels."""
 
 _DTYPES = {np.dtype(each): each for each in ("uint8", "uint16", "float32")}
 
@@ -34,6 +35,8 @@ _Key = tuple[Any, ...]
 _Function = Callable[..., int]
 
 _functions: dict[_Key, tuple[_Function, MachineCode] | None] = {}
+_pixels: Counter[_Key] = Counter()
+"""How many pixels each function would have computed before it is loaded."""
 _compiling = threading.Lock()
 
 
@@ -145,7 +148,8 @@ def _addresses(array: NDArray[Any]) -> tuple[int, int]:
 
 def _function(key: _Key, size_px: int) -> _Function | None:
     if key not in _functions:
-        if size_px < MIN_PX:
+        _pixels[key] += size_px
+        if _pixels[key] < MIN_PX:
             return None
         with _compiling:
             if key not in _functions:

@@ -20,7 +20,7 @@ from subpixel.engines.native.layers import SAMPLE_BYTES, Samples
 from subpixel.engines.native.pack import arithmetic, pack
 from subpixel.engines.native.plan import Plan, make_plan
 from subpixel.engines.native.targets import find
-from subpixel.engines.thread_pool import make_thread_pool
+from subpixel.engines.thread_pool import ThreadPool
 from subpixel.models.model import Model
 from subpixel.models.quantization import deep_shift
 
@@ -68,7 +68,7 @@ class NativeEngine(Engine):
         self.target, self._asked_target = self._instructions.name, target
         self._kernels: dict[Samples, NativeKernel] = {}
         self._strips = cache(self._cut_columns)
-        self._pool = make_thread_pool(threads - 1)
+        self._pool = ThreadPool(threads - 1)
 
     def _options(self) -> dict[str, Any]:
         """See `Engine._options`."""

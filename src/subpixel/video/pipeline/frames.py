@@ -7,6 +7,7 @@ the result. Nothing is converted to RGB.
 
 import threading
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -75,12 +76,15 @@ class FrameUpscaler:
         self._geometry = geometry
         self._grain = grain
         self._thread = threading.local()
+        # Exact arithmetic in Python, the same for each frame.
+        self.size = cache(self._size)
+        self.upsampling = cache(self._upsampling)
 
-    def size(self, width: int, height: int) -> tuple[int, int]:
+    def _size(self, width: int, height: int) -> tuple[int, int]:
         """Return width and height of the result for a frame of ``width`` and ``height``."""
         return self._target.for_source(width, height, self._geometry)
 
-    def upsampling(self, width: int, height: int) -> AnyUpsampling:
+    def _upsampling(self, width: int, height: int) -> AnyUpsampling:
         """Return what upsamples the luma of a frame of ``width`` and ``height``.
 
         Where even sides need one pixel more than an integer factor gives, its target is without that pixel.
