@@ -151,9 +151,9 @@ def test_deep_samples_lose_less_than_rounded_ones(name):
     assert quality_db(close(lr)) > quality_db(close(np.rint(lr * np.float32(255)) / np.float32(255)))
 
 
-def with_largest_weights(channels):
-    """A network of one 9x9 kernel for each channel, and one pixel after it, whose first weights are 127."""
-    layers = Convolution(channels, channels, 9, "relu"), Convolution(channels, channels, 1)
+def with_largest_weights(channels, depth=2):
+    """A network of one layer or two, whose first weights, of 9x9 kernels, are 127 or -127."""
+    layers = (Convolution(channels, channels, 9, "relu"), Convolution(channels, channels, 1))[:depth]
     model = quantized_model(ModelSpec(1, layers, channels), 1)
     first = model.quantized[0]
     weight = np.where(first.weight < 0, -127, 127).astype(np.int8)

@@ -21,7 +21,9 @@ from subpixel.engines.native.plan import make_plan
 from subpixel.engines.native.targets import TARGETS
 from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.models import catalog as packaged
+from subpixel.models.quantization import deep_shift, integer_layers
 from subpixel.models.spec import Convolution, ModelSpec
+from test_deep_samples import with_largest_weights
 from test_native import UNUSUAL
 from test_native_deep import deep_plane
 
@@ -72,7 +74,8 @@ class ArmKernel:
 
     def __init__(self, model, target, driver, folder, samples="uint8"):
         self.cpu = CPU[target]
-        self.plan = make_plan(model.spec, TARGETS[target], arithmetic(model), samples)
+        shift = deep_shift(integer_layers(model)[0])
+        self.plan = make_plan(model.spec, TARGETS[target], arithmetic(model), samples, shift)
         self.parameters = pack(model, self.plan)
         compiled, self.library, self.driver = folder / "kernel.o", folder / "kernel.so", driver
         compiled.write_bytes(compile_object(self.plan, TRIPLE))
@@ -152,9 +155,10 @@ def test_random_networks_equal_the_reference(seed, target, driver, tmp_path):
 @every_target
 @pytest.mark.parametrize("samples", ["uint16", "float32"])
 def test_deep_samples_equal_the_reference(samples, target, driver, tmp_path):
-    """Of one and of several channels, with one layer and with more."""
+    """Of one and of several channels, one layer and more, and sums that would need more than 32 bits."""
     models = [packaged.find("fast-x2"), packaged.find("espcn-t91-x3")]
     models += [quantized_model(UNUSUAL[name], 1) for name in ("one layer of color", "color", "1x1 kernels")]
+    models.append(with_largest_weights(5))
     for number, model in enumerate(models):
         folder = tmp_path / str(number)
         folder.mkdir()

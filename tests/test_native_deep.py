@@ -103,8 +103,9 @@ def test_unusual_networks_equal_the_reference(network, target, dtype):
 
 @every_dtype
 @every_target
-def test_first_layers_with_large_sums_equal_the_reference(target, dtype):
-    assert_equal_to_reference(with_largest_weights(5), target, [(3, 8), (20, 35)], dtype)
+@pytest.mark.parametrize("depth", [1, 2])
+def test_first_layers_with_large_sums_equal_the_reference(depth, target, dtype):
+    assert_equal_to_reference(with_largest_weights(5, depth), target, [(3, 8), (20, 35)], dtype)
 
 
 @every_dtype
