@@ -19,7 +19,7 @@ def test_upscale_without(tmp_path, missing):
         code = f"import sys\nfor name in {hidden}:\n    sys.modules[name] = None\n"
         code += "from subpixel.__main__ import main\nmain()\n"
         command = [sys.executable, "-c", code, "upscale", "in.png", "-o", output, "-s", "2", "-v"]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         with Image.open(tmp_path / output) as image:
             return np.asarray(image).astype(int), done.stderr

@@ -211,7 +211,7 @@ def test_a_killed_command_resumes(s3, bucket, model, tmp_path):
             time.sleep(0.05)
         process.kill()
     assert "large.mkv" not in s3.names(bucket[5:])
-    done = subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=300)
     (line,) = lines(done)
     assert line["frames"] == 600 and line["resumed_frames"] >= 240
     assert s3.names(bucket[5:]) == ["film.mkv", "large.mkv"]

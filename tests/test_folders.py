@@ -254,11 +254,11 @@ def test_pipes_in_a_folder_do_not_block(folder, run, options):
     for name in ("pipe.png", "pipe.ts", "pipe.gif"):
         os.mkfifo(f"in/{name}")
     command = [sys.executable, "-m", "subpixel", "upscale", "--engine", "numpy", "-o", "out", *options, "in"]
-    done = subprocess.run([*command, "-v"], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([*command, "-v"], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0
     assert "skipped 3 files without" in done.stderr
     named = [*command, "in/pipe.png", "in/pipe.gif", *["in/pipe.ts"] * bool(options)]
-    done = subprocess.run(named, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(named, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 1
     for name in named[len(command) :]:
         assert f"error: {name}: is a pipe" in done.stderr
@@ -308,7 +308,7 @@ def test_an_interrupted_folder_goes_on(many, folder, model, how):
     process = subprocess.Popen(slowly, stderr=subprocess.PIPE, text=True)
     wait_for(lambda: len([*Path().glob("out/[0-9]*.png")]) >= 3, process)
     process.send_signal(how)
-    _, message = process.communicate(timeout=60)
+    _, message = process.communicate(timeout=300)
     done = [*Path().glob("out/[0-9]*.png")]
     assert 3 <= len(done) < 12
     if how == signal.SIGKILL:

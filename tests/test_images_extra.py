@@ -22,7 +22,7 @@ def run_without_imagecodecs(folder, code):
     """In a process of its own, since tifffile keeps what it has imported."""
     code = "import sys\nsys.modules['imagecodecs'] = None\n" + code
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()

@@ -121,7 +121,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.stdout.strip() == "7"
 
@@ -158,7 +158,7 @@ thread.join()
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.stdout.strip() == "7"
 

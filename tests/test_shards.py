@@ -81,7 +81,7 @@ def finished(processes):
     """Return the lines of JSON of processes that succeed."""
     lines = []
     for process in processes:
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
         lines.append([json.loads(line) for line in out.splitlines()])
     return lines

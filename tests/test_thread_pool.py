@@ -205,7 +205,7 @@ print(codes)
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=300,
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
     )
     assert done.stdout.strip() == "{7}"

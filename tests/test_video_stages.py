@@ -154,7 +154,7 @@ def test_a_closed_pipeline_is_not_an_end_of_input():
 
 
 def test_parallel_calls_return_results_in_order():
-    started = threading.Barrier(2, timeout=60)
+    started = threading.Barrier(2, timeout=300)
 
     def work(number):
         if number < 2:

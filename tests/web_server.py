@@ -56,7 +56,7 @@ class Server:
     def stop(self, sent: int = signal.SIGINT) -> str:
         """End the server, and return what it has printed since the first line."""
         self.process.send_signal(sent)
-        output, _ = self.process.communicate(timeout=60)
+        output, _ = self.process.communicate(timeout=300)
         return output
 
     def begin_patch(self, address: str, offset: int, length: int, part: bytes) -> socket.socket:
@@ -70,7 +70,7 @@ class Server:
     def request(
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
     ) -> "Answer":
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
         with contextlib.closing(connection):
             if isinstance(body, dict):
                 body = json.dumps(body).encode()
@@ -80,7 +80,7 @@ class Server:
             return Answer(response.status, response.headers, response.read())
 
     def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=60)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=300)
 
     def raw(self, data: bytes) -> bytes:
         """Send bytes, and return all that comes until the server closes, or pauses for 5 s."""
@@ -116,7 +116,7 @@ class Server:
     def job(self, id: str) -> dict[str, Any]:
         return dict(self.request("GET", f"/api/jobs/{id}").json())
 
-    def wait(self, id: str, *states: str, seconds: float = 60) -> dict[str, Any]:
+    def wait(self, id: str, *states: str, seconds: float = 300) -> dict[str, Any]:
         """Wait until a job has one of the states; by default, until it is finished."""
         wanted = states or ("done", "failed", "cancelled")
         end = time.monotonic() + seconds

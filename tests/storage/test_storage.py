@@ -132,7 +132,7 @@ def test_of_several_processes_that_create_a_file_one_wins(location):
     processes = [SPAWN.Process(target=_create, args=(location, data, barrier, won)) for data in contents]
     for process in processes:
         process.start()
-    winner = won.get(timeout=60)
+    winner = won.get(timeout=300)
     for process in processes:
         process.join()
     assert won.empty()

@@ -80,7 +80,7 @@ def test_a_signal_stops_the_job(model, long_video, tmp_path, signum, code):
     ) as process:
         wait_for_segments(folder, 2, process)
         process.send_signal(signum)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=300)
     assert process.returncode == code
     assert "the same command resumes this video" in errors
     assert "Traceback" not in errors

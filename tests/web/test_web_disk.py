@@ -22,7 +22,7 @@ def test_jobs_wait_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(service.disk, "free_bytes", lambda: free[0])
 
     async def until(condition: Callable[[], object]) -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(300):
             while not condition():
                 await asyncio.sleep(0.02)
 

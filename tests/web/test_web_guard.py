@@ -147,16 +147,18 @@ def test_second_address_answers(tmp_path: Path) -> None:
             pytest.skip("no network")
         assert found[2] == server.token
         request = urllib.request.Request(found[1], headers={"Authorization": f"Bearer {found[2]}"})
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
+            request, timeout=300
+        ) as answer:
             assert answer.status == 200
 
 
 def test_data_is_used_by_one_server(server: Server) -> None:
     command = [sys.executable, "-m", "subpixel", "serve", "--port", "0", "--data", str(server.data)]
-    other = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    other = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert other.returncode == 1 and "another server" in other.stderr
     command = [*command[:-1], str(server.data / "other"), "--port", str(server.port)]
-    other = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    other = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert other.returncode == 1 and "--port" in other.stderr
 
 
@@ -315,6 +317,6 @@ def test_data_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "damaged" / "jobs.sqlite").write_bytes(b"not a database" * 100)
     for name in ("file", "damaged"):
         command = [sys.executable, "-m", "subpixel", "serve", "--port", "0", "--data", str(tmp_path / name)]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
         assert ended.returncode == 1 and ended.stderr.startswith(f"error: {tmp_path / name}")
         assert ended.stderr.count("\n") == 1

@@ -167,7 +167,7 @@ def test_archive(server: Server, photo: Path) -> None:
 
 def test_events(server: Server, photo: Path) -> None:
     """The first event has all jobs; each change follows; a job that is removed too."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=300)
     connection.request("GET", "/api/events")
     response = connection.getresponse()
     assert response.headers["Content-Type"].startswith("text/event-stream")

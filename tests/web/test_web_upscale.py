@@ -129,6 +129,6 @@ def test_example(server: Server, photo: Path, tmp_path: Path) -> None:
         [sys.executable, str(script), str(photo), str(output), f"http://127.0.0.1:{server.port}"],
         check=True,
         env={**os.environ},
-        timeout=60,
+        timeout=300,
     )
     assert output.read_bytes() == command(photo, tmp_path / "large.png")

@@ -65,7 +65,7 @@ def test_options_of_videos(server: Server, clip: Path, tmp_path: Path) -> None:
 def test_preview_is_ready_before_the_whole(server: Server, long_clip: Path) -> None:
     id = server.submit(long_clip)["id"]
     seen = []
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while (job := server.job(id))["state"] not in ("done", "failed"):
         assert time.monotonic() < end
         seen.append(job)
@@ -91,7 +91,7 @@ def test_remove_while_a_retry_waits(server: Server, long_clip: Path) -> None:
 
 def test_cancel(server: Server, long_clip: Path, photo: Path) -> None:
     id = server.submit(long_clip)["id"]
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while (server.job(id)["progress"] or {}).get("stage") != "upscale":
         assert time.monotonic() < end
         time.sleep(0.02)
@@ -99,7 +99,7 @@ def test_cancel(server: Server, long_clip: Path, photo: Path) -> None:
     assert (answer.status, answer.json()["state"]) == (200, "cancelled")
     assert server.request("POST", f"/api/jobs/{id}/cancel").status == 409
     folder = server.data / "jobs" / id
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while [path for path in folder.iterdir() if path.name not in ("input.mp4", "thumbnail.webp")]:
         assert time.monotonic() < end
         time.sleep(0.05)
@@ -117,7 +117,7 @@ def test_killed_server_goes_on_to_the_same_bytes(
     with running(tmp_path / "data") as server:
         id = server.submit(long_clip, scale=2)["id"]
         waiting = server.submit(long_clip, scale=2)["id"]
-        end = time.monotonic() + 60
+        end = time.monotonic() + 300
         while (server.job(id)["progress"] or {"frames": 0})["frames"] < 300:
             assert time.monotonic() < end
             time.sleep(0.02)
@@ -142,7 +142,7 @@ def test_killed_child(server: Server, long_clip: Path) -> None:
     import os
 
     id = server.submit(long_clip)["id"]
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300
     while (server.job(id)["progress"] or {}).get("stage") != "upscale":
         assert time.monotonic() < end
         time.sleep(0.02)
