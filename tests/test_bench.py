@@ -55,8 +55,10 @@ def test_json_is_the_documented_object():
     for one in found["results"]:
         assert 0 < one["min_ms"] <= one["median_ms"] <= one["max_ms"]
         macs = packaged.find("default-x3").spec.macs_per_lr_pixel * 64 * 48
-        share = macs / one["median_ms"] / 1e6 / found["peak_gmacs"][one["precision"]]
-        assert one["share_of_peak"] == pytest.approx(share, rel=0.02, abs=0.001)  # of rounded values
+        peak_gmacs = found["peak_gmacs"][one["precision"]]
+        share = macs / one["median_ms"] / 1e6 / peak_gmacs
+        rounding = 0.0005 / one["median_ms"] + 0.05 / peak_gmacs  # large if other load disturbed the peak
+        assert one["share_of_peak"] == pytest.approx(share, abs=0.001 + 1.1 * rounding * share)
         assert one["version"]
 
 

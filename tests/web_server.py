@@ -96,14 +96,42 @@ class Server:
 
     def cpu_seconds(self) -> float:
         """CPU time of the server and its workers so far. Other load on the machine hardly changes it."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        if not children.exists():
-            pytest.skip("no /proc here")
         seconds = 0.0
-        for pid in (self.process.pid, *children.read_text().split()):
+        for pid in (self.process.pid, *self.workers()):
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             seconds += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # user and system
         return seconds
+
+    def workers(self, kind: str = "") -> list[int]:
+        """The ids of the processes that upscale images, "videos" or both."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        if not children.exists():
+            pytest.skip("no /proc here")
+        pids = map(int, children.read_text().split())
+        return [pid for pid in pids if kind.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+    @contextlib.contextmanager
+    def held(self, name: str, page: Any) -> Iterator[None]:
+        """Wait until a video is upscaled, and hold it there: it would be done before a slow browser looks."""
+
+        def is_upscaled() -> bool:
+            jobs = [job for job in self.request("GET", "/api/jobs").json()["jobs"] if job["name"] == name]
+            assert not any(job["state"] in ("done", "failed") for job in jobs), jobs
+            return any((job["progress"] or {}).get("seconds_left") is not None for job in jobs)
+
+        end = time.monotonic() + 300
+        while not is_upscaled():
+            assert time.monotonic() < end
+            page.wait_for_timeout(20)  # meanwhile playwright lets the requests of the page pass
+        pids = self.workers("videos")
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
 
     def submit(self, file: Path | bytes, name: str = "", **options: Any) -> dict[str, Any]:
         data = file if isinstance(file, bytes) else file.read_bytes()

@@ -67,28 +67,38 @@ def test_results_are_those_of_the_command(page, files, tmp_path):
     expect(page.locator("li.job")).to_have_count(0)
 
 
-def test_cancel_retry_reload_and_two_tabs(page, files):
+def test_cancel_retry_reload_and_two_tabs(page, files, server):
     choose(page, files / "long.mp4")
     other = page.context.new_page()
     other.goto(page.url)
-    running_row = reaches(other, "long.mp4", "running")
-    expect(running_row).to_contain_text(re.compile("frames a second, .* left"))
-    assert running_row.locator(".buttons button").all_text_contents() == ["Preview", "Cancel"]
-    press(running_row, "Cancel")
-    reaches(other, "long.mp4", "cancelled")
+    with server.held("long.mp4", page):
+        running_row = reaches(other, "long.mp4", "running")
+        expect(running_row).to_contain_text(re.compile("frames a second, .* left"))
+        assert running_row.locator(".buttons button").all_text_contents() == ["Preview", "Cancel"]
+        press(running_row, "Cancel")
+        reaches(other, "long.mp4", "cancelled")
     assert other.evaluate("document.activeElement.closest('li.job') !== null")
     press(reaches(page, "long.mp4", "cancelled"), "Try again")
-    reaches(other, "long.mp4", "running")
-    page.reload()
-    expect(reaches(page, "long.mp4", "running")).to_contain_text("192 × 128 → 384 × 256")
-    press(row(page, "long.mp4"), "Cancel")
+    with server.held("long.mp4", page):
+        reaches(other, "long.mp4", "running")
+        page.reload()
+        expect(reaches(page, "long.mp4", "running")).to_contain_text("192 × 128 → 384 × 256")
+        press(row(page, "long.mp4"), "Cancel")
+        reaches(page, "long.mp4", "cancelled")
     press(reaches(page, "long.mp4", "cancelled"), "Remove")
     for each in (page, other):
         expect(row(each, "long.mp4")).to_have_count(0)
 
 
-def test_the_preview_is_ready_before_the_video(page, files):
+def test_the_preview_is_ready_before_the_video(page, files, server):
     choose(page, files / "long.mp4")
+    with server.held("long.mp4", page):
+        look_at_the_preview(page)
+        press(row(page, "long.mp4"), "Cancel")
+        reaches(page, "long.mp4", "cancelled")
+
+
+def look_at_the_preview(page):
     press(row(page, "long.mp4"), "Preview")
     sides = page.locator(".pane video")
     expect(sides).to_have_count(2)
@@ -101,7 +111,6 @@ def test_the_preview_is_ready_before_the_video(page, files):
     assert [video.evaluate("(video) => video.currentTime") for video in sides.all()] == [1.2, 1.2]
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
-    press(row(page, "long.mp4"), "Cancel")
 
 
 def test_an_upload_that_breaks_off_goes_on_and_a_broken_file_says_so(page, files, server):
@@ -152,7 +161,8 @@ def test_a_server_that_is_killed_and_started_again(chromium, files, tmp_path):
         page = context.new_page()
         page.goto(f"http://127.0.0.1:{server.port}/")
         choose(page, files / "long.mp4")
-        expect(reaches(page, "long.mp4", "running")).to_contain_text("frames a second")
+        with server.held("long.mp4", page):
+            expect(reaches(page, "long.mp4", "running")).to_contain_text("frames a second")
 
         killed = []
 

@@ -1,5 +1,6 @@
 """Videos as jobs: previews, progress, cancelling, and a server that is killed in mid-work."""
 
+import os
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -139,19 +140,13 @@ def test_killed_server_goes_on_to_the_same_bytes(
 
 def test_killed_child(server: Server, long_clip: Path) -> None:
     """A child process that dies is a failure with its reason, and the next job works."""
-    import os
-
     id = server.submit(long_clip)["id"]
     end = time.monotonic() + 300
     while (server.job(id)["progress"] or {}).get("stage") != "upscale":
         assert time.monotonic() < end
         time.sleep(0.02)
-    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
-    if not children.exists():
-        pytest.skip("no /proc here")
-    for child in children.read_text().split():
-        if b"videos" in Path(f"/proc/{child}/cmdline").read_bytes():
-            os.kill(int(child), signal.SIGKILL)
+    for worker in server.workers("videos"):
+        os.kill(worker, signal.SIGKILL)
     job = server.wait(id)
     assert job["state"] == "failed" and "killed" in job["error"]
     server.request("POST", f"/api/jobs/{id}/retry")
