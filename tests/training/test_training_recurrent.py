@@ -1,6 +1,7 @@
 """The recurrent network: the same as its reference, fallback to its base, and that it learns from results."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,25 @@ def test_it_is_the_reference(scale: int, parts: int) -> None:
     base = loaded(model).base(tensor(frames)[:, -1:])
     assert (phases[:, -(scale**2) :] - base).abs().max() > 0.02
     assert result.to_model("video-test", ModelMetadata()) == model
+
+
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # by PyTorch
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # the same
+def test_compiled_it_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its results and gradients. The backend traces and differentiates, and needs no C++ compiler."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    lr = tensor([frame[:21, :27] for frame in lr_frames(camera(3, (1, 3), 120), 4)])
+    results, gradients = [], []
+    for forward in (RecurrentNetwork.forward, lambda result, lr: result.compiled()(lr)):
+        result = loaded(video_model(4, range_px=3)).train()
+        result.quantization_levels = 128
+        phases = forward(result, lr)
+        phases.square().mean().backward()
+        results.append(phases)
+        gradients.append([one.grad for one in result.parameters() if one.requires_grad])
+    torch.testing.assert_close(*results)
+    torch.testing.assert_close(*gradients)
+    assert all(one.abs().max() > 0 for one in gradients[0])
 
 
 def test_with_fake_quantization_it_is_close_to_int8() -> None:

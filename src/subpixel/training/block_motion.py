@@ -4,9 +4,7 @@ Frames are float tensors ``(N, 1, H, W)`` of 8-bit levels, 0 to 255, all of them
 stay below 2**24, so they are exact in float32.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
 
 import torch
 from torch import Tensor, nn
@@ -75,55 +73,126 @@ def is_flat(frames: Tensor) -> Tensor:
     return highest == lowest
 
 
-def between_samples(frames: Tensor, steps: int, *, rounded: bool = True) -> Tensor:
+def between_samples(frames: Tensor, steps: int) -> Tensor:
     """Interpolate at each step of a pixel, see `subpixel.ops.block_motion.between_samples`."""
-    columns = _between_columns(frames, steps, rounded=rounded)
-    return _between_columns(columns.transpose(2, 3), steps, rounded=rounded).transpose(2, 3).contiguous()
+    kernels = taps(steps).to(frames)
+    columns = _between_columns(frames, kernels)
+    return _between_columns(columns.transpose(2, 3), kernels).transpose(2, 3).contiguous()
 
 
-def _between_columns(frames: Tensor, steps: int, *, rounded: bool) -> Tensor:
-    kernels = torch.tensor(kernel_taps(steps)).to(frames)[:, None, None, :]
-    height, width = frames.shape[2:]
-    between = nn.functional.conv2d(extended(frames, 1, 2, 0, 0), kernels) / 2**TAP_BITS
-    if rounded:
-        between = (between + 0.5).floor().clamp(0, 255)
-    rows: Tensor = between.permute(0, 2, 3, 1).reshape(len(frames), 1, height, steps * width)
-    return rows[..., : steps * (width - 1) + 1]
+def _between_columns(frames: Tensor, kernels: Tensor) -> Tensor:
+    (height, width), steps = frames.shape[2:], len(kernels)
+    windows = extended(frames, 1, 2, 0, 0).unfold(3, 4, 1)
+    between = (windows @ kernels.T + 0.5).floor().clamp(0, 255)
+    return between.view(len(frames), 1, height, steps * width)[..., : steps * (width - 1) + 1]
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def taps(steps: int) -> Tensor:
+    """Return the taps of Keys' kernel, see `subpixel.ops.block_motion.kernel_taps`, as floats."""
+    return torch.tensor(kernel_taps(steps) / 2**TAP_BITS, dtype=torch.float32)
 
 
 def block_motion(frames: Tensor, previous: Tensor, samples: Tensor, steps: int, history: History) -> Tensor:
     """Search the motion of blocks, see `subpixel.ops.block_motion`: ``(N, 2, rows, columns)``."""
-    block, limit = history.block_px, steps * history.range_px
+    block, range_px = history.block_px, history.range_px
     count, _, height, width = frames.shape
-    best = torch.zeros(count, 2, height // block, width // block, dtype=torch.long, device=frames.device)
-
-    def cost(moved_frames: Tensor) -> Tensor:
-        return nn.functional.avg_pool2d((frames - moved_frames).abs(), block)
-
-    least = cost(previous) - STAY_NUMERATOR * block**2 // STAY_DENOMINATOR / block**2
-
-    def keep_better(motion: Tensor, found: Tensor) -> None:
-        nonlocal best, least
-        better = found < least
-        best, least = torch.where(better, motion, best), torch.where(better, found, least)
-
-    for motion, moved_frames in _whole_pixels(previous, history.range_px):
-        keep_better(steps * motion, cost(moved_frames))
+    shape = count, height // block, block, width // block, block
+    blocks, side = frames.reshape(*shape, 1, 1), 2 * range_px + 1
+    windows = extended(previous, *(range_px,) * 4)[:, 0].unfold(1, side, 1).unfold(2, side, 1)
+    sums = (blocks - windows.view(*shape, side, side)).abs().sum((2, 4))
+    stay = sums[..., range_px, range_px] - STAY_NUMERATOR * block**2 // STAY_DENOMINATOR
+    least, number = sums.flatten(3).min(3)
+    motion = steps * (torch.stack([number // side, number % side], dim=1) - range_px)
+    motion, least = torch.where((least < stay)[:, None], motion, 0), torch.minimum(least, stay)
     for step in search_steps(steps):
-        around = best
-        for offset in neighbors(step):
-            motion = (around + torch.tensor(offset).view(1, 2, 1, 1).to(best)).clamp(-limit, limit)
-            keep_better(motion, cost(moved(samples, motion, block, steps)))
-    return best
+        offsets = torch.tensor(list(neighbors(step)), device=frames.device).T[:, None, None]
+        around = (motion[..., None] + offsets).clamp(-steps * range_px, steps * range_px)
+        found, number = _sums_at(blocks[..., 0, 0], samples, around, steps).min(3)
+        nearest = around.gather(4, number[:, None, ..., None].expand(-1, 2, -1, -1, -1))[..., 0]
+        motion, least = torch.where((found < least)[:, None], nearest, motion), torch.minimum(found, least)
+    return motion
 
 
-def _whole_pixels(previous: Tensor, range_px: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield each motion of whole pixels, row by row, and the frames moved by it."""
-    height, width = previous.shape[2:]
-    padded = extended(previous, *(range_px,) * 4)
-    for row, column in product(range(2 * range_px + 1), repeat=2):
-        motion = torch.tensor([row - range_px, column - range_px], device=previous.device).view(1, 2, 1, 1)
-        yield motion, padded[:, :, row : row + height, column : column + width]
+def _sums_at(blocks: Tensor, samples: Tensor, motion: Tensor, steps: int) -> Tensor:
+    """Sums of absolute differences of blocks ``(N, rows, block, columns, block)`` after several motions.
+
+    Args:
+        blocks, samples, steps: of the frames.
+        motion: ``(N, 2, rows, columns, motions)``.
+
+    Returns:
+        ``(N, rows, columns, motions)``.
+    """
+    rows, side, columns = blocks.shape[1:4]
+    height, width = samples.shape[2:]
+    pixels = torch.arange(side, device=motion.device)
+    y = side * torch.arange(rows, device=motion.device).view(-1, 1, 1, 1) + pixels
+    x = side * torch.arange(columns, device=motion.device).view(-1, 1, 1) + pixels
+    y = (steps * y + motion[:, 0, ..., None]).clamp(0, height - 1)
+    x = (steps * x + motion[:, 1, ..., None]).clamp(0, width - 1)
+    index = y[..., :, None] * width + x[..., None, :]
+    found = samples.flatten(1).gather(1, index.flatten(1)).view(index.shape)
+    return (found - blocks.transpose(2, 3)[:, :, :, None]).abs().sum((-2, -1))
+
+
+def moved_between(phases: Tensor, motion: Tensor, scale: int, parts: int, block: int) -> Tensor:
+    """Move results, interpolated where motion points between their pixels: `between_samples`, then `moved`.
+
+    Only what is used is interpolated: for each block a product of its window with a matrix on both sides.
+
+    Args:
+        phases: ``(N, scale**2, H, W)``, not shuffled.
+        motion: ``(N, 2, rows, columns)`` of blocks of ``block`` LR pixels, in ``1 / parts`` of a pixel of the
+            result.
+        scale, parts, block: see there.
+
+    Returns:
+        ``(N, scale**2, H, W)``.
+    """
+    count, _, height, width = phases.shape
+    side, matrices = scale * block, _matrices(scale * block, parts).to(motion.device)
+    rows, columns = (torch.arange(length, device=motion.device) for length in motion.shape[2:])
+    y, left = _windows(motion[:, 0], side * rows[:, None], scale * height, matrices)
+    x, right = _windows(motion[:, 1], side * columns, scale * width, matrices)
+    y = y % scale * scale * height * width + y // scale * width
+    x = x % scale * height * width + x // scale
+    index = (y[..., :, None] + x[..., None, :]).flatten(1)
+    windows = phases.float().flatten(1).gather(1, index).view(-1, y.shape[-1], x.shape[-1])
+    blocks = left.flatten(0, 2) @ windows @ right.flatten(0, 2).mT
+    blocks = blocks.view(count, len(rows), len(columns), block, scale, block, scale)
+    blocks = blocks.permute(0, 4, 6, 1, 3, 2, 5).flatten(5).flatten(3, 4).flatten(1, 2)
+    return blocks[:, :, :height, :width]
+
+
+def _windows(motion: Tensor, first: Tensor, length: int, matrices: Tensor) -> tuple[Tensor, Tensor]:
+    """Along one axis, which pixels each block is made of, and by which matrix. The edge continues.
+
+    Args:
+        motion: ``(N, rows, columns)``, in parts of a pixel.
+        first: the blocks' first pixels, which broadcast to ``(rows, columns)``.
+        length: pixels of the frame along the axis.
+        matrices: of each part, see `_matrices`.
+
+    Returns:
+        The pixels ``(N, rows, columns, side + 3)``, and the matrices ``(N, rows, columns, side, side + 3)``.
+    """
+    parts, side = matrices.shape[:2]
+    lines = torch.arange(-1, side + 2, device=motion.device)
+    pixels = first[..., None] + motion.div(parts, rounding_mode="floor")[..., None] + lines
+    targets = parts * (first[..., None] + lines[1:-2]) + motion[..., None]
+    inside = (targets >= 0) & (targets <= parts * (length - 1))
+    part = torch.where(inside, targets % parts, 0)
+    return pixels.clamp(0, length - 1), matrices[part, lines[1:-2]]
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _matrices(side: int, parts: int) -> Tensor:
+    """Return the matrix ``(side, side + 3)`` that interpolates ``side`` pixels at each part of a pixel."""
+    lines, result = torch.arange(side), torch.zeros(parts, side, side + 3)
+    for tap, weights in enumerate(taps(parts).T):
+        result[:, lines, lines + tap] = weights[:, None]
+    return result
 
 
 def moved(values: Tensor, motion: Tensor, block: int, step: int = 1) -> Tensor:

@@ -78,7 +78,8 @@ def make_network(
         tnrd = TrainableTNRD(config.network.scale, generator=generator).to(device)
         return tnrd, make_patches(config, datasets, device, (), 0)
     if config.clips is not None:
-        several = make_frames_network(config, generator).to(device)
+        several = make_frames_network(config, generator)
+        several.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return several, make_clip_patches(config, config.clips, datasets, several.halo_px, device)
     spec = network_spec(config.network)
     network = Network(spec, config.network.expansion)

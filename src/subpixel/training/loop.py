@@ -108,7 +108,7 @@ class Run:
         self.compiled = compiled
         self.optimizer = make_optimizer(config, self.network, device, compiled=compiled)
         self._graph = CudaGraph(device)
-        self._forward: Callable[[Tensor], Tensor] = torch.compile(self.network) if compiled else self.network
+        self._forward: Callable[[Tensor], Tensor] = self.network.compiled() if compiled else self.network
         self._update_average = torch.compile(update_average) if compiled else update_average
         self._decay, self._loss_sum = torch.zeros(2, device=device)
         self.schedule = make_schedule(config.schedule)

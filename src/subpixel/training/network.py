@@ -2,7 +2,7 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 import numpy as np
@@ -70,6 +70,11 @@ class Trainable(nn.Module, ABC):
     @abstractmethod
     def fused(self) -> "Trainable":
         """Return a copy in which over-parameterized layers are fused, as the network is used."""
+
+    def compiled(self) -> Callable[[Tensor], Tensor]:
+        """Return ``forward`` with fused kernels, by `torch.compile`."""
+        forward: Callable[[Tensor], Tensor] = torch.compile(self)
+        return forward
 
     @abstractmethod
     def to_model(self, name: str, metadata: ModelMetadata) -> TrainedModel:

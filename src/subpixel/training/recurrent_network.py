@@ -6,8 +6,9 @@ the same results. See docs/research/2026-11-30-several-frames.md for the design.
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ from subpixel.models.history import (
 )
 from subpixel.models.model import Model, ModelMetadata
 from subpixel.models.spec import Convolution, History, ModelSpec
-from subpixel.training.block_motion import Alignment, align, between_samples, moved
+from subpixel.training.block_motion import Alignment, align, moved, moved_between
 from subpixel.training.config import NetworkConfig
 from subpixel.training.fake_quantization import fake_quantize
 from subpixel.training.frames_config import RecurrentConfig
@@ -97,18 +98,34 @@ class RecurrentNetwork(Trainable):
 
     def forward(self, lr: Tensor) -> Tensor:
         """Upscale all frames of sequences."""
+        return self._upscaled(lr, self._base, align, self._corrected)
+
+    def compiled(self) -> Callable[[Tensor], Tensor]:
+        """Compile the parts rather than the whole, in which the steps of all frames would be unrolled."""
+        parts: list[Any] = [
+            torch.compile(part, dynamic=False) for part in (self._base, align, self._corrected)
+        ]
+        return lambda lr: self._upscaled(lr, *parts)
+
+    def _upscaled(
+        self,
+        lr: Tensor,
+        base_of: Callable[[Tensor], Tensor],
+        align_frames: Callable[..., Alignment],
+        correct: Callable[..., State],
+    ) -> Tensor:
         count, times = lr.shape[:2]
         frames = (255 * lr).round()
         shape = (-1, 1, *lr.shape[2:])
         now, before = (one.reshape(shape) for one in (frames[:, 1:], frames[:, :-1]))
-        aligned = align(now, before, self.scale, self.history) if times > 1 else None
-        base = self._base(lr.reshape(shape)).reshape(count, times, -1, *lr.shape[2:])
+        aligned = align_frames(now, before, self.scale, self.history) if times > 1 else None
+        base = base_of(lr.reshape(shape)).reshape(count, times, -1, *lr.shape[2:])
         state = self._first_state(lr[:, :1], base[:, 0])
         results = [base[:, 0]]
         for time in range(1, times):
             assert aligned is not None
             of_time = aligned.at(slice(time - 1, None, times - 1))
-            state = self._corrected(lr[:, time : time + 1], base[:, time], state, of_time)
+            state = correct(lr[:, time : time + 1], base[:, time], state, of_time)
             results.append(state.phases)
         return torch.cat(results, dim=1)
 
@@ -162,13 +179,11 @@ class RecurrentNetwork(Trainable):
     def _moved(self, state: State, motion: Tensor) -> tuple[Tensor, Tensor]:
         """Move the last result and the hidden state."""
         block, scale, parts = self.history.block_px, self.scale, self.history.parts
-        large = nn.functional.pixel_shuffle(state.phases, scale)
-        with torch.autocast(large.device.type, enabled=False):
-            samples = between_samples(large.float(), parts, rounded=False)
-        large = moved(samples, motion, scale * block, parts)
+        with torch.autocast(motion.device.type, enabled=False):
+            phases = moved_between(state.phases, motion, scale, parts, block)
         steps = scale * parts
         whole = torch.div(motion + steps // 2, steps, rounding_mode="floor")
-        return nn.functional.pixel_unshuffle(large, scale), moved(state.hidden, whole, block)
+        return phases, moved(state.hidden, whole, block)
 
     def upscale_frames(self, frames: Iterator[Tensor]) -> Iterator[Tensor]:
         """See `Trainable.upscale_frames`."""
