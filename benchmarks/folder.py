@@ -6,8 +6,8 @@ The photographs are those of BSD500, resized to 1 megapixel and stored as JPEG. 
 OUT -s 2` makes larger JPEGs of them. The busy share is CPU time / (CPUs * time), over the whole command: its
 start is included. Writes ``benchmarks/results/folder-KIND.json`` for this kind of processor.
 
-Prints also the busy share that the command leaves to others: if it is not near 0, other programs used the
-CPUs, and only the CPU time for each image means something.
+Also prints the share of the CPUs that other programs used. If it is not near 0, only the CPU time for each
+image means something.
 """
 
 import argparse

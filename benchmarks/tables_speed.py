@@ -206,7 +206,12 @@ def video(name: str) -> str:
             cells = [f"{row['seconds']:.2f}", str(row["frames_per_second"]), str(row["peak_memory_mb"])]
             rows.append([text, *cells])
     table = markdown_table(["job", "seconds", "frames per second", "memory (MB)"], rows)
-    return f"{provenance(name)}, {stored['frames']} frames:\n\n{table}"
+    text = f"{provenance(name)}, {stored['frames']} frames:\n\n{table}"
+    if "ratios" in stored:
+        names = {"default": "`default-compressed`", "subpixel": "ESPCN"}
+        ratios = [f"{stored['ratios'][job]:.2f} by {model}" for job, model in names.items()]
+        text += f"\n\nIn times of FFmpeg's bicubic job, to H.264: {', '.join(ratios)}."
+    return text
 
 
 def stills() -> str:
