@@ -31,7 +31,7 @@ def chromium() -> Iterator[Any]:
     if program is None:
         pytest.skip("no Chromium here; on Debian: apt-get install chromium")
     with api.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program, args=list(_ARGUMENTS))
+        browser = driver.chromium.launch(executable_path=program, args=list(_ARGUMENTS), timeout=300_000)
         yield browser
         browser.close()
 

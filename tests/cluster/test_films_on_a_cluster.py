@@ -87,7 +87,7 @@ def test_a_killed_driver_goes_on_with_the_same_command(cluster, film, expected_f
         os.kill(process.pid, signal.SIGKILL)
     time.sleep(1)  # until Ray has ended the processes of the tasks
     finished = len(list(tmp_path.glob(".film.mkv.subpixel/*/*.segment")))
-    run = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr
     assert output.read_bytes() == expected_film
     assert json.loads(run.stdout)["resumed_frames"] >= (finished - 1) * SEGMENT_FRAMES + 40

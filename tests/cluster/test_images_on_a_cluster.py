@@ -25,7 +25,7 @@ from subpixel.cluster.images import Images
 
 def run_command(*arguments, **options):
     command = [sys.executable, "-m", "subpixel", "upscale", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=100, **options)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
 
 
 def without_times(text):
@@ -204,7 +204,7 @@ def test_ctrl_c_cancels_the_tasks_and_the_same_command_does_the_rest(
             assert process.poll() is None
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=300)
     assert process.returncode == 130
     assert errors.startswith("interrupted; ") and "and the same command does the rest" in errors
     left = contents(tmp_path / "large")
