@@ -78,8 +78,7 @@ def make_network(
         tnrd = TrainableTNRD(config.network.scale, generator=generator).to(device)
         return tnrd, make_patches(config, datasets, device, (), 0)
     if config.clips is not None:
-        several = make_frames_network(config, generator)
-        several.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        several = make_frames_network(config, generator).to(device)
         return several, make_clip_patches(config, config.clips, datasets, several.halo_px, device)
     spec = network_spec(config.network)
     network = Network(spec, config.network.expansion)
@@ -169,7 +168,7 @@ def make_frames_network(
         raise ConfigError(f"[recurrent]: {error}") from None
     network = RecurrentNetwork(spec, train_base=config.recurrent.train_base, generator=generator)
     network.load_base(base)
-    return network
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def make_clip_patches(
