@@ -1,14 +1,13 @@
-"""A thin layer over llvmlite's builder of LLVM assembly: what `program` and `values` are written in."""
+"""A thin layer over `ir`, which emits LLVM assembly: what `program` and `hidden` are written in."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
-from llvmlite import binding, ir
+from subpixel.engines import ir
 
-BOOL, BYTE, SHORT, INT, LONG = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
-FLOAT, POINTER, NOTHING = ir.FloatType(), ir.PointerType(), ir.VoidType()
+BOOL, BYTE, SHORT, INT, LONG = (ir.integer(bits) for bits in (1, 8, 16, 32, 64))
+FLOAT, POINTER, NOTHING = ir.FLOAT, ir.POINTER, ir.NOTHING
 
 Value = Any
 """A value or a type of LLVM."""
@@ -22,12 +21,12 @@ Repeated = Callable[[Value, list[Value]], list[Value]]
 
 def integer(bits: int) -> Value:
     """The type of an integer."""
-    return ir.IntType(bits)
+    return ir.integer(bits)
 
 
 def vector(kind: Value, lanes: int) -> Value:
     """The type of so many lanes."""
-    return ir.VectorType(kind, lanes)
+    return ir.vector(kind, lanes)
 
 
 class Assembler:
@@ -40,58 +39,53 @@ class Assembler:
         module: Value = None,
         *,
         internal: bool = False,
+        optimized: bool = True,
         triple: str = "",
     ) -> None:
         """Begin a function, which returns an int, in a module; by default in a new one.
 
-        An ``internal`` function can be called only from its module. ``triple`` names the machine of a new
-        module, by default this one.
+        An ``internal`` function can be called only from its module. One that is not ``optimized`` compiles in
+        a fifth of the time. ``triple`` names the machine of a new module, by default this one.
         """
         if module is None:
-            module = ir.Module()
-            module.triple = triple or binding.get_default_triple()
+            module = ir.Module(triple or default_triple())
         self.module = module
-        self.function = ir.Function(module, ir.FunctionType(INT, list(parameters.values())), name)
-        if internal:
-            self.function.linkage = "internal"
+        self.function = ir.Function(module, name, INT, [*parameters.values()], "internal" if internal else "")
+        if not optimized:
+            self.function.attributes = "noinline optnone"
         self.given = dict(zip(parameters, self.function.args, strict=True))
-        self.build = ir.IRBuilder(self.function.append_basic_block())
+        self.build = ir.Builder(self.function)
         self._locals: dict[str, Value] = {}
 
     def succeed(self) -> None:
         """Return 0."""
-        self.build.ret(ir.Constant(INT, 0))
+        self.build.ret(ir.constant(INT, 0))
 
     def call(self, name: str, result: Value, *arguments: Value) -> Value:
         """Call an intrinsic of LLVM."""
         if name not in self.module.globals:
-            kind = ir.FunctionType(result, [argument.type for argument in arguments])
-            ir.Function(self.module, kind, name)
+            ir.Function(self.module, name, result, [argument.type for argument in arguments])
         return self.build.call(self.module.globals[name], arguments)
 
     def local(self, name: str, size: int) -> Value:
         """A pointer to memory of this function, at a cache line; one piece for each name."""
         if name not in self._locals:
-            with self.build.goto_entry_block():
-                memory = self.build.alloca(ir.ArrayType(BYTE, size))
-                memory.align = 64
-            memory.type = POINTER  # as all pointers here
-            self._locals[name] = memory
+            self._locals[name] = self.build.alloca(name, size)
         return self._locals[name]
 
     # Numbers
 
     def number(self, value: int) -> Value:
         """A size or a place."""
-        return ir.Constant(LONG, value)
+        return ir.constant(LONG, value)
 
     def boolean(self, value: bool) -> Value:
         """A constant that is true or false."""
-        return ir.Constant(BOOL, value)
+        return ir.constant(BOOL, value)
 
     def byte(self, value: int) -> Value:
         """A constant byte."""
-        return ir.Constant(BYTE, value)
+        return ir.constant(BYTE, value)
 
     def add(self, one: Value, *others: Value | int) -> Value:
         """A sum of sizes or places."""
@@ -123,48 +117,44 @@ class Assembler:
     def at(self, pointer: Value, *offsets: Value | int) -> Value:
         """A pointer so many bytes further on."""
         for offset in offsets:
-            pointer = self.build.gep(pointer, [self._long(offset)], source_etype=BYTE)
+            pointer = self.build.gep(pointer, self._long(offset))
         return pointer
 
     def load(self, pointer: Value, kind: Value, align: int = 1) -> Value:
         """Read a value."""
-        return self.build.load(pointer, typ=kind, align=align)
+        return self.build.load(pointer, kind, align)
 
     def store(self, value: Value, pointer: Value, align: int = 1) -> None:
         """Write a value."""
-        self.build.store(value, pointer, align=align)
+        self.build.store(value, pointer, align)
 
     def prepare_store(self, pointer: Value) -> None:
         """Fetch the cache line that a pointer is to, for writing; it may be to anywhere."""
-        for_writing, near, data = (ir.Constant(INT, n) for n in (1, 3, 1))
+        for_writing, near, data = (ir.constant(INT, n) for n in (1, 3, 1))
         self.call("llvm.prefetch.p0", NOTHING, pointer, for_writing, near, data)
 
     def clear(self, pointer: Value, size: Value) -> None:
         """Fill with zeros."""
-        self.call("llvm.memset.p0.i64", NOTHING, pointer, ir.Constant(BYTE, 0), size, ir.Constant(BOOL, 0))
+        self.call("llvm.memset.p0.i64", NOTHING, pointer, ir.constant(BYTE, 0), size, ir.constant(BOOL, 0))
 
     def copy(self, target: Value, source: Value, size: Value) -> None:
         """Copy bytes that do not overlap."""
-        self.call("llvm.memcpy.p0.p0.i64", NOTHING, target, source, size, ir.Constant(BOOL, 0))
+        self.call("llvm.memcpy.p0.p0.i64", NOTHING, target, source, size, ir.constant(BOOL, 0))
 
     def constant(self, name: str, content: bytes) -> Value:
         """A pointer to bytes that never change, at the beginning of a cache line."""
-        kind = ir.ArrayType(BYTE, len(content))
-        variable = ir.GlobalVariable(self.module, kind, name)
-        variable.linkage, variable.global_constant, variable.align = "internal", True, 64
-        variable.initializer = ir.Constant(kind, bytearray(content))
-        return variable
+        return ir.Constant(self.module, name, content)
 
     # Vectors
 
     def lanes(self, kind: Value, values: Sequence[float]) -> Value:
         """A constant vector."""
-        return _constant_vector(kind, tuple(values))
+        return ir.constant_vector(kind, tuple(values))
 
     def all(self, value: Value, lanes: int) -> Value:
         """One value in every lane."""
-        single = ir.Constant(vector(value.type, lanes), ir.Undefined)
-        single = self.build.insert_element(single, value, ir.Constant(INT, 0))
+        single = ir.undefined(vector(value.type, lanes))
+        single = self.build.insert_element(single, value, ir.constant(INT, 0))
         return self.pick(single, [0] * lanes)
 
     def pick(self, source: Value, lanes: Sequence[int]) -> Value:
@@ -188,6 +178,15 @@ class Assembler:
             after=lambda place: self.add(place, step),
         ) as place:
             yield place
+
+    @contextmanager
+    def turns(self, count: int) -> Iterator[Value]:
+        """Emit what follows once, to run ``count`` times, with the number of the turn from 0 on."""
+        if count == 1:
+            yield self.number(0)
+            return
+        with self.loop(self.number(0), self.number(count)) as turn:
+            yield turn
 
     @contextmanager
     def each_bit(self, bits: Value) -> Iterator[Value]:
@@ -242,10 +241,12 @@ class Assembler:
         return results
 
 
-@cache
-def _constant_vector(kind: Value, values: tuple[float, ...]) -> Value:
-    """Make a constant vector. Few are different, and llvmlite takes long to make one and its text."""
-    return ir.Constant(vector(kind, len(values)), list(values))
+def default_triple() -> str:
+    """Return LLVM's name of this platform."""
+    from llvmlite import binding
+
+    triple: str = binding.get_default_triple()
+    return triple
 
 
 def emit(steps: Sequence[Step], others: Sequence[Step] = ()) -> None:

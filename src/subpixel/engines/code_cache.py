@@ -27,6 +27,7 @@ _SOURCES = (
     "engines/native",
     "engines/color",
     "engines/assembler.py",
+    "engines/ir.py",
     "engines/machine_code.py",
     "models/quantization.py",
     "ops/resize.py",

@@ -114,7 +114,6 @@ class _Pipeline(VectorAssembler):
 
     def __init__(self, name: str, parameters: dict[str, Value], coefficients: Sequence[str]) -> None:
         super().__init__(name, parameters)
-        self._constants: dict[float, Value] = {}
         pointer = self.given["coefficients"]
         self.coefficients = {
             name: self.all(self.load(self.at(pointer, 4 * index), FLOAT), LANES)
@@ -122,10 +121,8 @@ class _Pipeline(VectorAssembler):
         }
 
     def constant_floats(self, value: float) -> Value:
-        """A constant in each lane: one object for each value, because llvmlite writes each one as text."""
-        if value not in self._constants:
-            self._constants[value] = self.lanes(FLOAT, [value] * LANES)
-        return self._constants[value]
+        """A constant in each lane."""
+        return self.lanes(FLOAT, [value] * LANES)
 
     def scaled(self, pointer: Value, neutral: str, factor: str) -> Value:
         """Load samples, subtract a coefficient, and multiply by another."""

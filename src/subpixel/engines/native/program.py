@@ -8,7 +8,7 @@ the picture, it finds the zero point of its input, so that the result equals zer
 from collections.abc import Callable
 from functools import partial
 
-from subpixel.engines.assembler import BYTE, INT, LONG, POINTER, SHORT, Assembler, Value, vector
+from subpixel.engines.assembler import LONG, POINTER, Assembler, Value
 from subpixel.engines.native.flat import emit_copy, emit_runs
 from subpixel.engines.native.hidden import emit_hidden
 from subpixel.engines.native.last import emit_last
@@ -19,6 +19,7 @@ from subpixel.engines.native.padding import (
     emit_padding_beside,
     emit_pixel_padding,
 )
+from subpixel.engines.native.picture import emit_spread, emit_stack, emit_widen
 from subpixel.engines.native.plan import Plan
 from subpixel.engines.native.tiles import CHUNK_PX
 from subpixel.models.spec import FLAT_RADIUS_PX
@@ -52,7 +53,8 @@ class Program:
     def __init__(self, plan: Plan, name: str, triple: str = "") -> None:
         """Emit everything; ``name`` is the function's, ``triple`` the platform's, by default this one's."""
         self.plan, self.instructions = plan, plan.instructions
-        self.code = code = Assembler(name, {"arguments": POINTER}, triple=triple)
+        # Without optimization: it has no loop over columns, and would take a fifth of the time to compile.
+        self.code = code = Assembler(name, {"arguments": POINTER}, optimized=False, triple=triple)
         self.module = code.module
         self.given = {
             argument: code.load(code.at(code.given["arguments"], 8 * number), LONG, 8)
@@ -65,7 +67,7 @@ class Program:
         halo_px = plan.spec.halo_px
         top, bottom = self.given["top"], self.given["bottom"]
         with code.loop(code.minus(top, halo_px), code.add(bottom, halo_px), plan.rows_at_once) as newest:
-            for number in range(plan.rows_at_once):
+            with code.turns(plan.rows_at_once) as number:
                 self._take_in(code.add(newest, number))
             for index in range(len(plan.layers)):
                 halo = plan.halo(index)
@@ -171,21 +173,19 @@ class Program:
 
     def _widen(self, samples: Value, target: Value) -> None:
         """Convert a row of bytes to 16-bit integers."""
-        code, lanes = self.code, 16
-        with code.loop(code.number(0), self.given["columns"], lanes) as place:
-            values = code.load(code.at(samples, place), vector(BYTE, lanes))
-            code.store(code.build.zext(values, vector(SHORT, lanes)), code.at(target, code.times(place, 2)))
+        self._call(self._once("widen", emit_widen), samples, target, self.given["columns"])
 
     def _keep_flat(self, row: Value, hr: Value) -> None:
         """Copy the picture's samples to a row of the result, where the picture is flat."""
         code, given = self.code, self.given
         table = self._memory["flat_rows"]
-        for number in range(2 * FLAT_RADIUS_PX + 1):
-            near = code.add(row, number - FLAT_RADIUS_PX)
+        with code.turns(2 * FLAT_RADIUS_PX + 1) as number:
+            near = code.add(row, number, -FLAT_RADIUS_PX)
             near = code.most(code.least(near, code.minus(given["height"], 1)), code.number(0))
             rows = self._runs_row(near), self._samples_row(near, code.number(0))
             for place, pointer in enumerate(rows):
-                code.store(code.at(pointer, self.plan.left_px), code.at(table, 16 * number + 8 * place), 8)
+                entry = code.at(table, code.times(number, 16), 8 * place)
+                code.store(code.at(pointer, self.plan.left_px), entry, 8)
         function = self._once("flat", partial(emit_copy, scale=self.plan.spec.scale))
         width = code.minus(given["right"], given["left"])
         self._call(function, table, hr, given["hr_row"], width)
@@ -201,10 +201,8 @@ class Program:
         )
         plane = code.times(code.add(group, after), code.times(self.given["columns"], 4))
         target = code.at(self._input_row(0, row), plane, of_group)
-        with code.loop(code.number(0), self.given["columns"]) as place:
-            sample = code.load(code.at(samples, place), vector(BYTE, 1))
-            sample = self.instructions.stored(code, sample)
-            code.store(sample, code.at(target, code.times(place, 4)))
+        function = self._once("spread", partial(emit_spread, instructions=self.instructions))
+        self._call(function, samples, target, self.given["columns"])
 
     # Layers
 
@@ -309,9 +307,9 @@ class Program:
     def _list_rows(self, index: int, row: Value, offset: Value) -> None:
         """List the rows of a layer's input, from a place on."""
         code, layer = self.code, self.plan.layers[index]
-        for down in range(layer.kernel):
-            pointer = code.at(self._input_row(index, code.add(row, down - layer.reach)), offset)
-            code.store(pointer, code.at(self._memory["rows"], 8 * down), 8)
+        with code.turns(layer.kernel) as down:
+            pointer = code.at(self._input_row(index, code.add(row, down, -layer.reach)), offset)
+            code.store(pointer, code.at(self._memory["rows"], code.times(down, 8)), 8)
 
     def _picture_rows(self, layer: HiddenLayer, row: Value, start: Value, width: Value) -> None:
         """List the rows of the picture, and stack those of which one column is needed."""
@@ -335,22 +333,14 @@ class Program:
     ) -> None:
         """Put one sample of each of a few rows side by side, for the kernel's last column."""
         code, lanes, memory = self.code, self.instructions.lanes, self._memory
-        kind = BYTE if layer.parts == 1 else SHORT
         number = code.add(code.times(plane, layer.stacks), stack)
         out = code.at(memory["stacks"], code.times(code.times(number, self.given["columns"]), 4))
         pointer = code.at(out, code.times(start, 4))
         code.store(pointer, code.at(memory["stack_rows"], code.times(number, 8)), 8)
         downs = [code.add(code.times(stack, layer.taps), tap - layer.reach) for tap in range(layer.taps)]
         sources = [self._picture_row(code.add(row, down), plane) for down in downs]
-        end = code.add(start, width, layer.reach)
-        with code.loop(start, end, lanes) as place:
-            together = code.lanes(INT, [0] * lanes)
-            for tap, source in enumerate(sources):
-                samples = code.load(code.at(source, code.times(place, layer.parts)), vector(kind, lanes))
-                shift = code.lanes(INT, [8 * layer.parts * tap] * lanes)
-                wide = code.build.zext(samples, together.type)
-                together = code.build.or_(together, code.build.shl(wide, shift))
-            code.store(together, code.at(out, code.times(place, 4)))
+        function = self._stack_function(len(sources), layer.parts, 4, lanes)
+        self._call(function, *sources, out, start, code.add(start, width, layer.reach))
 
     def _pad(self, index: int, row: Value, first: Value, end: Value) -> None:
         """Fill places of a row of a hidden layer's output with its zero points."""
@@ -393,6 +383,10 @@ class Program:
         if name not in self.module.globals:
             emit(self.module, name)
         return self.module.globals[name]
+
+    def _stack_function(self, sources: int, sample_bytes: int, column_bytes: int, lanes: int) -> Value:
+        form = {"sources": sources, "sample_bytes": sample_bytes, "column_bytes": column_bytes}
+        return self._once("stack", partial(emit_stack, **form, lanes=lanes))
 
     def _hidden_function(self, layer: HiddenLayer) -> Value:
         """Return the function of a layer, which equal layers share."""

@@ -3,7 +3,7 @@
 from functools import partial
 from typing import cast
 
-from subpixel.engines.assembler import Value, integer, vector
+from subpixel.engines.assembler import Value
 from subpixel.engines.native.amx.instructions import LINE, Amx
 from subpixel.engines.native.amx.last import emit_last
 from subpixel.engines.native.amx.layer import ROWS_AT_ONCE, AmxLayer
@@ -31,7 +31,7 @@ class AmxProgram(Program):
         code, plan = self.code, self.plan
         layer = plan.layers[index]
         if not isinstance(layer, AmxLayer):
-            for number in range(ROWS_AT_ONCE):
+            with code.turns(ROWS_AT_ONCE) as number:
                 each = code.add(row, number)
                 wanted = code.build.icmp_signed("<", each, code.add(self.given["bottom"], plan.halo(index)))
                 with code.build.if_then(wanted):
@@ -41,12 +41,12 @@ class AmxProgram(Program):
             self._last_rows(row)
             return
         first, end = self._span(plan.halo(index))
-        rows = [code.add(row, number) for number in range(ROWS_AT_ONCE)]
-        inside = [self._inside(each) for each in rows]
+        inside = [self._inside(code.add(row, number)) for number in range(ROWS_AT_ONCE)]
         with code.build.if_then(code.build.or_(*inside)):
             self._hidden_rows(index, row, first, end)
-        for each, is_inside in zip(rows, inside, strict=True):
-            with code.build.if_else(is_inside) as (then, otherwise):
+        with code.turns(ROWS_AT_ONCE) as number:
+            each = code.add(row, number)
+            with code.build.if_else(self._inside(each)) as (then, otherwise):
                 with then:
                     self._pad_sides(index, each, first, end)
                 with otherwise:
@@ -118,27 +118,20 @@ class AmxProgram(Program):
             self._stack_rows(layer, row, start, end)
             code.store(code.at(self._memory["stacks"], offset), self._memory["rows"], 8)
             return
-        for number in range(layer.rows):
-            pointer = code.at(self._input_row(index, code.add(row, number - layer.reach)), offset)
-            code.store(pointer, code.at(self._memory["rows"], 8 * number), 8)
+        with code.turns(layer.rows) as number:
+            pointer = code.at(self._input_row(index, code.add(row, number, -layer.reach)), offset)
+            code.store(pointer, code.at(self._memory["rows"], code.times(number, 8)), 8)
 
     def _stack_rows(self, layer: AmxLayer, row: Value, start: Value, end: Value) -> None:
         """Put the samples side by side that two rows of the first layer see in a column."""
         code = self.code
-        lane, lanes = integer(8 * layer.pixel_bytes), LINE // layer.pixel_bytes
         channel = code.number(0)
         sources = [
             self._picture_row(code.add(row, number - layer.reach), channel)
             for number in range(layer.kernel - 1 + ROWS_AT_ONCE)
         ]
-        with code.loop(start, end, lanes) as place:
-            columns: Value = None
-            for number, source in enumerate(sources):
-                samples = code.load(code.at(source, place), vector(integer(8), lanes))
-                wide = code.build.zext(samples, vector(lane, lanes))
-                wide = code.build.shl(wide, code.lanes(lane, [8 * number] * lanes)) if number else wide
-                columns = wide if columns is None else code.build.or_(columns, wide)
-            code.store(columns, code.at(self._memory["stacks"], code.times(place, layer.pixel_bytes)))
+        function = self._stack_function(len(sources), 1, layer.pixel_bytes, LINE // layer.pixel_bytes)
+        self._call(function, *sources, self._memory["stacks"], start, end)
 
 
 class AmxDeepProgram(AmxProgram, DeepProgram):
