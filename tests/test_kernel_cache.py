@@ -8,11 +8,13 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from random_models import native_runs
 from subpixel import __version__
 from subpixel.engines import code_cache as cache
+from subpixel.engines.native.engine import NativeEngine
 from subpixel.engines.native.plan import make_plan
 from subpixel.engines.native.targets import TARGETS
 from subpixel.models import catalog as packaged
@@ -68,6 +70,17 @@ def test_a_damaged_entry_is_built_again(folder, damage):
     assert cache.load_or_build(ENTRY, no_build) == b"the code again"
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_in_place_of_an_entry_does_not_block(folder):
+    folder.mkdir()
+    os.mkfifo(cache.path(ENTRY))
+    script = (
+        f"from subpixel.engines import code_cache; print(code_cache.load_or_build({ENTRY}, lambda: b'code'))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
+    assert done.stdout.strip() == "b'code'"
+
+
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
 def test_works_without_a_writable_folder(folder):
     folder.mkdir()
@@ -88,6 +101,16 @@ def test_off_disables_the_cache(folder, monkeypatch):
         cache.load_or_build(ENTRY, lambda: built.append(1) or b"code")
     assert len(built) == 2
     assert not folder.exists()
+
+
+@needs_native
+@pytest.mark.parametrize("place", ["folder", "off"])
+def test_the_log_says_whether_the_result_is_kept(tmp_path, monkeypatch, caplog, place):
+    monkeypatch.setenv("SUBPIXEL_CACHE", "off" if place == "off" else str(tmp_path))
+    with caplog.at_level("INFO", logger="subpixel"):
+        NativeEngine(packaged.find("fast-x2"))(np.zeros((5, 5), np.uint8))
+    assert "compiling fast-x2 for this processor" in caplog.text
+    assert ("the cache keeps the result" in caplog.text) == (place != "off")
 
 
 def test_the_default_is_the_users_cache_folder(monkeypatch, tmp_path):

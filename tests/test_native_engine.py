@@ -163,6 +163,36 @@ thread.join()
     assert done.stdout.strip() == "7"
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_fork_waits_for_compiled_color_conversion():
+    """A lock that the compiling thread holds would never be released in the new process."""
+    script = """
+import os, signal, threading, time
+from subpixel.engines.color import kernel
+os.environ["SUBPIXEL_CACHE"] = "off"
+begun, make = threading.Event(), kernel.target_machine
+def slow(*arguments, **options):
+    begun.set()
+    time.sleep(0.3)
+    return make(*arguments, **options)
+kernel.target_machine = slow
+compiled = lambda: kernel._function(("resample",), kernel.MIN_PX)
+thread = threading.Thread(target=compiled)
+thread.start()
+begun.wait()
+child = os.fork()
+if not child:
+    signal.alarm(10)
+    os._exit(7 if compiled() else 8)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+thread.join()
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == "7"
+
+
 def test_black_and_white_equal_the_reference():
     model = quantized_model(espcn(2))
     for value in (0, 255):

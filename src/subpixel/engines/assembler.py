@@ -54,7 +54,7 @@ class Assembler:
         if not optimized:
             self.function.attributes = "noinline optnone"
         self.given = dict(zip(parameters, self.function.args, strict=True))
-        self.build = ir.Builder(self.function)
+        self.build: Any = ir.Builder(self.function)
         self._locals: dict[str, Value] = {}
 
     def succeed(self) -> None:

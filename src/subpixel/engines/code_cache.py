@@ -84,6 +84,8 @@ def folder() -> Path | None:
 
 def _read(file: Path) -> bytes | None:
     try:
+        if not file.is_file():  # a named pipe would block
+            return None
         content = file.read_bytes()
     except OSError:
         return None

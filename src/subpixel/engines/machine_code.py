@@ -1,6 +1,8 @@
 """Compiled functions: LLVM (llvmlite) loads object files without a linker, and ctypes calls the functions."""
 
 import ctypes
+import os
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cache
@@ -16,6 +18,15 @@ MAX_ARGUMENTS = 13
 
 CACHE_LINE = 64
 """Bytes."""
+
+compiling = threading.RLock()
+"""Held while code is compiled or loaded. A fork waits for it: a lock that another thread holds, here or in
+LLVM, would never be released in the new process."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=compiling.acquire, after_in_parent=compiling.release, after_in_child=compiling.release
+    )
 
 _FAILURES = {1: "out of memory", 2: "a buffer does not fit"}
 

@@ -1,7 +1,6 @@
 """Compiles the functions of `program` at their first use, and calls them without the interpreter's lock."""
 
 import ctypes
-import threading
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from subpixel.engines import code_cache
 from subpixel.engines.color import LANES
-from subpixel.engines.machine_code import MachineCode, target_machine
+from subpixel.engines.machine_code import MachineCode, compiling, target_machine
 from subpixel.errors import EngineError
 from subpixel.ops.resample import Taps, positions
 from subpixel.ops.resample import resample as in_numpy
@@ -37,7 +36,6 @@ _Function = Callable[..., int]
 _functions: dict[_Key, tuple[_Function, MachineCode] | None] = {}
 _pixels: Counter[_Key] = Counter()
 """How many pixels each function would have computed before it is loaded."""
-_compiling = threading.Lock()
 
 
 def split(image: NDArray[Any], coefficients: NDArray[np.float32]) -> tuple[Plane, Plane, Plane] | None:
@@ -151,7 +149,7 @@ def _function(key: _Key, size_px: int) -> _Function | None:
         _pixels[key] += size_px
         if _pixels[key] < MIN_PX:
             return None
-        with _compiling:
+        with compiling:
             if key not in _functions:
                 try:
                     _functions[key] = _compiled(key)

@@ -2,8 +2,6 @@
 
 import logging
 import math
-import os
-import threading
 from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
@@ -15,6 +13,7 @@ from numpy.typing import NDArray
 from subpixel.engines import code_cache
 from subpixel.engines.base import Engine, to_float
 from subpixel.engines.flat import copy_flat_areas
+from subpixel.engines.machine_code import compiling
 from subpixel.engines.native.kernel import NativeKernel, compile_object
 from subpixel.engines.native.layers import SAMPLE_BYTES, Samples
 from subpixel.engines.native.pack import arithmetic, pack
@@ -28,17 +27,6 @@ log = logging.getLogger(__name__)
 
 MIN_ROWS, MIN_COLUMNS = 24, 64
 """Smallest height of bands and width of strips: smaller ones spend too much time on their halo."""
-
-_making_kernel = threading.RLock()
-"""Held while an engine makes a kernel. A fork waits for it: a lock that another thread holds would never be
-released in the new process."""
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_making_kernel.acquire,
-        after_in_parent=_making_kernel.release,
-        after_in_child=_making_kernel.release,
-    )
 
 _NAMES: dict[np.dtype[Any], Samples] = {np.dtype(samples): samples for samples in SAMPLE_BYTES}
 
@@ -76,7 +64,7 @@ class NativeEngine(Engine):
 
     def _kernel(self, samples: Samples) -> NativeKernel:
         if samples not in self._kernels:
-            with _making_kernel:
+            with compiling:
                 if samples not in self._kernels:
                     self._kernels[samples] = self._make_kernel(samples)
         return self._kernels[samples]
@@ -87,7 +75,8 @@ class NativeEngine(Engine):
         plan = make_plan(self.model.spec, self._instructions, how, samples, shift)
 
         def build() -> bytes:
-            log.info("compiling %s for this processor; the cache keeps the result", self.model.name)
+            kept = "" if code_cache.folder() is None else "; the cache keeps the result"
+            log.info("compiling %s for this processor%s", self.model.name, kept)
             try:
                 return compile_object(plan)
             finally:

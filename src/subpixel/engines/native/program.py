@@ -385,8 +385,10 @@ class Program:
         return self.module.globals[name]
 
     def _stack_function(self, sources: int, sample_bytes: int, column_bytes: int, lanes: int) -> Value:
-        form = {"sources": sources, "sample_bytes": sample_bytes, "column_bytes": column_bytes}
-        return self._once("stack", partial(emit_stack, **form, lanes=lanes))
+        def emit(module: Value, name: str) -> Assembler:
+            return emit_stack(module, name, sources, sample_bytes, column_bytes, lanes)
+
+        return self._once("stack", emit)
 
     def _hidden_function(self, layer: HiddenLayer) -> Value:
         """Return the function of a layer, which equal layers share."""
