@@ -56,6 +56,8 @@ TABLES: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "docs/research/2026-11-30-native-engine.md": {
         "speed": speed.native,
         "deep samples": quality.deep_samples,
+        "workers": speed.workers,
+        "film parts": speed.film_parts,
     },
     "docs/research/2026-11-30-several-frames.md": {
         "motion": training.block_motion,

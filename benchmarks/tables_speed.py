@@ -1,5 +1,6 @@
 """Tables of speed: the engine beside other runtimes, its start, and complete video jobs."""
 
+from statistics import median
 from typing import Any
 
 from shared import load, markdown_table, provenance
@@ -236,3 +237,28 @@ def unchanged() -> str:
         rows.append([clip, size, f"{row['copied_share']:.0%}", f"{row['time_ratio']:.2f}", job])
     table = markdown_table(["video", "size", "copied", "time of frames", "time of the job"], rows)
     return f"{provenance('unchanged')}, {stored['target']}:\n\n{table}"
+
+
+def workers() -> str:
+    """CPU times of a film, by the engine's workers."""
+    rows = [
+        [kind, f"{median(seconds):.2f}", ", ".join(f"{each:.2f}" for each in seconds)]
+        for kind, seconds in _experiment("workers of the engine").items()
+    ]
+    return markdown_table(["workers", "median (s)", "all (s)"], rows)
+
+
+def film_parts() -> str:
+    """The parts of a film job."""
+    rows = [
+        [part, f"{share:.0%}", f"{alone_ms:.1f}" if alone_ms else ""]
+        for part, (share, alone_ms) in _experiment("a film by default-compressed x3").items()
+    ]
+    return markdown_table(["part", "share of CPU time", "alone, ms a frame"], rows)
+
+
+def _experiment(start: str) -> dict[str, Any]:
+    """The single experiment whose name begins with some words."""
+    stored = load("single_experiments")
+    found: dict[str, Any] = next(stored[name] for name in stored if name.startswith(start))
+    return found
