@@ -117,7 +117,9 @@ class Server:
         def is_upscaled() -> bool:
             jobs = [job for job in self.request("GET", "/api/jobs").json()["jobs"] if job["name"] == name]
             assert not any(job["state"] in ("done", "failed") for job in jobs), jobs
-            return any((job["progress"] or {}).get("seconds_left") is not None for job in jobs)
+            # The preview comes first, and has times of its own.
+            reports = [job["progress"] or {} for job in jobs]
+            return any(one.get("stage") == "upscale" and one["seconds_left"] is not None for one in reports)
 
         end = time.monotonic() + 300
         while not is_upscaled():
