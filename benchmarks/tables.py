@@ -29,7 +29,7 @@ TABLES: Mapping[str, Mapping[str, Callable[[], str]]] = {
     },
     "docs/images.md": {"sizes": quality.sizes, "stages": speed.stills},
     "docs/engine.md": {
-        "targets": speed.targets,
+        "targets": partial(speed.targets, "targets-vnni"),
         "starts": partial(speed.starts, "cold-start-vnni"),
     },
     "docs/cluster.md": {"overhead": cluster.overhead, "simulation": cluster.simulation},

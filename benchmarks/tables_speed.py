@@ -95,15 +95,15 @@ def native() -> str:
     return f"{provenance('native')}:\n\n{markdown_table(head, rows)}"
 
 
-def targets() -> str:
+def targets(name: str) -> str:
     """Times of the native engine for each instruction set."""
-    stored = load("targets")["targets"]
+    stored = load(name)["targets"]
     rows = [
         [f"`{target}`", *(f"{of[name]['median_ms']:.1f} ({of[name]['share_of_peak']:.0%})" for name in of)]
         for target, of in stored.items()
     ]
     head = ["instruction set", *(f"`{name.removesuffix('-x3')}`" for name in next(iter(stored.values())))]
-    return f"{provenance('targets')}, ms (share of the peak):\n\n{markdown_table(head, rows)}"
+    return f"{provenance(name)}, ms (share of the peak):\n\n{markdown_table(head, rows)}"
 
 
 def starts(*names: str) -> str:

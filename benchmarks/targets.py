@@ -4,7 +4,7 @@
 
 One luma plane of 640x360, x3, int8, one thread; CPU time of the thread, so that other processes disturb
 little. The share is that of the peak (`subpixel.benchmark.peak`), measured before and after each run.
-Writes ``benchmarks/results/targets.json``: medians.
+Writes ``benchmarks/results/targets-KIND.json`` for this kind of processor: medians.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import time
 from statistics import median
 
 import numpy as np
-from shared import store
+from shared import host_kind, store
 
 from subpixel.benchmark.peak import STEPS, Peak, make_peak
 from subpixel.engines.native.engine import NativeEngine
@@ -37,7 +37,7 @@ def main() -> None:
         peak = make_peak("int8", 1, target)
         stored[target] = {name: measure(packaged.find(name), target, peak, rounds) for name in MODELS}
         print(target, stored[target], flush=True)
-    store("targets", {"threads": 1, "targets": stored})
+    store(f"targets-{host_kind()}", {"threads": 1, "targets": stored})
 
 
 def measure(model: Model, target: str, peak: Peak, rounds: int) -> dict[str, float]:
