@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,7 +73,7 @@ def machine_cpu_seconds() -> float:
 def stamp() -> dict[str, Any]:
     """The origin of a result: machine, date (UTC), commit, and versions of packages.
 
-    The commit ends in "-dirty" if the working tree differs from it.
+    The commit ends in "-dirty" if code in the working tree differs from it.
     """
     versions = {}
     for package in PACKAGES:
@@ -80,13 +81,15 @@ def stamp() -> dict[str, Any]:
             versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--exclude=*"], cwd=ROOT, capture_output=True, text=True
-    )
+    git = partial(subprocess.run, cwd=ROOT, capture_output=True, text=True)
+    commit = git(["git", "rev-parse", "--short", "HEAD"]).stdout.strip()
+    # Results and pages change with every benchmark of a series.
+    code = ["--", ".", ":!benchmarks/results", ":!docs", ":!*.md"]
+    dirty = "-dirty" if git(["git", "status", "--porcelain", *code]).stdout else ""
     return {
         "machine": machine_name(),
         "date": datetime.now(UTC).date().isoformat(),
-        "commit": commit.stdout.strip(),
+        "commit": commit + dirty,
         "versions": versions,
     }
 

@@ -29,11 +29,15 @@ TABLES: Mapping[str, Mapping[str, Callable[[], str]]] = {
     },
     "docs/images.md": {"sizes": quality.sizes, "stages": speed.stills},
     "docs/engine.md": {
-        "targets": partial(speed.targets, "targets-vnni"),
-        "starts": partial(speed.starts, "cold-start-vnni"),
+        "targets": partial(speed.targets, "targets-amx"),
+        "starts": partial(speed.starts, "cold-start-amx", "cold-start-vnni"),
     },
     "docs/cluster.md": {"overhead": cluster.overhead, "simulation": cluster.simulation},
-    "docs/video.md": {"speed": partial(speed.video, "video-amx"), "unchanged": speed.unchanged},
+    "docs/video.md": {
+        "speed": partial(speed.video, "video-amx"),
+        "speed with vnni": partial(speed.video, "video-vnni"),
+        "unchanged": speed.unchanged,
+    },
     "docs/sharpness.md": {"sharpness": look.sharpness, "grain": look.grain, "cost": look.cost},
     "docs/web.md": {"page": speed.web_page, "server": speed.web},
     "docs/training.md": {"own images": training.own_images},

@@ -5,8 +5,8 @@ from typing import Any
 
 from shared import load, markdown_table, provenance
 
-COLUMNS = {"earlier/engine-amx": "with AMX", "earlier/engine-vnni": "with AVX-512 VNNI"}
-"""The processors in the tables for users."""
+COLUMNS = {"engine-amx": "with AMX", "engine-vnni": "with AVX-512 VNNI"}
+"""The instruction sets in the tables for users."""
 
 JOBS = {
     "subpixel": "Subpixel, ESPCN, to H.264",
@@ -23,7 +23,6 @@ def runtimes() -> str:
     """Times of every runtime on ESPCN x3: a column per processor, and the versions below."""
     stored = {name: load(name)["beside"][1]["results"] for name in COLUMNS}
     names = {_called(row): row["median_ms"] for row in stored[next(iter(COLUMNS))]}
-    names.pop("**Subpixel** fp32", None)  # by an engine that is gone; ONNX Runtime computes it now
     rows = []
     for called in sorted(names, key=lambda called: names[called]):
         times = [next(row for row in stored[name] if _called(row) == called)["median_ms"] for name in COLUMNS]
