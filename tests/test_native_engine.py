@@ -100,6 +100,13 @@ def test_a_result_that_is_read_only_is_refused(engine_type):
     assert not out.any()
 
 
+def printed_by(script):
+    """Run Python code in a process of its own."""
+    command = [sys.executable, "-W", "ignore", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    return done.stdout.strip()
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_forked_process_may_continue():
     """Its worker threads do not exist there."""
@@ -116,14 +123,7 @@ if not child:
     os._exit(7)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=300,
-    )
-    assert done.stdout.strip() == "7"
+    assert printed_by(script) == "7"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
@@ -153,14 +153,7 @@ if not child:
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 thread.join()
 """
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=300,
-    )
-    assert done.stdout.strip() == "7"
+    assert printed_by(script) == "7"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
@@ -187,10 +180,35 @@ if not child:
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 thread.join()
 """
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=True, timeout=60
-    )
-    assert done.stdout.strip() == "7"
+    assert printed_by(script) == "7"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_fork_waits_for_the_model_of_another_scale():
+    """An upscaler compiles it at its first use, perhaps in another thread."""
+    script = """
+import os, signal, threading, time
+from subpixel.engines import family
+from subpixel.models import catalog as packaged
+begun, choose = threading.Event(), family.choose
+def slow(*arguments):
+    begun.set()
+    time.sleep(0.3)
+    return choose(*arguments)
+family.choose = slow
+models = family.ModelFamily([packaged.find("fast-x2"), packaged.find("fast-x3")])
+thread = threading.Thread(target=models.compiled, args=(2,))
+thread.start()
+begun.wait()
+child = os.fork()
+if not child:
+    signal.alarm(60)
+    models.compiled(3)
+    os._exit(7)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+thread.join()
+"""
+    assert printed_by(script) == "7"
 
 
 def test_black_and_white_equal_the_reference():

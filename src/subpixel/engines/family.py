@@ -1,15 +1,12 @@
 """The networks that an upscaler may use: one model, or one name at several scales."""
 
-import threading
 from collections.abc import Sequence
 
+from subpixel.engines.machine_code import compiling
 from subpixel.engines.select import CompiledModel, choose
 from subpixel.engines.upsampling import Upsampling, factors_for
 from subpixel.models.model import Model
 from subpixel.options import Wrap
-
-_compiling = threading.Lock()
-"""Threads that need the same model wait for the first of them. Not an attribute: families are pickled."""
 
 
 class ModelFamily:
@@ -49,7 +46,7 @@ class ModelFamily:
     def compiled(self, scale: int) -> CompiledModel:
         """Return the model of a scale with its engines. Raises EngineError, see `choose`."""
         if scale not in self._compiled:
-            with _compiling:
+            with compiling:  # threads that need the same model wait for the first of them
                 if scale not in self._compiled:
                     self._compiled[scale] = choose(self._by_scale[scale], *self._options)
         return self._compiled[scale]

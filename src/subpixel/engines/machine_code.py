@@ -1,6 +1,8 @@
 """Compiled functions: LLVM (llvmlite) loads object files without a linker, and ctypes calls the functions."""
 
+import concurrent.futures.thread  # noqa: F401
 import ctypes
+import logging  # noqa: F401
 import os
 import threading
 from abc import ABC, abstractmethod
@@ -20,9 +22,11 @@ CACHE_LINE = 64
 """Bytes."""
 
 compiling = threading.RLock()
-"""Held while code is compiled or loaded. A fork waits for it: a lock that another thread holds, here or in
+"""Held while a model is compiled or loaded. A fork waits for it: a lock that another thread holds, here or in
 LLVM, would never be released in the new process."""
 
+# Hooks that were registered last run first. A thread that compiles may wait for logging and for thread pools,
+# so they are imported above: a fork gets their locks after this one.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
         before=compiling.acquire, after_in_parent=compiling.release, after_in_child=compiling.release
