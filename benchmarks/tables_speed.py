@@ -33,9 +33,9 @@ def runtimes() -> str:
 
 
 def _called(row: dict[str, Any]) -> str:
-    runner = dict.fromkeys(("subpixel-native", "subpixel-halide"), "**Subpixel**")
-    others = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "opencv": "OpenCV", "torch": "PyTorch"}
-    return f"{(runner | others).get(row['runner'], row['runner'])} {row['precision']}"
+    names = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "opencv": "OpenCV", "torch": "PyTorch"}
+    names["subpixel-native"] = "**Subpixel**"
+    return f"{names.get(row['runner'], row['runner'])} {row['precision']}"
 
 
 def _versions(rows: list[dict[str, Any]]) -> str:
