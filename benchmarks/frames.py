@@ -4,7 +4,7 @@
     python benchmarks/frames.py measure --datasets ../shared/datasets
 
 `train` trains each of `FORMS` with ``configs/frames-x4.toml`` and some values changed, in ``runs/frames``:
-one to two hours each on one core. It can be interrupted at any time, and continues from the checkpoints.
+five to ten minutes each on one core with AMX. It can be interrupted at any time, and continues from the checkpoints.
 `measure` measures those that are trained, the small checkpoints in ``configs/unfinished``, and packaged
 models beside them, on the first frames of the validation clips. It writes
 ``benchmarks/results/frames.json``.
@@ -85,7 +85,7 @@ def config_of(name: str) -> TrainingConfig:
 
 def train(names: list[str], datasets: Path) -> None:
     for name in names:
-        run = Run(config_of(name), datasets, folder_of(name), torch.device("cpu"))
+        run = Run(config_of(name), datasets, folder_of(name), torch.device("cpu"), compiled=True)
         run.resume()
 
         def show(report: EpochReport, name: str = name) -> None:

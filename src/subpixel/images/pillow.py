@@ -1,7 +1,9 @@
 """Conversion between Pillow images and arrays."""
 
+import os
+import tempfile
 from io import BytesIO
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,9 +56,18 @@ def from_samples(samples: NDArray[Any]) -> Image.Image:
 
 def to_jpeg(samples: NDArray[np.uint8], quality: int) -> bytes:
     """Compress ``(H, W)`` gray or ``(H, W, 3)`` RGB samples as a baseline JPEG file, without subsampling."""
-    file = BytesIO()
-    from_samples(samples).save(file, "JPEG", quality=quality, subsampling="4:4:4")
-    return file.getvalue()
+    # Pillow lets go of the interpreter's lock only if it writes to a file of the operating system.
+    with _unnamed_file() as file:
+        from_samples(samples).save(file, "JPEG", quality=quality, subsampling="4:4:4")
+        file.seek(0)
+        return file.read()
+
+
+def _unnamed_file() -> IO[bytes]:
+    """Open a temporary file, in memory if the operating system has such files."""
+    if hasattr(os, "memfd_create"):
+        return open(os.memfd_create("subpixel"), "w+b")
+    return tempfile.TemporaryFile()
 
 
 def cmyk_to_srgb(samples: NDArray[np.uint8], profile: bytes | None) -> NDArray[np.uint8]:
