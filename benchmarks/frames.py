@@ -4,7 +4,8 @@
     python benchmarks/frames.py measure --datasets ../shared/datasets
 
 `train` trains each of `FORMS` with ``configs/frames-x4.toml`` and some values changed, in ``runs/frames``:
-five to ten minutes each on one core with AMX. It can be interrupted at any time, and continues from the checkpoints.
+five to ten minutes each on one core with AMX. It can be interrupted at any time, and continues from the
+checkpoints.
 `measure` measures those that are trained, the small checkpoints in ``configs/unfinished``, and packaged
 models beside them, on the first frames of the validation clips. It writes
 ``benchmarks/results/frames.json``.

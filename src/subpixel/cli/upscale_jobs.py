@@ -36,10 +36,11 @@ class JobsProgress:
             raise StoppedError
         with self._lock:
             self._fractions[job] = fraction
-            self._display.update(
-                self._finished + sum(self._fractions.values()),
-                f"{printable(job.source.name)}{detail and '  '}{detail}",
-            )
+            if self._display.is_terminal:
+                self._display.update(
+                    self._finished + sum(self._fractions.values()),
+                    f"{printable(job.source.name)}{detail and '  '}{detail}",
+                )
 
     def finish(self, job: Job, *, done: bool) -> None:
         """Count a job as completed, whether its output is done or it failed."""

@@ -1,5 +1,6 @@
 """Conversion between Pillow images and arrays."""
 
+import errno
 import os
 import tempfile
 from io import BytesIO
@@ -13,6 +14,7 @@ from subpixel.errors import UnsupportedImage
 
 _PLAIN = {"L", "LA", "RGB", "RGBA"}
 _CONVERTED = {"1": "L", "La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "PA": "RGBA", "YCbCr": "RGB", "HSV": "RGB"}
+_END_OF_JPEG = b"\xff\xd9"
 
 
 def to_samples(image: Image.Image) -> NDArray[Any]:
@@ -56,17 +58,21 @@ def from_samples(samples: NDArray[Any]) -> Image.Image:
 
 def to_jpeg(samples: NDArray[np.uint8], quality: int) -> bytes:
     """Compress ``(H, W)`` gray or ``(H, W, 3)`` RGB samples as a baseline JPEG file, without subsampling."""
-    # Pillow lets go of the interpreter's lock only if it writes to a file of the operating system.
+    # Pillow lets go of the interpreter's lock only if it writes to a file of the operating system. It does
+    # not notice if only a part of its last bytes was written.
     with _unnamed_file() as file:
         from_samples(samples).save(file, "JPEG", quality=quality, subsampling="4:4:4")
         file.seek(0)
-        return file.read()
+        data = file.read()
+    if not data.endswith(_END_OF_JPEG):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return data
 
 
 def _unnamed_file() -> IO[bytes]:
     """Open a temporary file, in memory if the operating system has such files."""
     if hasattr(os, "memfd_create"):
-        return open(os.memfd_create("subpixel"), "w+b")
+        return os.fdopen(os.memfd_create("subpixel"), "w+b")
     return tempfile.TemporaryFile()
 
 

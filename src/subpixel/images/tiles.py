@@ -183,16 +183,15 @@ class _Tile(NamedTuple):
 
         The network pads with zeros, which would darken the border of a white page.
         """
-        pixels, beyond = image, []
+        pixels, added = image, [(0, 0)] * image.ndim
         for axis, (span, side) in enumerate(zip(self.read, image.shape[:2], strict=True)):
-            if span.start >= 0 and span.stop <= side:
-                pixels = pixels[span] if axis == 0 else pixels[:, span]
+            inside = slice(max(span.start, 0), min(span.stop, side))
+            if inside == span or not wraps[axis]:
+                pixels = pixels[inside] if axis == 0 else pixels[:, inside]
+                added[axis] = (inside.start - span.start, span.stop - inside.stop)
             else:
-                beyond.append(axis)
-        for axis in beyond:  # last, because this copies
-            indices = np.arange(self.read[axis].start, self.read[axis].stop)
-            pixels = np.take(pixels, indices, axis, mode="wrap" if wraps[axis] else "clip")
-        return pixels
+                pixels = np.take(pixels, np.arange(span.start, span.stop), axis, mode="wrap")
+        return np.pad(pixels, added, "edge") if any(map(any, added)) else pixels
 
 
 def _tiles(rows: slice, upsampling: AnyUpsampling) -> list[_Tile]:

@@ -55,6 +55,7 @@ _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = (0xC2, 0xCA)
 _HUFFMAN = (0xC0, 0xC1, 0xC2)
 _SUPPORTED_FRAMES = (*_HUFFMAN, 0xC9, 0xCA)
+_END = bytes([0xFF, EOI])
 _MAX_RESTART_BLOCKS = 65_535
 _CM_PER_INCH = 2.54
 _EXTRANEOUS = "extraneous bytes before marker"
@@ -182,7 +183,7 @@ def write(file: IO[bytes], strips: Strips, metadata: Metadata, quality: int, wor
         else:
             file.write(bytes([0xFF, 0xD0 + (number - 1) % 8]))
         file.write(strip.pixels)
-    file.write(bytes([0xFF, EOI]))
+    file.write(_END)
     if second:
         _append_gain_map(file, second, mpf_offset)
 
@@ -209,11 +210,10 @@ class _EncodedStrip(NamedTuple):
 
 def _compress(rows: NDArray[Any], quality: int) -> _EncodedStrip:
     data = to_jpeg(rows, quality)
-    file = parse(data)
+    file = parse(data, headers_only=True)
     first = next(segment for segment in file.segments if segment.marker != APP)
-    scan = file.scan_offsets[0]
-    pixels = scan + 2 + int.from_bytes(data[scan + 2 : scan + 4])
-    return _EncodedStrip(data[first.offset : scan], data[scan:pixels], data[pixels : file.end])
+    scan, pixels = file.scan_offsets[0], file.end
+    return _EncodedStrip(data[first.offset : scan], data[scan:pixels], data[pixels : -len(_END)])
 
 
 def _with_height(tables: bytes, height: int) -> bytes:
@@ -258,7 +258,7 @@ def _spans(data: bytes, file: JpegFile, frame: _Frame, *, trimmed: bool = False)
             spans += [data[start : head - 3], b"\0\x3f\0", (head, end - head)]
         else:
             spans.append((start, end - start))
-    return [*spans, bytes([0xFF, EOI])]
+    return [*spans, _END]
 
 
 def _damaged(path: Path, why: str) -> UnreadableImage:

@@ -46,8 +46,11 @@ class JpegFile:
         ]
 
 
-def parse(data: bytes) -> JpegFile:
-    """Find segments and scans. Other bytes between segments, and after the image, are ignored."""
+def parse(data: bytes, *, headers_only: bool = False) -> JpegFile:
+    """Find segments and scans. Other bytes between segments, and after the image, are ignored.
+
+    With ``headers_only``, the end is that of the first scan's header, where its pixels begin.
+    """
     file = JpegFile()
     offset = 2
     while (start := _find_marker(data, offset)) < len(data):
@@ -64,6 +67,9 @@ def parse(data: bytes) -> JpegFile:
             file.scans.append(body)
         if file.scans:
             file.scan_offsets.append(start)
+            if headers_only:
+                file.end = offset
+                return file
         else:
             file.segments.append(Segment(marker, start, 2 + length, body))
     file.end = start
