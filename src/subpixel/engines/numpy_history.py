@@ -17,7 +17,6 @@ from subpixel.models.model import Model
 from subpixel.models.quantization import WHITE, run_integer_layer
 from subpixel.ops.block_motion import Alignment, align, between_samples, moved, whole_pixels
 from subpixel.ops.convolution import activate, convolve
-from subpixel.ops.pixel_art import nearest
 from subpixel.ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 
 
@@ -117,8 +116,7 @@ class NumpyHistory:
             correction = 128 // history.CORRECTION_STEPS * (outputs[: scale**2] - history.ZERO)
             shares = history.integer_shares(self.model)[:, None, None]
             change = history.gated(gate, correction + shares * difference)
-            left = self._rounding_left(plane, result)
-            result = history.changed_samples(result, left, pixel_shuffle(change, scale)[0])
+            result = history.changed_samples(result, pixel_shuffle(change, scale)[0])
             new = history.gated(gate, outputs[scale**2 : -1] - history.ZERO)
             hidden = (new + history.ZERO).astype(np.uint8)
         return result, FrameState(frame, history.eight_bits(result), hidden)
@@ -143,16 +141,6 @@ class NumpyHistory:
             values = run_integer_layer(values, zero_point, convolution, layer, last=False)
             zero_point = layer.zero_point.astype(np.float64)
         return values.astype(np.int64)
-
-    def _rounding_left(self, plane: NDArray[Any], result: NDArray[Any]) -> NDArray[np.int64]:
-        """What the rounding of an 8-bit result left, ``(scale*H, scale*W)``; other results do not need it."""
-        if plane.dtype != np.uint8:
-            return np.zeros(result.shape, np.int64)
-        output = self._engine.int8_layers(plane[None])[0]
-        if self.model.spec.residual == "nearest":
-            output = output + nearest(plane, self._scale)
-        left = history.rounding_left(output, result)
-        return np.where(nearest(is_flat(plane[None]), self._scale), 0, left)
 
     def _aligned(
         self, plane: NDArray[Any], frame: NDArray[np.uint8], state: FrameState

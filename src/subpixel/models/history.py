@@ -35,14 +35,11 @@ clipped to 0..255: differences in 8-bit levels, and the state in steps of 1/127.
        change = rounded_product(256 * G, 32 * (c - 128) + S * d)      in 1/128 of a level; S = round(128 * s)
        h      = rounded_product(256 * G, state - 128) + 128
 
-where d is the clipped difference of the results. An 8-bit result is ``b8 + ((e + change + 64) >> 7)``,
-clipped, where b8 is the network's 8-bit result without history, and e is what its rounding left:
-
-       e      = min(max(rint(128 * (float32(output) - b8)), -64), 63)    in 1/128 of a level; 0 in flat areas
-
-A 16-bit result is its result without history plus ``(257 * change + 64) >> 7``, clipped; floats get
-``change * float32(1 / 32640)`` added. For such deep samples, pixels are also closed where the network has no
-weight (`subpixel.engines.smooth`), so that ramps have no steps of 8 bits.
+where d is the clipped difference of the results. An 8-bit result is the network's 8-bit result without
+history plus ``(change + 64) >> 7``, clipped. It is rounded twice, so that any engine can compute the result
+without history. A 16-bit result gets ``(257 * change + 64) >> 7``, and floats get
+``change * float32(1 / 32640)``. For such deep samples, pixels are also closed where the network has no weight
+(`subpixel.engines.smooth`), so that ramps have no steps of 8 bits.
 """
 
 from dataclasses import replace
@@ -125,31 +122,16 @@ def gated(gate: NDArray[np.int64], values: NDArray[np.int64]) -> NDArray[np.int6
     return rounded_product(2 * CHANGE_STEPS * gate, values)
 
 
-def rounding_left(output: NDArray[np.float64], rounded: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Return what the rounding of a result to 8 bits left, in 1/128 of a level, so that it rounds to 0.
-
-    Args:
-        output: the result in 8-bit levels, not rounded.
-        rounded: the result.
-    """
-    half = CHANGE_STEPS // 2
-    left = output.astype(np.float32) - rounded.astype(np.float32)
-    return np.clip(np.rint(left * CHANGE_STEPS), -half, half - 1).astype(np.int64)
-
-
-def changed_samples(
-    samples: NDArray[Any], left: NDArray[np.int64], change: NDArray[np.int64]
-) -> NDArray[Any]:
+def changed_samples(samples: NDArray[Any], change: NDArray[np.int64]) -> NDArray[Any]:
     """Add a change, in 1/128 of an 8-bit level, to a result without history.
 
     Args:
         samples: the result: uint8, uint16 or float32.
-        left: what its rounding to 8 bits left, see `rounding_left`; only used for uint8.
         change: of the same shape.
     """
     half = CHANGE_STEPS // 2
     if samples.dtype == np.uint8:
-        result = samples + ((left + change + half) // CHANGE_STEPS)
+        result = samples + ((change + half) // CHANGE_STEPS)
         return np.asarray(np.clip(result, 0, 255), np.uint8)
     if samples.dtype == np.uint16:
         result = samples + ((257 * change + half) // CHANGE_STEPS)
