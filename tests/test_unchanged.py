@@ -4,9 +4,7 @@ import gc
 import json
 import threading
 import weakref
-from fractions import Fraction
 
-import av
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -17,32 +15,17 @@ from subpixel.cli import app
 from subpixel.engines.family import ModelFamily
 from subpixel.models.spec import Convolution, ModelSpec
 from subpixel.sizes import PixelGeometry, TargetSize
-from subpixel.video.media.pixel_formats import bit_depth, plane
+from subpixel.video.media.pixel_formats import plane
 from subpixel.video.pipeline import encode, links, unchanged
 from subpixel.video.pipeline.frames import FrameUpscaler
 from subpixel.video.pipeline.links import FrameLink, linked
 from subpixel.video.pipeline.stages import ParallelStage
-from video_files import decoded, luma, write
+from video_files import decoded, frames_of, luma, write
 
 RESIDUAL = ModelSpec(
     2, (Convolution(1, 8, 5, "relu"), Convolution(8, 8, 3, "prelu"), Convolution(8, 4, 3)), residual="nearest"
 )
 PLAIN = ModelSpec(3, (Convolution(1, 8, 3, "relu"), Convolution(8, 9, 3)))
-
-
-def frames_of(planes, format="yuv420p"):
-    """Return frames with these planes of luma, in 8 bits, and a chroma that changes from frame to frame."""
-    result = []
-    for number, samples in enumerate(planes):
-        height, width = samples.shape
-        frame = av.VideoFrame(width, height, format)
-        up = bit_depth(frame.format) - 8
-        plane(frame, 0)[...] = samples.astype(plane(frame, 0).dtype) << up
-        for index in range(1, len(frame.planes)):
-            plane(frame, index)[...] = (100 + number % 50) << up
-        frame.pts, frame.time_base = number, Fraction(1, 25)
-        result.append(frame)
-    return result
 
 
 def picture(height, width, seed=0):

@@ -7,6 +7,7 @@ import av
 import imageio_ffmpeg
 import numpy as np
 
+from subpixel.video.media import pixel_formats
 from subpixel.video.media.codecs import normal_scheduling
 
 RATE = 25
@@ -32,6 +33,21 @@ def make_frames(count, width=64, height=48, format="yuv420p"):
         frame.pts = number
         frame.time_base = Fraction(1, RATE)
         yield frame
+
+
+def frames_of(planes, format="yuv420p"):
+    """Return frames with these planes of luma, in 8 bits, and a chroma that changes from frame to frame."""
+    result = []
+    for number, samples in enumerate(planes):
+        height, width = samples.shape
+        frame = av.VideoFrame(width, height, format)
+        up = pixel_formats.bit_depth(frame.format) - 8
+        pixel_formats.plane(frame, 0)[...] = samples.astype(pixel_formats.plane(frame, 0).dtype) << up
+        for index in range(1, len(frame.planes)):
+            pixel_formats.plane(frame, index)[...] = (100 + number % 50) << up
+        frame.pts, frame.time_base = number, Fraction(1, 25)
+        result.append(frame)
+    return result
 
 
 def with_decoding_times(packets, codec, frames):

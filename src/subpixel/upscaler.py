@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
+    from subpixel.video.pipeline.arrays import ArrayUpscaler
+
 _STOP_TIMEOUT_SECONDS = 1
 """How long `Upscaler.frames` waits for its source to stop; a camera may never answer."""
 
@@ -314,6 +316,8 @@ class Upscaler:
         Args:
             frames: ``VideoFrame`` objects of PyAV in any pixel format, or images as for `__call__`. They may
                 differ in size and type. Interlaced frames are upscaled as they are; deinterlace them first.
+                A network for video sees the frame before, if frames are those of PyAV, or gray or RGB arrays
+                of uint8, uint16 or float32; other images are upscaled by themselves.
             size, fit: see `__call__`.
 
         Yields:
@@ -326,18 +330,26 @@ class Upscaler:
             ValueError, TypeError: see `__call__`.
             Exception: an error of the iterable itself is raised after the results of the frames before it.
         """
+        from subpixel.video.pipeline.arrays import ArrayUpscaler
         from subpixel.video.pipeline.links import linked
         from subpixel.video.pipeline.stages import Pipeline
 
         pipeline = Pipeline()
         try:
-            read = linked(pipeline.add("read", lambda: frames), _is_video_frame, private=True)
-            workers = self.compiled.frames_at_once
-            yield from pipeline.add_parallel("upscale", self._frame_upscaler(size, fit), read, workers)
+            arrays = ArrayUpscaler(self.family, _target(size, fit).or_scale(self.scale))
+
+            def is_frame(frame: Any) -> bool:
+                return _is_video_frame(frame) or arrays.takes(frame)
+
+            read = linked(pipeline.add("read", lambda: frames), is_frame, private=True)
+            upscale, workers = self._frame_upscaler(size, fit, arrays), self.compiled.frames_at_once
+            yield from pipeline.add_parallel("upscale", upscale, read, workers)
         finally:
             pipeline.close(_STOP_TIMEOUT_SECONDS)
 
-    def _frame_upscaler(self, size: SizeArgument | None, fit: Fit | None) -> "Callable[[Any], Any]":
+    def _frame_upscaler(
+        self, size: SizeArgument | None, fit: Fit | None, arrays: "ArrayUpscaler"
+    ) -> "Callable[[Any], Any]":
         from subpixel.video.pipeline.frames import FrameUpscaler
         from subpixel.video.pipeline.links import FrameLink
 
@@ -348,7 +360,7 @@ class Upscaler:
             if link is None:
                 return self(frame, size=size, fit=fit)
             with link:
-                return upscale_frame(frame, link)
+                return (upscale_frame if _is_video_frame(frame) else arrays)(frame, link)
 
         return upscale
 

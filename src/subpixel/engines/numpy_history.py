@@ -71,10 +71,22 @@ class NumpyHistory:
         Returns:
             The result ``(scale*H, scale*W)`` in the plane's dtype, and the state for the next frame.
         """
+        if self._integers:
+            return self.correct(plane, self._engine(plane), state)
         frame = history.eight_bits(plane)
-        if state is not None and state.frame.shape != frame.shape:
-            state = None
-        return self._int8_step(plane, frame, state) if self._integers else self._step(plane, frame, state)
+        return self._step(plane, frame, _of_size(state, frame.shape))
+
+    def correct(
+        self, plane: NDArray[Any], base: NDArray[Any], state: FrameState | None
+    ) -> tuple[NDArray[Any], FrameState]:
+        """Upscale the next frame, whose result without history is known; only in int8.
+
+        Args:
+            plane, state: see `step`.
+            base: ``(scale*H, scale*W)`` in the plane's dtype.
+        """
+        frame = history.eight_bits(plane)
+        return self._int8_step(plane, base, frame, _of_size(state, frame.shape))
 
     def _step(
         self, plane: NDArray[Any], frame: NDArray[np.uint8], state: FrameState | None
@@ -103,10 +115,9 @@ class NumpyHistory:
         return values
 
     def _int8_step(
-        self, plane: NDArray[Any], frame: NDArray[np.uint8], state: FrameState | None
+        self, plane: NDArray[Any], result: NDArray[Any], frame: NDArray[np.uint8], state: FrameState | None
     ) -> tuple[NDArray[Any], FrameState]:
         scale, channels = self._scale, self.history.state
-        result = self._engine(plane)
         hidden = np.full((channels, *frame.shape), history.ZERO, np.uint8)
         if state is not None:
             aligned, opened = self._aligned(plane, frame, state)
@@ -170,6 +181,10 @@ class NumpyHistory:
         samples = between_samples(state.result, parts)
         result = moved(samples[None], aligned.motion, scale * block, parts)[0]
         return result, moved(state.hidden, whole_pixels(aligned.motion, scale * parts), block)
+
+
+def _of_size(state: FrameState | None, shape: tuple[int, ...]) -> FrameState | None:
+    return state if state is not None and state.frame.shape == shape else None
 
 
 def _phases(values: NDArray[Any], scale: int) -> NDArray[Any]:

@@ -92,6 +92,19 @@ def choose(
     return _first(ENGINES, model, precision, threads)
 
 
+def correcting(engine: Engine) -> Any:
+    """Return what corrects the results of an engine with the help of the frames before.
+
+    It is None if the model has no history, or is computed in float32: the correction is defined for it, but
+    only int8 is fast. It has the method ``correct(plane, base, state)`` of `NumpyHistory`.
+    """
+    if engine.model.spec.history is None or engine.precision != "int8":
+        return None
+    from subpixel.engines.numpy_history import NumpyHistory
+
+    return NumpyHistory(engine.model, precision="int8")
+
+
 def check_engine(engine: Any) -> None:
     """Raise TypeError unless the value is a string or None, ValueError unless it is the name of an engine."""
     if engine not in OLD_ENGINES:

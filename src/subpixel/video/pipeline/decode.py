@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Generator, Iterator
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 from subpixel.video.media.decode_errors import DecodeErrors
 from subpixel.video.media.frame_index import NoRandomAccess, frame_index
@@ -10,7 +10,7 @@ from subpixel.video.media.index import PacketIndex
 from subpixel.video.media.pixel_formats import reformat
 from subpixel.video.media.source import is_packet
 from subpixel.video.media.window import read_window
-from subpixel.video.pipeline import encode
+from subpixel.video.pipeline import encode, history
 from subpixel.video.pipeline.deinterlace import Discontinuity
 from subpixel.video.pipeline.plan import VideoPlan
 from subpixel.video.pipeline.segment_ranges import SegmentErrors, SegmentRanges
@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 
 Numbered = tuple[int, Union["VideoFrame", None]]
 """A frame and its number. None stands for a segment without frames, with the number of its first one."""
+
+
+class WarmUp(NamedTuple):
+    """A frame before a segment, whose result is not wanted; see `subpixel.video.pipeline.history`."""
+
+    number: int
+    frame: "VideoFrame"
+
 
 _Event = Union["VideoFrame", Discontinuity]
 
@@ -60,6 +68,7 @@ class SegmentFrames:
             self._ranges = SegmentRanges(index, plan.deinterlacing.ticks)
         except NoRandomAccess as error:
             self.refusal = str(error)
+        self._warm_up = history.WARM_UP_FRAMES if plan.has_history else 0
         self._errors = SegmentErrors(plan.source, self._ranges)
         self._taken: set[int] = set()
         """The segments that this process encodes."""
@@ -84,10 +93,11 @@ class SegmentFrames:
         """See `SegmentErrors.is_clean`."""
         return self._errors.is_clean(segment, errors)
 
-    def numbered(self, work: Work, pipeline: Pipeline) -> Iterator[Numbered]:
+    def numbered(self, work: Work, pipeline: Pipeline) -> Iterator[Numbered | WarmUp]:
         """Start to decode, and yield the frames of the segments that ``work`` wants, in order.
 
-        Frames are scaled to the size of the first one.
+        For a network for video, the last frames before such a segment come as `WarmUp`. Frames are scaled to
+        the size of the first one.
 
         Args:
             work: decides which segments are decoded.
@@ -172,7 +182,12 @@ class SegmentFrames:
 
     def _first_needed(self, segment: int, ranges: SegmentRanges) -> int:
         """The position of the first frame on which a segment depends."""
-        return max(ranges.index.first, ranges.first(segment) - self._context)
+        before = self._context + -(-self._warm_up // ranges.results)
+        return max(ranges.index.first, ranges.first(segment) - before)
+
+    def _warms_up(self, number: int) -> bool:
+        """Whether a frame belongs to the segment after its own, too."""
+        return self._warm_up > 0 and len(history.segments_of(number)) > 1
 
     def _is_ahead(self, segment: int, position: int, ranges: SegmentRanges) -> bool:
         """Whether decoding of a segment can begin after the packets that were read up to a position."""
@@ -182,7 +197,7 @@ class SegmentFrames:
             and index.entry(self._first_needed(segment, ranges)) > index.packets[position]
         )
 
-    def _numbered(self, events: Iterator[Any], work: Work) -> Iterator[Numbered]:
+    def _numbered(self, events: Iterator[Any], work: Work) -> Iterator[Numbered | WarmUp]:
         """Number the frames, and scale them to the size of the first one."""
         from av.video.reformatter import VideoReformatter
 
@@ -206,12 +221,16 @@ class SegmentFrames:
                 if work.last is not None and segment > work.last:
                     return
                 is_taken = self._takes(segment, work) if from_start else segment in self._taken
-            if is_taken and (latest is None or event.pts > latest):
-                latest = event.pts
-                self._errors.add_result(segment, is_resized=is_resized)
-                if is_resized:
-                    event = reformat(VideoReformatter(), event, first.width, first.height, bicubic=True)
-                yield number, event
+            if not (is_taken or self._warms_up(number)) or (latest is not None and event.pts <= latest):
+                continue
+            latest = event.pts
+            if is_resized:
+                event = reformat(VideoReformatter(), event, first.width, first.height, bicubic=True)
+            if not is_taken:
+                yield WarmUp(number, event)
+                continue
+            self._errors.add_result(segment, is_resized=is_resized)
+            yield number, event
         if from_start:
             yield from self._without_frames(segment + 1, self.count or 0, work)
             self.has_all = True

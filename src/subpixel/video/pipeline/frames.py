@@ -29,6 +29,7 @@ from subpixel.video.media.pixel_formats import (
     same_range,
     to_planar,
 )
+from subpixel.video.pipeline.history import History, corrected, history_of, reduced
 from subpixel.video.pipeline.links import FrameLink
 from subpixel.video.pipeline.pixel_art import upscale_planes
 from subpixel.video.pipeline.unchanged import Rectangle, hr_part, with_context
@@ -79,6 +80,7 @@ class FrameUpscaler:
         # Exact arithmetic in Python, the same for each frame.
         self.size = cache(self._size)
         self.upsampling = cache(self._upsampling)
+        self._history = cache(history_of)
 
     def _size(self, width: int, height: int) -> tuple[int, int]:
         """Return width and height of the result for a frame of ``width`` and ``height``."""
@@ -98,12 +100,16 @@ class FrameUpscaler:
             sides = self.size(width, height)
         return self._family.upsampling((height, width), (sides[1], sides[0]))
 
-    def __call__(self, frame: "VideoFrame", link: FrameLink | None = None) -> "VideoFrame":
+    def __call__(
+        self, frame: "VideoFrame", link: FrameLink | None = None, number: int | None = None
+    ) -> "VideoFrame":
         """Upscale a frame.
 
         Args:
             frame: as decoded.
-            link: to the frame before, from which unchanged luma is copied. This does not change the result.
+            link: to the frame before, from which unchanged luma is copied. This does not change the result. A
+                network for video gets its state by it.
+            number: of the result in the film, see `subpixel.video.pipeline.history`.
 
         Returns:
             A new frame, with the times and everything else that FFmpeg attaches to the input.
@@ -116,8 +122,22 @@ class FrameUpscaler:
             return self._by_rule(frame, self._family)
         small, large = self._by_bicubic(frame)
         depths = bit_depth(small.format), bit_depth(large.format)
-        self._put_luma(plane(small, 0), plane(large, 0), depths, frame.pts or 0, link or FrameLink())
+        luma = plane(small, 0), plane(large, 0)
+        self._put_luma(*luma, depths, frame.pts or 0, link or FrameLink(), number)
         return large
+
+    def warm_up(self, frame: "VideoFrame", link: FrameLink, number: int) -> None:
+        """Let a network for video see a frame whose result is not wanted.
+
+        Args:
+            frame, link, number: as for a call.
+        """
+        small = to_planar(frame, self._reformatters()[1])
+        luma, depth = plane(small, 0), bit_depth(small.format)
+        history = self._history(self.upsampling(small.width, small.height))
+        if history is not None:
+            base = self._without_history(luma, depth, history, link)
+            corrected(history.network, _full_range(luma, depth), base, link, number, warm_up=True)
 
     def _by_rule(self, frame: "VideoFrame", family: PixelArtFamily) -> "VideoFrame":
         """Upscale all planes of pixel art by a rule, and convert them to the format of results."""
@@ -181,6 +201,7 @@ class FrameUpscaler:
         depths: tuple[int, int],
         seed: int,
         link: FrameLink,
+        number: int | None,
     ) -> None:
         """Fill ``large`` with ``small`` upscaled by the network. ``depths`` are the bits of both."""
         height, width = small.shape
@@ -188,15 +209,53 @@ class FrameUpscaler:
         assert isinstance(upsampling, Upsampling)
         rows, columns = upsampling.target
         inside = large[:rows, :columns]
+        history = self._history(upsampling)
+        if history is None:
+            self._put_single(small, inside, upsampling, depths, seed, link)
+        else:
+            base = self._without_history(small, depths[0], history, link)
+            given = _full_range(small, depths[0])
+            result = corrected(history.network, given, base, link, number)
+            inside[...] = round_to_depth(self._finished(given, result, upsampling, seed), depths[1])
+        large[:rows, columns:] = large[:rows, columns - 1 : columns]
+        large[rows:] = large[rows - 1 : rows]
+
+    def _put_single(
+        self,
+        small: NDArray[Any],
+        inside: NDArray[Any],
+        upsampling: Upsampling,
+        depths: tuple[int, int],
+        seed: int,
+        link: FrameLink,
+    ) -> None:
+        """Fill ``inside`` with ``small`` upscaled by itself; what did not change is copied."""
         changed = None if self._grain else link.changed(small, depths, upsampling.context_px)
         if changed and not (upsampling.is_one_network and upsampling.engines[0].is_exact):
             changed = None  # rectangles of a frame may get other samples than the whole
         self._compute(small, inside, upsampling, depths, seed, changed)
         if changed is not None and not link.copy_others(inside, changed, small.shape):
             self._compute(small, inside, upsampling, depths, seed)
-        large[:rows, columns:] = large[:rows, columns - 1 : columns]
-        large[rows:] = large[rows - 1 : rows]
         link.finish(inside)
+
+    def _without_history(
+        self, small: NDArray[Any], depth: int, history: History, link: FrameLink
+    ) -> NDArray[Any]:
+        """Return the result of a network for video without its history, in all 8 or 16 bits."""
+        base = np.empty(history.upsampling.target, small.dtype)
+        self._put_single(small, base, history.upsampling, (depth, 8 * small.itemsize), 0, link)
+        return base
+
+    def _finished(
+        self, small: NDArray[Any], result: NDArray[Any], upsampling: Upsampling, seed: int
+    ) -> NDArray[Any]:
+        """Reduce, sharpen and give grain to the result of a network for video, where that is asked for."""
+        if upsampling.is_one_network and not self._grain:
+            return result
+        large = np.ascontiguousarray(reduced(result, upsampling))
+        if self._grain and can_have_grain(upsampling):
+            self._add_grain(to_float(small), large, upsampling, seed)
+        return from_float(large, small.dtype)
 
     def _compute(
         self,
@@ -215,7 +274,7 @@ class FrameUpscaler:
         context = np.pad(small, context_px, mode="edge")
         is_deep = small.dtype == np.uint16 or inside.dtype == np.uint16
         if is_deep:  # engines take uint16 samples of the full 16 bits
-            np.left_shift(context, (16 if small.dtype == np.uint16 else 8) - depths[0], out=context)
+            context = _full_range(context, depths[0])
         parts = [(context, inside)]
         if rectangles is not None:
             parts = [
@@ -244,10 +303,21 @@ class FrameUpscaler:
         part = slice(0, rows), slice(0, columns)
         large = np.ascontiguousarray(upsampling.finish(large, part, (-context_px, -context_px)))
         inner = slice(context_px, -context_px or None)
-        noise = removed_noise(small[inner, inner], large)
+        self._add_grain(small[inner, inner], large, upsampling, seed)
+        return from_float(large, context.dtype)
+
+    def _add_grain(
+        self, small: NDArray[np.float32], large: NDArray[np.float32], upsampling: Upsampling, seed: int
+    ) -> None:
+        noise = removed_noise(small, large)
         if noise is not None:
             add_grain(large, noise, self._grain, seed, upsampling.source)
-        return from_float(large, context.dtype)
+
+
+def _full_range(samples: NDArray[Any], depth: int) -> NDArray[Any]:
+    """Shift samples so that they use all bits of their dtype, as engines take them."""
+    shift = 8 * samples.itemsize - depth
+    return np.left_shift(samples, shift) if shift else samples
 
 
 def _in_bands(context: NDArray[Any], upsampling: Upsampling) -> NDArray[Any]:

@@ -1,5 +1,7 @@
 """Links each frame of a video to the one before it, so that what did not change is copied from its result.
 
+A network for video gets its state in the same way.
+
 Several frames are in work at once. A frame first computes what changed, then waits for the result of the
 frame before. Frames begin in order, so that frame is in work already or finished, and the wait ends.
 """
@@ -37,6 +39,7 @@ class FrameLink:
         self._depths = 0, 0
         self._small: Future[NDArray[Any] | None] = Future()
         self._large: Future[NDArray[Any] | None] = Future()
+        self._states: Future[dict[int, Any] | None] = Future()
 
     def __enter__(self) -> "FrameLink":
         return self
@@ -45,7 +48,8 @@ class FrameLink:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._previous = None  # otherwise all frames would stay in memory
-        for missing in (self._small, self._large):
+        waited_for: tuple[Future[Any], ...] = (self._small, self._large, self._states)
+        for missing in waited_for:
             if not missing.done():
                 missing.set_result(None)
 
@@ -100,6 +104,14 @@ class FrameLink:
     def finish(self, large: NDArray[Any]) -> None:
         """Offer the luma of the result to the frame after this one."""
         self._large.set_result(self._kept(large))
+
+    def states(self) -> dict[int, Any]:
+        """Wait for what the frame before has kept for this one; empty if there is nothing."""
+        return {} if self._previous is None else self._previous._states.result() or {}
+
+    def keep(self, states: dict[int, Any]) -> None:
+        """Offer states to the frame after this one."""
+        self._states.set_result(states)
 
     def _kept(self, samples: NDArray[Any]) -> NDArray[Any]:
         return samples.copy() if self._private else samples

@@ -44,6 +44,7 @@ from subpixel.video.media.trial import refusals
 from subpixel.video.pipeline.deinterlace import Deinterlacing
 from subpixel.video.pipeline.encode import encode_one
 from subpixel.video.pipeline.frames import FrameUpscaler, can_have_grain
+from subpixel.video.pipeline.history import history_of
 
 _MAX_BITS_X264 = 10
 """Bits. With ``codec="auto"`` deeper sources go to libx265, which takes 12."""
@@ -91,6 +92,11 @@ class VideoPlan:
             _geometry(self.source, self.encoder.codec, self.encoder.format, square=self.square_pixels),
             grain=self.grain,
         )
+
+    @cached_property
+    def has_history(self) -> bool:
+        """Whether the frames before help to upscale a frame."""
+        return history_of(self.upsampling) is not None
 
     @property
     def frames_at_once(self) -> int:
@@ -198,7 +204,20 @@ def plan_video(
     if grain and not can_have_grain(plan.upsampling):
         plan.warnings.append("it gets no grain, because no network makes it larger")
     plan.warnings += plan.upsampling.warnings
+    plan.warnings += _history_warnings(plan)
     return plan
+
+
+def _history_warnings(plan: VideoPlan) -> list[str]:
+    """What users are told if a network for video sees only single frames."""
+    if isinstance(plan.family, PixelArtFamily) or plan.has_history:
+        return []
+    names = [model.name for model in plan.family.models if model.spec.history]
+    return [
+        f"{name} upscales each frame by itself: it sees other frames only in int8, and if it reaches the "
+        "size without another network"
+        for name in names[:1]
+    ]
 
 
 def _check_reachable(

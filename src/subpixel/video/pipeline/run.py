@@ -20,7 +20,7 @@ from subpixel.video.media.mux import Muxer
 from subpixel.video.media.pixel_formats import reformat
 from subpixel.video.media.source import is_packet, open_source
 from subpixel.video.media.y4m import Y4mWriter
-from subpixel.video.pipeline.decode import SegmentFrames
+from subpixel.video.pipeline.decode import SegmentFrames, WarmUp
 from subpixel.video.pipeline.encode import (
     SEGMENT_FRAMES,
     SegmentStart,
@@ -214,12 +214,16 @@ def _upscaled(
             return item
         number, frame = item
         with link:
-            result = upscale(frame, link)
+            if isinstance(item, WarmUp):
+                upscale.warm_up(frame, link, number)
+                return None
+            result = upscale(frame, link, number)
         tracker.count_frame(link.copied_share)
         return number, result
 
     frames_at_once = plan.frames_at_once
-    return tracker.pipeline.add_parallel("upscale", upscale_item, linked(items, is_frame), frames_at_once)
+    stage = tracker.pipeline.add_parallel("upscale", upscale_item, linked(items, is_frame), frames_at_once)
+    return (item for item in stage if item is not None)
 
 
 def _numbered(

@@ -1,0 +1,108 @@
+"""The state of a network for video from frame to frame.
+
+It is the same whether a film is upscaled at once or in parts.
+
+A segment must not depend on which run computes it, or the segments before it. So each has a state of its own,
+which begins `WARM_UP_FRAMES` before the first frame of the segment. In a film that is upscaled at once, the
+last frames of a segment belong to two segments: their result is that of the first, and they warm up the state
+of the second.
+"""
+
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from subpixel.engines.base import to_float
+from subpixel.engines.pixel_art import AnyUpsampling
+from subpixel.engines.select import correcting
+from subpixel.engines.upsampling import Upsampling
+from subpixel.video.pipeline import encode
+from subpixel.video.pipeline.links import FrameLink
+
+WARM_UP_FRAMES = 24
+"""Results are within 0.02 dB of those of an endless run, see docs/research/2026-11-30-several-frames.md."""
+
+
+class Corrects(Protocol):
+    """A network that corrects the results of another one, frame by frame."""
+
+    def correct(self, plane: NDArray[Any], base: NDArray[Any], state: Any) -> tuple[NDArray[Any], Any]:
+        """Return the corrected result, and the state for the next frame.
+
+        Args:
+            plane: the frame, ``(H, W)``.
+            base: its result without history, ``(scale*H, scale*W)`` of the same dtype.
+            state: of the frame before; None for the first frame.
+        """
+
+
+class History(NamedTuple):
+    """A network for video."""
+
+    network: Corrects
+    upsampling: Upsampling
+    """The network without its history, and without what follows it."""
+
+
+def history_of(upsampling: AnyUpsampling) -> History | None:
+    """Return the network for video that upsamples; None if frames are upscaled by themselves.
+
+    So they are by other networks, by several in a row, and in float32.
+    """
+    if not isinstance(upsampling, Upsampling) or len(upsampling.engines) != 1:
+        return None
+    network = correcting(upsampling.engines[0])
+    return None if network is None else History(network, Upsampling(upsampling.engines, upsampling.source))
+
+
+def reduced(result: NDArray[Any], upsampling: Upsampling) -> NDArray[np.float32]:
+    """Do what follows the network, to its whole result: reduce and sharpen it. Its edge continues."""
+    context_px = upsampling.context_px
+    large = to_float(np.pad(result, context_px * upsampling.factor, mode="edge"))
+    part = slice(0, upsampling.target[0]), slice(0, upsampling.target[1])
+    return upsampling.finish(large, part, (-context_px, -context_px))
+
+
+def segments_of(number: int | None, *, warm_up: bool = False) -> tuple[int, ...]:
+    """Return the segments that a frame belongs to, the one with its result first.
+
+    Args:
+        number: of its result in the film; None for frames that are no film, and have no segments.
+        warm_up: whether the result is not wanted.
+    """
+    if number is None:
+        return (0,)
+    segment, index = divmod(number, encode.SEGMENT_FRAMES)
+    next_ones = (segment + 1,) if index >= encode.SEGMENT_FRAMES - WARM_UP_FRAMES else ()
+    return next_ones if warm_up else (segment, *next_ones)
+
+
+def corrected(
+    network: Corrects,
+    plane: NDArray[Any],
+    base: NDArray[Any],
+    link: FrameLink,
+    number: int | None = None,
+    *,
+    warm_up: bool = False,
+) -> NDArray[Any]:
+    """Correct a result with the states of the frame before, which ``link`` knows, and keep the new ones.
+
+    Args:
+        network, plane, base: see `Corrects`.
+        link: of the frame.
+        number, warm_up: see `segments_of`.
+    """
+    before = link.states()
+    after: dict[int, tuple[int | None, Any]] = {}
+    results = []
+    for segment in segments_of(number, warm_up=warm_up):
+        last, state = before.get(segment, (None, None))
+        if number is not None and last is not None and last >= number:
+            state = None  # the film is decoded again, from its start
+        result, state = network.correct(plane, base, state)
+        after[segment] = number, state
+        results.append(result)
+    link.keep(after)
+    return results[0] if results else base

@@ -1,0 +1,171 @@
+"""Films by a network that sees the frames before: results do not depend on how the work is divided."""
+
+import numpy as np
+import pytest
+
+import subpixel
+from history_models import camera, lr_frames, video_model
+from subpixel.engines.numpy_engine import NumpyEngine
+from subpixel.engines.numpy_history import NumpyHistory
+from subpixel.models import catalog
+from subpixel.models.history import without_history
+from subpixel.training.history_calibration import calibrate_history
+from subpixel.upscaler import Upscaler
+from subpixel.video.pipeline import history
+from video_files import decoded, frames_of, luma, write
+from video_jobs import SEGMENT
+
+WARM_UP, FRAMES, SCALE, SHARDS = 3, 35, 2, 4
+
+
+@pytest.fixture(scope="module")
+def model():
+    speeds, starts = ((1, 2), (-2, 1)), ((60, 60), (150, 120))
+    clips = [lr_frames(camera(3, speed, 64, start), SCALE) for speed in speeds for start in starts]
+    return calibrate_history(video_model(SCALE), catalog.find(f"fast-x{SCALE}"), clips)
+
+
+@pytest.fixture(scope="module")
+def planes():
+    """The luma of small frames: a camera that moves, with a cut."""
+    after = lr_frames(camera(12, (-1, 1), 64, (150, 120)), SCALE)
+    return [*lr_frames(camera(FRAMES - 12, (1, 2), 64), SCALE), *after]
+
+
+@pytest.fixture
+def source(planes, tmp_path):
+    return write(tmp_path / "in.mkv", frames_of(planes), codec="ffv1")
+
+
+@pytest.fixture
+def upscale(model, short_segments, monkeypatch, tmp_path):
+    monkeypatch.setattr(history, "WARM_UP_FRAMES", WARM_UP)
+    default = Upscaler(model, precision="int8", threads=2)
+
+    def upscale(source, name="out.mkv", *, upscaler=default, **options):
+        subpixel.upscale_video(source, tmp_path / name, upscaler=upscaler, codec="ffv1", **options)
+        return tmp_path / name
+
+    return upscale
+
+
+def base_of(model, plane):
+    """The result without history. In films, frames continue with their edge."""
+    halo = model.spec.halo_px
+    large = NumpyEngine(without_history(model), precision="int8")(np.pad(plane, halo, mode="edge"))
+    return large[SCALE * halo : -SCALE * halo, SCALE * halo : -SCALE * halo]
+
+
+def result_of(model, planes, number, first=None):
+    """The result of a frame whose segment begins some frames before its first one."""
+    first = max(0, number // SEGMENT * SEGMENT - WARM_UP) if first is None else first
+    network, state, result = NumpyHistory(model, precision="int8"), None, None
+    for plane in planes[first : number + 1]:
+        result, state = network.correct(plane, base_of(model, plane), state)
+    return result
+
+
+def test_the_frames_before_a_segment_warm_it_up(upscale, source, planes, model):
+    results = [luma(frame) for frame in decoded(upscale(source))]
+    assert len(results) == FRAMES
+    for number, result in enumerate(results):
+        np.testing.assert_array_equal(result, result_of(model, planes, number), err_msg=str(number))
+    # A frame at the end of a segment belongs to two, with different results; the first segment has it.
+    last = 2 * SEGMENT - 1
+    assert not np.array_equal(results[last], result_of(model, planes, last, first=2 * SEGMENT - WARM_UP))
+    assert not np.array_equal(results[last], base_of(model, planes[last]))
+
+
+@pytest.mark.parametrize("first", [(), (1,), (3,), (0, 2), (2, 0, 1)])
+def test_segments_do_not_depend_on_who_computes_them(upscale, source, tmp_path, first):
+    """Those that are missing are computed from some frames before."""
+    whole = upscale(source, "whole.mkv")
+    others = [number for number in range(SHARDS) if number not in first]
+    for number in first:
+        upscale(source, shard=(number + 1, SHARDS))
+        assert not (tmp_path / "out.mkv").exists()
+    if first:
+        upscale(source)  # resumes
+    else:
+        for number in others:
+            upscale(source, shard=(number + 1, SHARDS))
+    assert (tmp_path / "out.mkv").read_bytes() == whole.read_bytes()
+
+
+def test_deep_frames_have_history(upscale, planes, model, tmp_path):
+    source = write(tmp_path / "in.mkv", frames_of(planes[:4], "yuv420p10le"), codec="ffv1")
+    results = [luma(frame) for frame in decoded(upscale(source))]
+    single = Upscaler(without_history(model), precision="int8", threads=1)
+    singles = [luma(frame) for frame in decoded(upscale(source, "single.mkv", upscaler=single))]
+    np.testing.assert_array_equal(results[0], singles[0])
+    eight_bits = result_of(model, planes, 3)
+    assert np.mean(results[3] != singles[3]) > 0.3
+    assert np.abs(results[3] / 4 - eight_bits).mean() < 0.5 < np.abs(singles[3] / 4 - eight_bits).mean()
+
+
+@pytest.mark.parametrize("options", [{"size": (48, 48)}, {"sharpness": 0.5}, {"grain": 1.0}])
+def test_what_follows_the_network_gets_its_result(upscale, source, model, options):
+    sharpness = {"sharpness": options.pop("sharpness")} if "sharpness" in options else {}
+    results, singles = [
+        [
+            luma(frame).astype(float)
+            for frame in decoded(
+                upscale(
+                    source,
+                    f"{number}.mkv",
+                    upscaler=Upscaler(each, precision="int8", threads=1, **sharpness),
+                    **options,
+                )
+            )
+        ]
+        for number, each in enumerate((model, without_history(model)))
+    ]
+    assert np.abs(results[0] - singles[0]).mean() < 0.6  # padded at another place
+    assert np.abs(results[5] - singles[5]).mean() > 1
+
+
+def test_it_is_said_where_frames_are_upscaled_by_themselves(upscale, source, model, tmp_path):
+    message = "video-test upscales each frame by itself: it sees other frames only in int8"
+    fp32 = Upscaler(model, "numpy", precision="fp32", threads=1)
+    result = subpixel.upscale_video(source, tmp_path / "fp32.mkv", upscaler=fp32, codec="ffv1")
+    assert any(message in warning for warning in result.warnings)
+    int8 = Upscaler(model, precision="int8", threads=1)
+    result = subpixel.upscale_video(source, tmp_path / "x4.mkv", upscaler=int8, size=(128, 128), codec="ffv1")
+    assert any(message in warning for warning in result.warnings)
+    result = subpixel.upscale_video(source, tmp_path / "x2.mkv", upscaler=int8, codec="ffv1")
+    assert not result.warnings
+
+
+def test_frames_of_any_source_have_an_endless_state(model, planes):
+    upscaler = Upscaler(model, precision="int8", threads=2)
+    results = [luma(frame) for frame in upscaler.frames(frames_of(planes))]
+    for number in (0, 1, SEGMENT, FRAMES - 1):
+        np.testing.assert_array_equal(results[number], result_of(model, planes, number, first=0))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("size", [None, (48, 48)])
+def test_arrays_have_the_same_state(model, planes, dtype, size):
+    upscaler = Upscaler(model, precision="int8", threads=2)
+    largest = np.iinfo(dtype).max if dtype != np.float32 else 1
+    gray = [(plane / 255 * largest).round(6 if largest == 1 else 0).astype(dtype) for plane in planes[:6]]
+    results = list(upscaler.frames(gray, size=size))
+    if size is None and dtype == np.uint8:
+        for number, result in enumerate(results):
+            np.testing.assert_array_equal(result, result_of(model, planes, number, first=0))
+    single = [upscaler(one, size=size) for one in gray]
+    assert results[5].dtype == dtype and results[5].shape == single[5].shape
+    assert np.abs(results[0] / largest - single[0] / largest).mean() < 0.6 / 255
+    assert np.abs(results[5] / largest - single[5] / largest).mean() > 1 / 255
+    colored = [np.stack([one, one, one], axis=2) for one in gray]
+    colors = list(upscaler.frames(colored, size=size))
+    assert colors[5].shape == (*results[5].shape, 3) and colors[5].dtype == dtype
+    difference = colors[5] / largest - results[5][..., None] / largest
+    assert np.abs(difference).mean() < 2 / 255 < np.abs(single[5] / largest - results[5] / largest).max()
+
+
+def test_other_arrays_are_images(model, planes):
+    upscaler = Upscaler(model, precision="int8", threads=2)
+    with_alpha = [np.dstack([one] * 4) for one in planes[:3]]
+    for result, one in zip(upscaler.frames(with_alpha), with_alpha, strict=True):
+        np.testing.assert_array_equal(result, upscaler(one))
