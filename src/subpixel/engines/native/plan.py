@@ -265,7 +265,7 @@ def _hidden_layer(
 
 def _last_layer(spec: ModelSpec, inputs: int, instructions: InstructionSet, samples: Samples) -> LastLayer:
     described = spec.layers[-1]
-    vectors, rows = last_tile(spec, instructions)
+    vectors, rows, planes = last_tile(spec, instructions)
     return LastLayer(
         described.kernel,
         inputs,
@@ -277,6 +277,7 @@ def _last_layer(spec: ModelSpec, inputs: int, instructions: InstructionSet, samp
         parts=instructions.parts,
         vectors=vectors,
         rows=rows,
+        planes=planes,
         from_picture=len(spec.layers) == 1,
         samples=samples,
     )
