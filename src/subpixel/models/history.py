@@ -138,12 +138,15 @@ def integer_shares(model: Model) -> NDArray[np.int64]:
 
 
 def eight_bits(samples: NDArray[Any]) -> NDArray[np.uint8]:
-    """Round samples to 8 bits, half up: uint8, uint16 over its whole range, or floats in [0, 1], clipped."""
+    """Round samples to 8 bits: uint8, uint16 over its whole range, or floats in [0, 1], clipped.
+
+    uint16 has no halves; those of floats are rounded to even.
+    """
     if samples.dtype == np.uint8:
         return samples
     if samples.dtype == np.uint16:
         return np.asarray((samples.astype(np.int64) + 128) // 257, np.uint8)
-    return np.asarray(np.clip(np.floor(samples.astype(np.float64) * 255 + 0.5), 0, 255), np.uint8)
+    return np.asarray(np.clip(np.rint(samples.astype(np.float64) * 255), 0, 255), np.uint8)
 
 
 def gated(gate: NDArray[np.int64], values: NDArray[np.int64]) -> NDArray[np.int64]:
