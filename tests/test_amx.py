@@ -309,7 +309,9 @@ MIXED = {
     # The network, and which of its layers use tiles.
     "scale 1": (stack(1, [16, 16]), "tt."),
     "scale 8": (stack(8, [16]), "t."),
-    "color": (stack(3, [16, 40, 33], channels=3), ".tt."),
+    "color": (stack(3, [16, 40, 33], channels=3), "ttt."),
+    "planes": (ModelSpec(1, (Convolution(20, 16, 3, "prelu"), Convolution(16, 20, 3)), channels=20), "t."),
+    "many planes": (ModelSpec(1, (Convolution(65, 8, 1), Convolution(8, 65, 1)), channels=65), ".."),
     "large first kernel": (stack(2, [16, 40], kernels=[9, 3, 3]), ".tt"),
     "large last kernel": (stack(2, [16], kernels=[3, 11]), "t."),
     "large hidden kernel": (stack(2, [16, 16], kernels=[3, 11, 3]), "..."),

@@ -11,7 +11,7 @@ import skimage.data
 from history_models import camera, history_spec, lr_frames, video_model
 from subpixel.engines.flat import is_flat
 from subpixel.engines.numpy_engine import NumpyEngine
-from subpixel.engines.numpy_history import NumpyHistory
+from subpixel.engines.numpy_history import NumpyHistory, inside
 from subpixel.errors import EngineError, ModelError
 from subpixel.evaluation.metrics import psnr_db
 from subpixel.models import catalog
@@ -207,11 +207,9 @@ def test_the_state_is_kept_in_8_bits(model: Model) -> None:
 class WithKnownOutputs(NumpyHistory):
     """The outputs of the last layer are random, but known."""
 
-    def _int8_layers(self, values: np.ndarray) -> np.ndarray:
-        self.inputs = values
-        rng = np.random.default_rng(3)
-        outputs = self.model.scale**2 + self.history.state + 1
-        self.outputs = rng.integers(0, 256, (outputs, *values.shape[1:]))
+    def _corrected(self, inputs: np.ndarray) -> np.ndarray:
+        self.inputs = inside(inputs, self._context_px).astype(int)
+        self.outputs = np.random.default_rng(3).integers(0, 256, self.inputs.shape).astype(np.uint8)
         return self.outputs
 
 

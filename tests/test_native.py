@@ -102,6 +102,10 @@ UNUSUAL = {
     "color": ModelSpec(
         3, (Convolution(3, 16, 5, "prelu"), Convolution(16, 27, 3)), channels=3, residual="nearest"
     ),
+    "planes of one size": ModelSpec(1, (Convolution(10, 8, 3, "prelu"), Convolution(8, 10, 3)), channels=10),
+    "odd planes of one size": ModelSpec(
+        1, (Convolution(7, 5, 3), Convolution(5, 7, 1, "relu")), channels=7, residual="nearest"
+    ),
     "largest scale": ModelSpec(8, (Convolution(1, 8, 3, "relu"), Convolution(8, 64, 3))),
 }
 

@@ -26,9 +26,11 @@ FOLDER_VARIABLE = "SUBPIXEL_CACHE"
 _SOURCES = (
     "engines/native",
     "engines/color",
+    "engines/history",
     "engines/assembler.py",
     "engines/ir.py",
     "engines/machine_code.py",
+    "models/history.py",
     "models/quantization.py",
     "ops/resize.py",
 )

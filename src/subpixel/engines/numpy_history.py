@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,10 @@ from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.errors import EngineError
 from subpixel.models import history
 from subpixel.models.model import Model
-from subpixel.models.quantization import WHITE, run_integer_layer
+from subpixel.models.quantization import WHITE
+from subpixel.models.spec import History, ModelSpec
 from subpixel.ops.block_motion import Alignment, align, between_samples, moved, whole_pixels
-from subpixel.ops.convolution import activate, convolve
+from subpixel.ops.convolution import activate, convolve, pad
 from subpixel.ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 
 
@@ -46,12 +47,12 @@ class NumpyHistory:
         Raises:
             EngineError: the model has no history, or int8 is asked for and it has no int8 layers.
         """
-        if model.spec.history is None:
-            raise EngineError(f"model {model.name} upscales each frame by itself: it has no history")
+        self.history = checked_history(model)
         self.model, self.precision = model, precision
-        self.history, self._scale = model.spec.history, model.spec.scale
         self._engine = NumpyEngine(model, precision=precision)
-        self._integers = history.history_integer_layers(model) if precision == "int8" else ()
+        correction = history.correction(model)
+        self._context_px = correction.spec.halo_px
+        self._correction = NumpyEngine(correction, precision=precision)
 
     def __call__(self, planes: Iterable[NDArray[Any]]) -> Iterator[NDArray[Any]]:
         """Upscale the planes of a video in order; see `step`."""
@@ -71,10 +72,12 @@ class NumpyHistory:
         Returns:
             The result ``(scale*H, scale*W)`` in the plane's dtype, and the state for the next frame.
         """
-        if self._integers:
+        if plane.dtype == np.float64:
+            result, after = self.step(plane.astype(np.float32), state)
+            return result.astype(np.float64), after
+        if self.precision == "int8":
             return self.correct(plane, self._engine(plane), state)
-        frame = history.eight_bits(plane)
-        return self._step(plane, frame, _of_size(state, frame.shape))
+        return self._step(plane, history.eight_bits(plane), state)
 
     def correct(
         self, plane: NDArray[Any], base: NDArray[Any], state: FrameState | None
@@ -82,111 +85,161 @@ class NumpyHistory:
         """Upscale the next frame, whose result without history is known; only in int8.
 
         Args:
-            plane, state: see `step`.
-            base: ``(scale*H, scale*W)`` in the plane's dtype.
+            plane, state: see `step`; not float64.
+            base: the result without history, ``(scale*H, scale*W)`` in the plane's dtype.
         """
-        frame = history.eight_bits(plane)
-        return self._int8_step(plane, base, frame, _of_size(state, frame.shape))
+        frame, result = history.eight_bits(plane), base
+        hidden = np.full((self.history.state, *frame.shape), history.ZERO, np.uint8)
+        if follows(state, frame):
+            base = history.eight_bits(base)
+            inputs, opened = correction_inputs(self.model.spec, plane, frame, base, state, self._context_px)
+            outputs = self._corrected(inputs)
+            result, hidden = changed(self.model, result, inside(inputs, self._context_px), outputs, opened)
+        return result, FrameState(frame, history.eight_bits(result), hidden)
 
     def _step(
         self, plane: NDArray[Any], frame: NDArray[np.uint8], state: FrameState | None
     ) -> tuple[NDArray[Any], FrameState]:
-        scale, channels = self._scale, self.history.state
+        spec, squares = self.model.spec, self.model.scale**2
         result = self._engine.run(to_float(plane[None]))[0]
-        hidden = np.zeros((channels, *frame.shape), np.float32)
-        if state is not None:
-            aligned, opened = self._aligned(plane, frame, state)
-            old, old_hidden = self._moved(state, aligned)
-            difference = _phases(old.astype(np.float64) - result, scale)
+        hidden = np.zeros((self.history.state, *frame.shape), np.float32)
+        if follows(state, frame):
+            aligned = alignment(spec, frame, state)
+            opened = aligned.fits & ~is_flat(plane[None])
+            old, old_hidden = moved_state(spec, state, aligned)
+            difference = phases(old.astype(np.float64) - result, spec.scale)
             levels = np.stack([aligned.detail, aligned.residual]) / 255
             outputs = self._layers(np.concatenate([difference, levels, old_hidden]) * opened)
             largest = history.MAX_GATE / history.CHANGE_STEPS
             gate = opened * np.clip(outputs[-1:] / history.GATE_WIDTH + 0.5, 0, largest)
             shares = history.integer_shares(self.model)[:, None, None] / history.CHANGE_STEPS
-            change = gate * (outputs[: scale**2] + shares * difference)
-            result = (result + pixel_shuffle(change, scale)[0]).astype(np.float32)
-            hidden = (gate * np.clip(outputs[scale**2 : -1], -1, 1)).astype(np.float32)
+            change = gate * (outputs[:squares] + shares * difference)
+            result = (result + pixel_shuffle(change, spec.scale)[0]).astype(np.float32)
+            hidden = (gate * np.clip(outputs[squares:-1], -1, 1)).astype(np.float32)
         return from_float(result, plane.dtype), FrameState(frame, result, hidden)
 
     def _layers(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        context_px, (height, width) = self._context_px, values.shape[1:]
+        values = pad(values, context_px)
         for index, layer in enumerate(self.history.layers, len(self.model.spec.layers)):
             values = convolve(values, *self.model.layer_weights(index))
             values = activate(values, layer.activation, self.model.weights.get(f"layers.{index}.slope"))
-        return values
+        return values[:, context_px : context_px + height, context_px : context_px + width]
 
-    def _int8_step(
-        self, plane: NDArray[Any], result: NDArray[Any], frame: NDArray[np.uint8], state: FrameState | None
-    ) -> tuple[NDArray[Any], FrameState]:
-        scale, channels = self._scale, self.history.state
-        hidden = np.full((channels, *frame.shape), history.ZERO, np.uint8)
-        if state is not None:
-            aligned, opened = self._aligned(plane, frame, state)
-            inputs, difference = self._int8_inputs(history.eight_bits(result), state, aligned, opened)
-            outputs = self._int8_layers(inputs)
-            gate = np.minimum(outputs[-1:], history.MAX_GATE) * opened
-            correction = 128 // history.CORRECTION_STEPS * (outputs[: scale**2] - history.ZERO)
-            shares = history.integer_shares(self.model)[:, None, None]
-            change = history.gated(gate, correction + shares * difference)
-            result = history.changed_samples(result, pixel_shuffle(change, scale)[0])
-            new = history.gated(gate, outputs[scale**2 : -1] - history.ZERO)
-            hidden = (new + history.ZERO).astype(np.uint8)
-        return result, FrameState(frame, history.eight_bits(result), hidden)
-
-    def _int8_inputs(
-        self,
-        base: NDArray[np.uint8],
-        state: FrameState,
-        aligned: Alignment,
-        opened: NDArray[np.bool_],
-    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Return the inputs of the history's layers, 0 to 255, and the difference of the results."""
-        old, old_hidden = self._moved(state, aligned)
-        difference = _phases(np.clip(old.astype(np.int64) - base, -128, 127), self._scale).astype(np.int64)
-        levels = np.clip(np.stack([aligned.detail, aligned.residual]), -128, 127)
-        signed = np.concatenate([difference, levels, old_hidden.astype(np.int64) - history.ZERO])
-        return (signed * opened + history.ZERO).astype(np.float64), difference
-
-    def _int8_layers(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
-        zero_point = np.full(len(values), history.ZERO, np.float64)
-        for convolution, layer in zip(self.history.layers, self._integers, strict=True):
-            values = run_integer_layer(values, zero_point, convolution, layer, last=False)
-            zero_point = layer.zero_point.astype(np.float64)
-        return values.astype(np.int64)
-
-    def _aligned(
-        self, plane: NDArray[Any], frame: NDArray[np.uint8], state: FrameState
-    ) -> tuple[Alignment, NDArray[np.bool_]]:
-        """Align the previous frame; return where pixels are open, too."""
-        spec = self.history
-        aligned = align(
-            frame,
-            state.frame,
-            self._scale * spec.parts,
-            block_px=spec.block_px,
-            range_px=spec.range_px,
-            fit_limit=spec.fit_limit,
-        )
-        return aligned, aligned.fits & ~self._is_smooth(plane[None])
-
-    def _is_smooth(self, tensor: NDArray[Any]) -> NDArray[np.bool_]:
-        """Where the network without history has no influence on the result."""
-        if self.precision == "fp32" or tensor.dtype == np.uint8:
-            return is_flat(tensor)
-        samples = tensor.astype(np.float32)
-        return np.asarray(smooth.weights(samples, WHITE.get(tensor.dtype.name, 1)) == 0)
-
-    def _moved(self, state: FrameState, aligned: Alignment) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Move the last result and the hidden state onto the frame."""
-        block, scale, parts = self.history.block_px, self._scale, self.history.parts
-        samples = between_samples(state.result, parts)
-        result = moved(samples[None], aligned.motion, scale * block, parts)[0]
-        return result, moved(state.hidden, whole_pixels(aligned.motion, scale * parts), block)
+    def _corrected(self, inputs: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the outputs of the correction, without the context."""
+        return self._correction(inputs, context_px=self._context_px)
 
 
-def _of_size(state: FrameState | None, shape: tuple[int, ...]) -> FrameState | None:
-    return state if state is not None and state.frame.shape == shape else None
+def follows(state: FrameState | None, frame: NDArray[np.uint8]) -> TypeGuard[FrameState]:
+    """Whether a state is that of a frame of the same size."""
+    return state is not None and state.frame.shape == frame.shape
 
 
-def _phases(values: NDArray[Any], scale: int) -> NDArray[Any]:
+def checked_history(model: Model) -> History:
+    """Return the history of a model; raises `EngineError` if it has none."""
+    if model.spec.history is None:
+        raise EngineError(f"model {model.name} upscales each frame by itself: it has no history")
+    return model.spec.history
+
+
+def alignment(spec: ModelSpec, frame: NDArray[np.uint8], state: FrameState) -> Alignment:
+    """Align the previous frame."""
+    assert spec.history is not None
+    return align(
+        frame,
+        state.frame,
+        spec.scale * spec.history.parts,
+        block_px=spec.history.block_px,
+        range_px=spec.history.range_px,
+        fit_limit=spec.history.fit_limit,
+    )
+
+
+def moved_state(spec: ModelSpec, state: FrameState, aligned: Alignment) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Move the last result and the hidden state onto the frame."""
+    assert spec.history is not None
+    block, scale, parts = spec.history.block_px, spec.scale, spec.history.parts
+    samples = between_samples(state.result, parts)
+    result = moved(samples[None], aligned.motion, scale * block, parts)[0]
+    return result, moved(state.hidden, whole_pixels(aligned.motion, scale * parts), block)
+
+
+def correction_inputs(
+    spec: ModelSpec,
+    plane: NDArray[Any],
+    frame: NDArray[np.uint8],
+    base: NDArray[np.uint8],
+    state: FrameState,
+    context_px: int,
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Prepare the correction of a frame in int8.
+
+    Args:
+        spec: of the network.
+        plane: the frame, ``(H, W)``.
+        frame: the same with 8 bits.
+        base: its result without history, ``(scale*H, scale*W)``, with 8 bits.
+        state: that of the frame before.
+        context_px: width of the border around the inputs.
+
+    Returns:
+        The inputs ``(channels, H + 2*context_px, W + 2*context_px)``, and which pixels are open, ``(H, W)``.
+    """
+    aligned = alignment(spec, frame, state)
+    opened = aligned.fits & ~_is_smooth(plane)
+    old, old_hidden = moved_state(spec, state, aligned)
+    differences = phases(old.astype(np.int64) - base, spec.scale)
+    signed = np.concatenate([differences, [aligned.detail, aligned.residual]])
+    levels = np.clip(signed, -history.ZERO, history.ZERO - 1) + history.ZERO
+    values = np.where(opened, np.concatenate([levels, old_hidden]), history.ZERO)
+    return pad(values, context_px, np.full(len(values), history.ZERO)).astype(np.uint8), opened
+
+
+def changed(
+    model: Model,
+    result: NDArray[Any],
+    inputs: NDArray[np.uint8],
+    outputs: NDArray[np.uint8],
+    opened: NDArray[np.bool_],
+) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    """Apply the correction of a frame in int8.
+
+    Args:
+        model: the network.
+        result: that without history, ``(scale*H, scale*W)``.
+        inputs, outputs: of the correction, ``(channels, H, W)``, without context.
+        opened: which pixels are open, ``(H, W)``.
+
+    Returns:
+        The result of the network, and its state ``(state, H, W)``.
+    """
+    scale, squares = model.scale, model.scale**2
+    differences, corrections = (
+        planes[:squares].astype(np.int64) - history.ZERO for planes in (inputs, outputs)
+    )
+    hidden = outputs[squares : len(outputs) - 2].astype(np.int64) - history.ZERO
+    gate = np.minimum(outputs[-1:].astype(np.int64), history.MAX_GATE) * opened  # the last two are equal
+    shares = history.integer_shares(model)[:, None, None]
+    steps = 128 // history.CORRECTION_STEPS
+    change = history.gated(gate, steps * corrections + shares * differences)
+    state = history.gated(gate, hidden) + history.ZERO
+    return history.changed_samples(result, pixel_shuffle(change, scale)[0]), state.astype(np.uint8)
+
+
+def inside(planes: NDArray[Any], context_px: int) -> NDArray[Any]:
+    """Return planes without their context."""
+    return planes[:, context_px:-context_px, context_px:-context_px]
+
+
+def phases(values: NDArray[Any], scale: int) -> NDArray[Any]:
     """Unshuffle ``(scale*H, scale*W)`` to ``(scale**2, H, W)``."""
     return pixel_unshuffle(values[None], scale)
+
+
+def _is_smooth(plane: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where the int8 network without history has no influence on the result."""
+    if plane.dtype == np.uint8:
+        return is_flat(plane[None])
+    weights = smooth.weights(plane[None].astype(np.float32), WHITE[plane.dtype.name])
+    return np.asarray(weights == 0)

@@ -147,10 +147,8 @@ class Calibration:
         zero_point: NDArray[Float],
         contrast_share: float,
         rng: np.random.Generator,
-        *,
-        first: int = 0,
     ) -> None:
-        """Start with the inputs of a layer of ``model.spec.convolutions``.
+        """Start with the inputs of the first layer.
 
         Args:
             model: the float32 network.
@@ -158,9 +156,8 @@ class Calibration:
             scale, zero_point: of each of their channels.
             contrast_share: as for `calibrate`.
             rng: for the random choice of pixels.
-            first: the number of the layer.
         """
-        self.model, self.contrast_share, self.rng, self.first = model, contrast_share, rng, first
+        self.model, self.contrast_share, self.rng = model, contrast_share, rng
         self.layers: list[QuantizedLayer] = []
         self.quantized = inputs
         """Outputs of the int8 layers: integers from 0 to 255."""
@@ -171,8 +168,8 @@ class Calibration:
 
     def add_layer(self) -> None:
         """Quantize the next layer, and pass the crops through it."""
-        index = self.first + len(self.layers)
-        convolution = self.model.spec.convolutions[index]
+        index = len(self.layers)
+        convolution = self.model.spec.layers[index]
         weight, bias = self.model.layer_weights(index)
         slope = self.model.weights.get(f"layers.{index}.slope")
         targets = self.exact.map(lambda crop: convolve(crop, weight, bias))
@@ -184,8 +181,8 @@ class Calibration:
         rounded, step = _round(start, moments, products)
         input_zero_point = self.zero_point
         self.exact = targets.map(lambda crop: activate(crop, convolution.activation, slope))
-        last = index in (len(self.model.spec.layers) - 1, len(self.model.spec.convolutions) - 1)
-        if last:  # its output is not quantized, or with constants
+        last = index == len(self.model.spec.layers) - 1
+        if last:  # its output is not quantized
             self.scale, self.zero_point = np.ones(len(weight)), np.zeros(len(weight))
         else:
             self.scale, self.zero_point = _ranges(self.exact, self.contrast_share, self.rng)
@@ -203,8 +200,8 @@ class Calibration:
 
     def _run_newest_layer(self, input_zero_point: NDArray[Float]) -> None:
         """Pass the crops through the last of the int8 layers so far."""
-        index = self.first + len(self.layers) - 1
-        convolution = self.model.spec.convolutions[index]
+        index = len(self.layers) - 1
+        convolution = self.model.spec.layers[index]
         layer = integer_layer(
             self.model, index, self.layers[-1], input_zero_point.astype(np.uint8), last=False
         )

@@ -20,16 +20,19 @@ For each frame x, with the previous frame x', its result y' and its state h':
        result = b + g * (c + s * (moved y' - b))
        h      = g * (the state's outputs, clipped to ±1)
 
+Outside of the frame, the inputs of the correction are 0 too.
+
 Without a previous frame, the result is b, and h is 0. So it is in closed pixels: to the bit in fp32, and to
 the integer in int8. The shares are at most 127/128, and so is the gate: errors of y' fade.
 
 **In fp32**, x, x' and their alignment are those of samples rounded to 8 bits (`eight_bits`); detail and r are
 divided by 255. y' and h' are floats.
 
-**In int8**, y' is rounded to 8 bits, too. The inputs of the correction are unsigned with a zero point of 128,
-clipped to 0..255: differences in 8-bit levels, and the state in steps of 1/127. The layers are those of
-`subpixel.models.quantization`. The last one is requantized as well, with constant scales and zero points
-(`output_constants`). With all operations on integers,
+**In int8**, y' is rounded to 8 bits, too, and the correction is an ordinary network of scale 1, which any
+engine computes (`correction`): it takes planes of 8-bit samples, and gives as many. The inputs have a zero
+point of 128 and are clipped to 0..255: differences in 8-bit levels, and the state in steps of 1/127. So have
+the outputs; the correction is in quarters of a level, and z in 6/128 from 64 on. With all operations on
+integers,
 
        G      = min(gate, 127) where open, otherwise 0
        change = rounded_product(256 * G, 32 * (c - 128) + S * d)      in 1/128 of a level; S = round(128 * s)
@@ -48,9 +51,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from subpixel.models.model import Model
-from subpixel.models.quantization import IntegerLayer, integer_layer, rounded_product
-from subpixel.models.spec import History
+from subpixel.models.model import Model, QuantizedLayer
+from subpixel.models.quantization import rounded_product
+from subpixel.models.spec import History, ModelSpec
 
 ZERO = 128
 """The zero point of the correction's inputs, of its outputs but the gate, and of the state."""
@@ -68,31 +71,57 @@ GATE_WIDTH, GATE_ZERO, MAX_GATE = 6.0, 64, 127
 """The gate opens over this range of its argument; its value at 0, and its largest, in 1/128."""
 
 
-def output_constants(scale: int, history: History) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Return the output scale and zero point of each channel of the history's last layer."""
-    counts = scale**2, history.state, 1
-    scales = 1 / (255 * CORRECTION_STEPS), 1 / STATE_STEPS, GATE_WIDTH / CHANGE_STEPS
-    zero_points = ZERO, ZERO, GATE_ZERO
-    return np.repeat(scales, counts).astype(np.float32), np.repeat(zero_points, counts).astype(np.uint8)
+def correction(model: Model) -> Model:
+    """Return the correction of a network for video as a network of scale 1, from samples to samples.
 
-
-def history_integer_layers(model: Model) -> tuple[IntegerLayer, ...]:
-    """Convert the int8 layers of a model's history to the constants of the integer arithmetic.
-
-    Raises:
-        EngineError: an accumulator could exceed 32 bits, or an output scale after tanh is too small.
+    It takes planes of the inputs of the history's layers, and gives planes of their outputs. The outputs are
+    one less, so the last plane repeats the gate. Pass the inputs with a context of `ModelSpec.halo_px`, in
+    which all 8-bit samples are `ZERO`. The int8 layers of a history are those of this network.
     """
     spec, history = model.spec, model.spec.history
     assert history is not None
-    output_scale, output_zero_point = output_constants(spec.scale, history)
-    last = replace(model.quantized[-1], output_scale=output_scale, output_zero_point=output_zero_point)
-    input_zero_point = np.full(history.layers[0].inputs, ZERO, np.uint8)
-    result = []
-    for index in range(len(spec.layers), len(spec.convolutions)):
-        layer = last if index == len(spec.convolutions) - 1 else model.quantized[index]
-        result.append(integer_layer(model, index, layer, input_zero_point, last=False))
-        input_zero_point = layer.output_zero_point
-    return tuple(result)
+    *layers, last = history.layers
+    inputs = history.layers[0].inputs
+    layers.append(replace(last, outputs=inputs))
+    start, result = len(spec.layers), ModelSpec(1, tuple(layers), inputs)
+    names = [key.split(".")[1:] for key in result.shapes()]
+    weights = {
+        f"layers.{index}.{name}": model.weights[f"layers.{start + int(index)}.{name}"]
+        for index, name in names
+    }
+    of_last = f"layers.{len(layers) - 1}"
+    for key in (f"{of_last}.weight", f"{of_last}.bias"):
+        weights[key] = _last_repeated(weights[key])
+    _take_samples(weights, spec.scale, history)
+    _give_samples(weights, of_last, spec.scale, history)
+    quantized = model.quantized[start:]
+    if quantized:
+        arrays = {name: _last_repeated(array) for name, array in vars(quantized[-1]).items()}
+        quantized = (*quantized[:-1], QuantizedLayer(**arrays))
+    return Model(model.name, result, weights, quantized=quantized)
+
+
+def _take_samples(weights: dict[str, NDArray[np.float32]], scale: int, history: History) -> None:
+    """Change the first layer, in place, to one that takes samples from 0 to 1: 255 steps from -128 to 127."""
+    steps = np.repeat((1 / 255, 1 / STATE_STEPS), (scale**2 + 2, history.state))[:, None, None]
+    weight = weights["layers.0.weight"] * steps
+    weights["layers.0.bias"] = (weights["layers.0.bias"] - ZERO * weight.sum((1, 2, 3))).astype(np.float32)
+    weights["layers.0.weight"] = (255 * weight).astype(np.float32)
+
+
+def _give_samples(weights: dict[str, NDArray[np.float32]], layer: str, scale: int, history: History) -> None:
+    """Change the last layer, in place, to one that gives samples from 0 to 1."""
+    counts = scale**2, history.state, 2
+    steps = np.repeat((1 / (255 * CORRECTION_STEPS), 1 / STATE_STEPS, GATE_WIDTH / CHANGE_STEPS), counts)
+    zero_points = np.repeat((ZERO, ZERO, GATE_ZERO), counts)
+    weight, bias = weights[f"{layer}.weight"], weights[f"{layer}.bias"]
+    weights[f"{layer}.weight"] = (weight / (255 * steps[:, None, None, None])).astype(np.float32)
+    weights[f"{layer}.bias"] = ((bias / steps + zero_points) / 255).astype(np.float32)
+
+
+def _last_repeated(array: NDArray[Any]) -> NDArray[Any]:
+    """Repeat the last output of ``(outputs, ...)``."""
+    return np.concatenate([array, array[-1:]])
 
 
 def without_history(model: Model) -> Model:
@@ -109,12 +138,15 @@ def integer_shares(model: Model) -> NDArray[np.int64]:
 
 
 def eight_bits(samples: NDArray[Any]) -> NDArray[np.uint8]:
-    """Round samples to 8 bits, half up: uint8, uint16 over its whole range, or floats in [0, 1], clipped."""
+    """Round samples to 8 bits: uint8, uint16 over its whole range, or floats in [0, 1], clipped.
+
+    uint16 has no halves; those of floats are rounded to even.
+    """
     if samples.dtype == np.uint8:
         return samples
     if samples.dtype == np.uint16:
         return np.asarray((samples.astype(np.int64) + 128) // 257, np.uint8)
-    return np.asarray(np.clip(np.floor(samples.astype(np.float64) * 255 + 0.5), 0, 255), np.uint8)
+    return np.asarray(np.clip(np.rint(samples.astype(np.float64) * 255), 0, 255), np.uint8)
 
 
 def gated(gate: NDArray[np.int64], values: NDArray[np.int64]) -> NDArray[np.int64]:

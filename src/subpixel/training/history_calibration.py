@@ -6,7 +6,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.engines.numpy_history import NumpyHistory
+from subpixel.errors import EngineError
 from subpixel.models.calibration import (
     CONTRAST_SHARE,
     Calibration,
@@ -14,8 +16,9 @@ from subpixel.models.calibration import (
     contrast_patterns,
     placeholder,
 )
-from subpixel.models.history import STATE_STEPS, ZERO, output_constants, without_history
-from subpixel.models.model import Model
+from subpixel.models.history import ZERO, correction, without_history
+from subpixel.models.model import Model, QuantizedLayer
+from subpixel.models.quantization import MAX_BIAS
 
 Plane = NDArray[np.uint8]
 
@@ -57,35 +60,53 @@ def calibrate_history(
     crops = Crops(
         *([values for clip in group for values in recorder.inputs(clip)] for group in (clips, moving))
     )
-    squares, state = model.scale**2, recorder.history.state
-    scale = np.repeat((1 / 255, 1 / STATE_STEPS), (squares + 2, state))
-    zero_point = np.full(len(scale), float(ZERO))
-    calibration = Calibration(
-        model, crops, scale, zero_point, contrast_share, rng, first=len(base.spec.layers)
-    )
+    network = _around_zero(correction(model))
+    channels = network.spec.channels
+    scale, zero_point = np.full(channels, 1 / 255), np.full(channels, float(ZERO))
+    calibration = Calibration(network, crops, scale, zero_point, contrast_share, rng)
     for _ in layers:
         calibration.add_layer()
+    quantized = calibration.layers
+    quantized[0] = _from_zero(quantized[0])
+    true_outputs = {name: array[: layers[-1].outputs] for name, array in vars(quantized[-1]).items()}
+    quantized[-1] = QuantizedLayer(**true_outputs)
     metadata = replace(model.metadata, calibration=source)
-    return replace(model, metadata=metadata, quantized=(*base.quantized, *calibration.layers))
+    return replace(model, metadata=metadata, quantized=(*base.quantized, *quantized))
+
+
+def _around_zero(network: Model) -> Model:
+    """Return the correction as a network that takes samples minus their zero point.
+
+    So least squares see numbers around zero, and the first layer's padding is the zero point.
+    """
+    bias, weight = "layers.0.bias", network.weights["layers.0.weight"]
+    shifted = network.weights[bias] + weight.sum((1, 2, 3), np.float64) * ZERO / 255
+    return replace(network, weights=dict(network.weights) | {bias: shifted.astype(np.float32)})
+
+
+def _from_zero(layer: QuantizedLayer) -> QuantizedLayer:
+    """Return the first layer as one that takes samples; `EngineError` if its bias does not fit then."""
+    steps = layer.bias / layer.weight_scale - ZERO * layer.weight.sum((1, 2, 3), np.float64)
+    if np.abs(steps).max() > MAX_BIAS:
+        raise EngineError("the first layer of the history has too many inputs for 8 bits")
+    return replace(layer, bias=(steps * layer.weight_scale).astype(np.float32))
 
 
 class _Recorder(NumpyHistory):
-    """Upscales clips with an int8 base and a history in float32, and records the history's inputs."""
+    """Upscales clips with an int8 base and a correction in float32, and records the correction's inputs."""
 
     def __init__(self, model: Model) -> None:
         super().__init__(model, precision="int8")
+        self._correction = NumpyEngine(correction(model))
         self._recorded: list[NDArray[np.float64]] = []
 
     def inputs(self, clip: Iterable[Plane]) -> list[NDArray[np.float64]]:
-        """Return the inputs of the history's layers for each frame but the first: integers, 0 to 255."""
+        """Return the correction's inputs with their context, for each frame but the first."""
         self._recorded = []
         for _ in self(clip):
             pass
         return self._recorded
 
-    def _int8_layers(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
-        self._recorded.append(values)
-        steps = np.repeat((255, STATE_STEPS), (len(values) - self.history.state, self.history.state))
-        outputs = self._layers((values - ZERO) / steps[:, None, None])
-        scale, zero_point = (one[:, None, None] for one in output_constants(self.model.scale, self.history))
-        return np.asarray(np.clip(np.rint(outputs / scale + zero_point), 0, 255), np.int64)
+    def _corrected(self, inputs: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        self._recorded.append(inputs.astype(np.float64))
+        return super()._corrected(inputs)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from subpixel.errors import ConfigError
 from subpixel.models.history import (
@@ -169,12 +170,14 @@ class RecurrentNetwork(Trainable):
         return State(frame, phases, gate * hidden)
 
     def _correction(self, values: Tensor) -> Tensor:
+        context_px = sum(layer.kernel // 2 for layer in self.history.layers)
+        values = functional.pad(values, 4 * [context_px])
         for layer, activation in zip(self.layers[:-1], self.activations[:-1], strict=True):
             values = activation(layer(values))
             if self.quantization_levels:
                 values = fake_quantize(values, self.quantization_levels)
         result: Tensor = self.layers[-1](values)
-        return result
+        return functional.pad(result, 4 * [-context_px])
 
     def _moved(self, state: State, motion: Tensor) -> tuple[Tensor, Tensor]:
         """Move the last result and the hidden state."""

@@ -94,18 +94,24 @@ class Last:
         code, layer = self.code, self.layer
         parameters = code.given["parameters"]
         weights = code.at(parameters, code.times(block, layer.weight_bytes * layer.at_once // layer.outputs))
-        self._constants = code.at(parameters, layer.weight_bytes, code.times(block, layer.at_once * 4))
+        constants = code.at(parameters, layer.weight_bytes, code.times(block, layer.at_once * 4))
+        self._constants = constants
         biases = [
             value
             for output in range(layer.at_once)
             for value in [self._constant("bias", output, INT)] * layer.vectors
         ]
         sums = self._sums(code.times(x, 4), weights, biases)
-        samples_px = layer.channels * layer.scale // layer.rows  # blocks of the picture's rows
-        channel = code.build.sdiv(block, code.number(samples_px // layer.channels))
-        first_row = code.build.srem(block, code.number(samples_px // layer.channels))
-        out = code.at(target.first, code.times(target.plane, channel), code.times(target.row, first_row))
-        self._finish(sums, x, channel, first_row, out, target.row)
+        blocks = code.number(layer.scale // layer.rows)  # of a channel
+        channel = code.times(code.build.sdiv(block, blocks), layer.planes)
+        first_row = code.build.srem(block, blocks)
+        outputs = layer.at_once // layer.planes
+        for plane in range(layer.planes):
+            self._constants = code.at(constants, 4 * outputs * plane)
+            of_plane = sums[plane * outputs * layer.vectors :][: outputs * layer.vectors]
+            out = code.at(target.first, code.times(target.plane, channel), code.times(target.row, first_row))
+            self._finish(of_plane, x, channel, first_row, out, target.row)
+            channel = code.add(channel, 1)
 
     def _sums(self, column: Value, weights: Value, biases: list[Value]) -> list[Value]:
         """Return the accumulators of a block."""
@@ -238,7 +244,7 @@ class Last:
     def _store_row(self, values: list[list[Value]], out: Value) -> None:
         """Interleave the outputs of one row, ``[vector][column of the shuffle]``, and store them."""
         code, scale, lanes = self.code, self.layer.scale, self.layer.lanes
-        together = {1: 4, 2: 2}.get(scale, 1)
+        together = min({1: 4, 2: 2}.get(scale, 1), len(values))
         for start in range(0, len(values), together):
             streams = [value for vector in values[start : start + together] for value in vector]
             filled = streams + streams[-1:] * (-len(streams) % 4)

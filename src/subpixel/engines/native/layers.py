@@ -184,6 +184,8 @@ class LastLayer(AnyLayer):
     vectors: int
     rows: int
     """Rows of the large picture for each row of the small one that are computed at once: 1 or ``scale``."""
+    planes: int
+    """Channels of the picture that are computed at once; more than one only at scale 1."""
     from_picture: bool
     samples: Samples
 
@@ -205,7 +207,7 @@ class LastLayer(AnyLayer):
     @property
     def at_once(self) -> int:
         """Outputs in a tile."""
-        return self.rows * self.scale
+        return self.planes * self.rows * self.scale
 
     @property
     def columns(self) -> int:

@@ -1,6 +1,6 @@
 """Code that brings rows of the picture into the form that a layer reads."""
 
-from subpixel.engines.assembler import BYTE, LONG, POINTER, SHORT, Assembler, Value, integer, vector
+from subpixel.engines.assembler import BYTE, INT, LONG, POINTER, SHORT, Assembler, Value, integer, vector
 from subpixel.engines.native.instructions import InstructionSet
 
 _LANES = 16
@@ -52,3 +52,42 @@ def emit_spread(module: Value, name: str, instructions: InstructionSet) -> Assem
         code.store(sample, code.at(code.given["out"], code.times(place, 4)))
     code.succeed()
     return code
+
+
+def emit_pixels(module: Value, name: str, channels: int) -> Assembler:
+    """Emit a function that brings the channels of each pixel side by side, padded to groups of 4 bytes.
+
+    Rows of the channels are ``columns`` bytes apart, a multiple of 16.
+    """
+    parameters = {"samples": POINTER, "out": POINTER, "columns": LONG}
+    code = Assembler(name, parameters, module, internal=True)
+    given, groups = code.given, -(-channels // 4)
+    with code.loop(code.number(0), given["columns"], _LANES) as place:
+        fours = [
+            _four(code, place, range(first, min(first + 4, channels))) for first in range(0, channels, 4)
+        ]
+        out = code.at(given["out"], code.times(place, 4 * groups))
+        for number in range(groups):
+            sources = [divmod(number * _LANES + lane, groups) for lane in range(_LANES)]  # pixel, group
+            together = fours[0]
+            for group in range(1, groups):
+                # Lanes of earlier groups stay in place, once they are there.
+                places = [
+                    _LANES + pixel if of == group else lane if group > 1 else pixel
+                    for lane, (pixel, of) in enumerate(sources)
+                ]
+                together = code.build.shuffle_vector(together, fours[group], code.lanes(INT, places))
+            code.store(together, code.at(out, 4 * _LANES * number))
+    code.succeed()
+    return code
+
+
+def _four(code: Assembler, place: Value, channels: range) -> Value:
+    """Return samples of up to four channels side by side, for 16 pixels."""
+    result: Value = None
+    for number, channel in enumerate(channels):
+        row = code.at(code.given["samples"], code.times(code.given["columns"], channel), place)
+        samples = code.build.zext(code.load(row, vector(BYTE, _LANES)), vector(INT, _LANES))
+        shifted = code.build.shl(samples, code.lanes(INT, [8 * number] * _LANES))
+        result = code.build.or_(result, shifted) if number else samples
+    return result

@@ -108,6 +108,12 @@ class Plan:
         return self.spec.residual != "none" and self.spec.channels == 1 and not self.deep
 
     @property
+    def rearranges_picture(self) -> bool:
+        """Whether the first layer reads a ring of the picture's values in another order."""
+        first = self.layers[0]
+        return isinstance(first, LastLayer) or (isinstance(first, AmxLayer) and not first.from_picture)
+
+    @property
     def picture_rows(self) -> int:
         """Rows of the picture that are kept: for the first layer, the residual, and what is flat."""
         halo_px, first = self.spec.halo_px, self.layers[0]
@@ -144,9 +150,9 @@ class Plan:
             sizes["runs"] = self.picture_rows
         if isinstance(self.last, AmxLayer) and self.last.residual:
             sizes["floats"] = 4 * self.rows_at_once
-        if isinstance(first, LastLayer):
+        if self.rearranges_picture:
             sizes["input0"] = self.rows_kept(0) * first.groups * 4 * planes // channels
-        elif first.stacks:
+        elif not isinstance(first, LastLayer) and first.stacks:
             sizes["stacks"] = planes * first.stacks * 4
         for index, layer in enumerate(self.hidden):
             sizes[f"input{index + 1}"] = self.rows_kept(index + 1) * layer.output_bytes
@@ -215,7 +221,8 @@ def make_plan(
         to_planes = index == last - 1 and last not in tiles
         layer: HiddenLayer | AmxLayer
         if index in tiles:
-            layer = make_layer(spec, index, inputs, how, to_planes=to_planes)
+            padded = inputs if inputs == 1 else multiple(inputs, 4)
+            layer = make_layer(spec, index, padded, how, to_planes=to_planes)
         else:
             in_pixels = index + 1 in tiles
             layer = _hidden_layer(spec, index, inputs, instructions, how, to_planes, in_pixels)
@@ -265,7 +272,7 @@ def _hidden_layer(
 
 def _last_layer(spec: ModelSpec, inputs: int, instructions: InstructionSet, samples: Samples) -> LastLayer:
     described = spec.layers[-1]
-    vectors, rows = last_tile(spec, instructions)
+    vectors, rows, planes = last_tile(spec, instructions)
     return LastLayer(
         described.kernel,
         inputs,
@@ -277,6 +284,7 @@ def _last_layer(spec: ModelSpec, inputs: int, instructions: InstructionSet, samp
         parts=instructions.parts,
         vectors=vectors,
         rows=rows,
+        planes=planes,
         from_picture=len(spec.layers) == 1,
         samples=samples,
     )

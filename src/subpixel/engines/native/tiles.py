@@ -75,21 +75,27 @@ def overlaps(convolution: Convolution, instructions: InstructionSet, tile: tuple
     return single and accumulators // CHUNK_PX <= turns and enough_registers
 
 
-def last_tile(spec: ModelSpec, instructions: InstructionSet) -> tuple[int, int]:
-    """Choose ``(vectors, rows)`` in the same way. Every second load of pixels crosses a cache line."""
+def last_tile(spec: ModelSpec, instructions: InstructionSet) -> tuple[int, int, int]:
+    """Choose ``(vectors, rows, planes)`` in the same way: see `LastLayer`.
+
+    Every second load of pixels crosses a cache line.
+    """
     most = max(instructions.most_accumulators, 9)
     spare = instructions.product_registers
     step = 4 // math.gcd(4, spec.scale) if spec.scale < 3 else 1
+    choices = [(vectors, rows, 1) for rows in {1, spec.scale} for vectors in range(step, 9, step)]
+    if spec.scale == 1:
+        counts = [count for count in range(1, most + 1) if spec.channels % count == 0]
+        choices = [(vectors, 1, planes) for planes in counts for vectors in (1, 2, 4, 8)]
     costs = {}
-    for rows in {1, spec.scale}:
-        outputs = rows * spec.scale
-        for vectors in range(step, 9, step):
-            accumulators = outputs * vectors
-            registers = accumulators + (vectors + 1) * instructions.parts + spare
-            if accumulators > most or registers > instructions.registers:
-                continue
-            loads = 1.67 * vectors + outputs
-            waiting = max(1.0, ENOUGH_ACCUMULATORS / accumulators)
-            wasted = 1 + vectors * instructions.lanes / 2 / NOMINAL_WIDTH_PX
-            costs[vectors, rows] = (1 + loads / accumulators) * waiting * wasted
-    return min(costs, key=costs.__getitem__, default=(step, 1))
+    for vectors, rows, planes in choices:
+        outputs = planes * rows * spec.scale
+        accumulators = outputs * vectors
+        registers = accumulators + (vectors + 1) * instructions.parts + spare
+        if accumulators > most or registers > instructions.registers:
+            continue
+        loads = 1.67 * vectors + outputs
+        waiting = max(1.0, ENOUGH_ACCUMULATORS / accumulators)
+        wasted = 1 + vectors * instructions.lanes / 2 / NOMINAL_WIDTH_PX
+        costs[vectors, rows, planes] = (1 + loads / accumulators) * waiting * wasted
+    return min(costs, key=costs.__getitem__, default=(step, 1, 1))

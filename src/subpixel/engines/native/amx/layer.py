@@ -6,7 +6,7 @@ with 16 such pieces by one instruction. Accumulators of a pixel's channels come 
 layer takes them.
 
 In the first layer's input, several rows of the picture are stacked: each column holds their samples side by
-side.
+side. A picture of several channels is brought into the form of other layers' input instead, padded to 4.
 """
 
 import math
@@ -24,6 +24,9 @@ STACK = {1: 4, 3: 4, 5: 8, 7: 8}
 
 MAX_REACH, MAX_CHANNELS = 4, 128
 """Largest reach and number of channels of a hidden layer: for more the code would become too long."""
+
+MAX_PLANES = 64
+"""Most channels of a picture that are brought side by side for the first layer, likewise."""
 
 PRODUCT_COST = 2048
 """The time of a product, in bytes of weights that vectors multiply in it: see `AnyLayer.pixel_cost`."""
@@ -43,6 +46,7 @@ class AmxLayer(AnyLayer):
     activation: Activation
     arithmetic: Arithmetic
     from_picture: bool
+    """Whether its input is stacked rows of the picture."""
     to_planes: bool
     """Whether its output is in planes, for a last layer of vectors: see `subpixel.engines.native.plan`."""
     scale: int
@@ -92,7 +96,8 @@ class AmxLayer(AnyLayer):
     @property
     def aligned_px(self) -> int:
         """A block begins at a multiple of this: then at most half of its 16 pieces cross cache lines."""
-        return min(self.row_px, max(1, LINE // self.pixel_bytes))
+        pieces = max(1, LINE // self.pixel_bytes)
+        return min(self.row_px, 1 << pieces.bit_length() - 1)
 
     @property
     def output_bytes(self) -> int:
@@ -182,15 +187,16 @@ class AmxLayer(AnyLayer):
 def tiled(spec: ModelSpec, *, deep: bool) -> range:
     """Return which layers of a network are computed this way; it is one run of them.
 
-    The first layer is, if it sees few rows of one channel, and the last one, if its outputs fill rows of 16;
-    neither is with ``deep`` samples.
+    The first layer is, if it sees few rows of one channel, or several channels, and the last one, if its
+    outputs fill rows of 16; neither is with ``deep`` samples.
     """
     hidden, last = spec.layers[:-1], spec.layers[-1]
     limited = all(layer.outputs <= MAX_CHANNELS for layer in hidden)
     if not limited or any(layer.kernel // 2 > MAX_REACH for layer in hidden[1:]):
         return range(0)
     luma = not deep and spec.channels == 1 and spec.upsampling == "shuffle"
-    first_is = luma and spec.layers[0].kernel in STACK
+    planes = not deep and 1 < spec.channels <= MAX_PLANES and spec.layers[0].kernel // 2 <= MAX_REACH
+    first_is = planes or (luma and spec.layers[0].kernel in STACK)
     last_is = (
         luma
         and spec.scale in (2, 3, 4)
@@ -210,7 +216,7 @@ def make_layer(
         spec.layers[index],
         inputs,
         arithmetic,
-        from_picture=index == 0,
+        from_picture=index == 0 and spec.channels == 1,
         to_planes=to_planes,
         scale=spec.scale if last else 0,
         residual=last and spec.residual == "nearest",

@@ -10,6 +10,7 @@ from subpixel.engines.native.amx.layer import ROWS_AT_ONCE, AmxLayer
 from subpixel.engines.native.amx.products import tile_registers
 from subpixel.engines.native.amx.rows import emit_rows
 from subpixel.engines.native.deep_program import DeepProgram
+from subpixel.engines.native.picture import emit_pixels
 from subpixel.engines.native.program import Program
 
 
@@ -25,6 +26,15 @@ class AmxProgram(Program):
 
     def _end(self) -> None:
         self._amx.release(self.code)
+
+    def _take_in(self, row: Value) -> None:
+        """See `Program._take_in`. Channels are brought side by side for a first layer that reads pixels."""
+        super()._take_in(row)
+        first, plan = self.plan.layers[0], self.plan
+        if isinstance(first, AmxLayer) and plan.rearranges_picture:
+            function = self._once("pixels", partial(emit_pixels, channels=plan.spec.channels))
+            samples = self._samples_row(row, self.code.number(0))
+            self._call(function, samples, self._input_row(0, row), self.given["columns"])
 
     def _row(self, index: int, row: Value) -> None:
         """Compute two rows of a layer."""

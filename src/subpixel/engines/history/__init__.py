@@ -1,0 +1,5 @@
+"""Networks for video in machine code: `subpixel.models.history` has the arithmetic.
+
+`frames` upscales frames. Base and correction are networks of `subpixel.engines.native`; `change` emits what
+applies a correction, and `rounding` what rounds samples to 8 bits.
+"""

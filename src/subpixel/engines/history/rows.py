@@ -1,0 +1,42 @@
+"""What programs over rows of pixels share: arguments, places, and constants in each lane."""
+
+from collections.abc import Mapping
+
+from subpixel.engines.assembler import POINTER, Value
+from subpixel.engines.color.vectors import VectorAssembler
+
+
+class RowAssembler(VectorAssembler):
+    """An assembler of a function over rows. Its only parameter points to its arguments, 64 bits each.
+
+    The first row of an array is at the argument of its name, and rows are ``NAME_row`` bytes apart.
+    """
+
+    def __init__(self, name: str, arguments: Mapping[str, Value], triple: str) -> None:
+        """Begin the function."""
+        super().__init__(name, {"arguments": POINTER}, triple=triple)
+        pointer = self.given["arguments"]
+        self.given = {
+            each: self.load(self.at(pointer, 8 * index), kind, 8)
+            for index, (each, kind) in enumerate(arguments.items())
+        }
+
+    def element(self, name: str, row: Value, offset: Value) -> Value:
+        """A pointer to so many bytes after the beginning of a row of an array."""
+        return self.at(self.given[name], self.times(self.given[f"{name}_row"], row), offset)
+
+    def each(self, kind: Value, number: int) -> Value:
+        """A constant in each lane of a vector."""
+        return self.lanes(kind.element, [number] * kind.count)
+
+    def plus(self, values: Value, number: int) -> Value:
+        """Add a constant to each lane."""
+        return self.build.add(values, self.each(values.type, number))
+
+    def shifted(self, values: Value, bits: int) -> Value:
+        """Shift each lane to the left."""
+        return self.build.shl(values, self.each(values.type, bits))
+
+    def clipped(self, values: Value, largest: int) -> Value:
+        """Clip each lane to 0 and the largest value."""
+        return self.least(self.most(values, self.each(values.type, 0)), self.each(values.type, largest))
