@@ -26,10 +26,12 @@ FOLDER_VARIABLE = "SUBPIXEL_CACHE"
 _SOURCES = (
     "engines/native",
     "engines/color",
+    "engines/history",
     "engines/assembler.py",
     "engines/ir.py",
     "engines/machine_code.py",
     "models/quantization.py",
+    "ops/block_motion.py",
     "ops/resize.py",
 )
 """What generates code, beside versions of packages: files and folders in this package."""

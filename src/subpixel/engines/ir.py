@@ -338,6 +338,7 @@ class Builder:
     srem = _operation("srem")
     shl = _operation("shl")
     lshr = _operation("lshr")
+    ashr = _operation("ashr")
     and_ = _operation("and")
     or_ = _operation("or")
     xor = _operation("xor")
