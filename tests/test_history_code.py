@@ -20,8 +20,6 @@ from scripts import run_script
 from subpixel.engines.history import motion as motion_module
 from subpixel.engines.history.motion import MotionCompensation
 from subpixel.engines.native import targets
-from subpixel.engines.native.instructions import InstructionSet
-from subpixel.engines.native.x86 import X86
 from subpixel.errors import EngineError
 from subpixel.ops.block_motion import align
 
@@ -144,16 +142,6 @@ def test_views():
     np.testing.assert_array_equal(planes, expected)
     planes[...] = 77
     assert (around == 77).all()
-
-
-@pytest.mark.skipif(not isinstance(targets.find(), X86), reason="x86 has an instruction for it")
-@pytest.mark.parametrize("case", CASES[:3], ids=str)
-def test_differences_on_any_processor(monkeypatch, case):
-    monkeypatch.setattr(X86, "distances", InstructionSet.distances)
-    monkeypatch.setenv("SUBPIXEL_CACHE", "off")
-    compensation = MotionCompensation(case.scale, case.history)
-    for now, before in frame_pairs(33, 70):
-        assert_aligned(compensation.align(now, before), expected_alignment(case, now, before))
 
 
 def test_another_process_compiles_nothing(tmp_path, monkeypatch):

@@ -26,7 +26,7 @@ concatenates.
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
-from subpixel.engines.assembler import BYTE, FLOAT, INT, SHORT, Assembler, Value, integer, vector
+from subpixel.engines.assembler import BYTE, FLOAT, INT, SHORT, Assembler, Value, vector
 
 
 class InstructionSet(ABC):
@@ -165,25 +165,17 @@ class InstructionSet(ABC):
         low, high = (code.lanes(SHORT, [bound] * 2 * self.lanes) for bound in (0, 255))
         return self.least(code, self.most(code, values, low), high)
 
+    @abstractmethod
     def distances(self, code: Assembler, one: Value, other: Value) -> Value:
         """Sum the absolute differences of unsigned bytes, of 8 neighbors each.
 
         Args:
             code: the function.
-            one, other: a vector register of bytes each, or fewer if the instruction set has such registers.
+            one, other: bytes of a vector register, or fewer if x86 has such registers.
 
         Returns:
-            A vector of LONG, of an eighth of the lanes.
+            A vector of an eighth of the lanes, LONG.
         """
-        most, least = (code.call(f"llvm.{n}.{_suffix(one)}", one.type, one, other) for n in ("umax", "umin"))
-        sums = code.build.sub(most, least)
-        for bits in (8, 16, 32):
-            kind = vector(integer(2 * bits), sums.type.count // 2)
-            pairs = code.build.bitcast(sums, kind)
-            low = code.build.and_(pairs, code.lanes(kind.element, [2**bits - 1] * kind.count))
-            high = code.build.lshr(pairs, code.lanes(kind.element, [bits] * kind.count))
-            sums = code.build.add(low, high)
-        return sums
 
     # What LLVM has for every processor
 
