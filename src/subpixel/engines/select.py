@@ -97,12 +97,19 @@ def correcting(engine: Engine) -> Any:
 
     It is None if the model has no history, or is computed in float32: the correction is defined for it, but
     only int8 is fast. It has the method ``correct(plane, base, state)`` of `NumpyHistory`.
+
+    Raises:
+        EngineError: its code cannot be compiled.
     """
     if engine.model.spec.history is None or engine.precision != "int8":
         return None
-    from subpixel.engines.numpy_history import NumpyHistory
+    if engine.name != "native":
+        from subpixel.engines.numpy_history import NumpyHistory
 
-    return NumpyHistory(engine.model, precision="int8")
+        return NumpyHistory(engine.model, precision="int8")
+    from subpixel.engines.history.frames import NativeHistory
+
+    return NativeHistory(engine.model, threads=engine.threads, target=engine.target)
 
 
 def check_engine(engine: Any) -> None:

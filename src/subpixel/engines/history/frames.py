@@ -8,12 +8,13 @@ from numpy.typing import NDArray
 
 from subpixel.engines.color import LANES
 from subpixel.engines.history.change import CHANGE, change
+from subpixel.engines.history.motion import MotionCompensation
 from subpixel.engines.history.program import Program
 from subpixel.engines.history.rounding import ROUND_SAMPLES, round_samples
 from subpixel.engines.machine_code import Call
 from subpixel.engines.native import targets
 from subpixel.engines.native.engine import NativeEngine, cut
-from subpixel.engines.numpy_history import FrameState, checked_history, correction_inputs, follows
+from subpixel.engines.numpy_history import FrameState, checked_history, follows, inside, is_smooth
 from subpixel.engines.thread_pool import ThreadPool
 from subpixel.models.history import ZERO, correction, integer_shares, without_history
 from subpixel.models.model import Model
@@ -52,6 +53,7 @@ class NativeHistory:
         self._base = NativeEngine(without_history(model), threads=threads, target=target)
         self._correction = NativeEngine(network, threads=threads, target=target)
         self._shares = integer_shares(model).astype(np.int16)
+        self._motion = MotionCompensation(model.scale, self.history, threads=threads, target=target)
         self._instructions = targets.find(target)
         self._programs: dict[tuple[Any, ...], Program] = {}
         self._pool = ThreadPool(threads - 1)
@@ -70,9 +72,7 @@ class NativeHistory:
             return result.astype(np.float64), after
         return self.correct(plane, self._base(plane), state)
 
-    def correct(
-        self, plane: Samples, base: Samples, state: FrameState | None
-    ) -> tuple[Samples, FrameState]:
+    def correct(self, plane: Samples, base: Samples, state: FrameState | None) -> tuple[Samples, FrameState]:
         """Upscale the next frame, whose result without history is known: see `NumpyHistory.correct`."""
         frame, result = self._eight_bits(plane), base
         hidden = np.full((self.history.state, *frame.shape), ZERO, np.uint8)
@@ -86,7 +86,15 @@ class NativeHistory:
         self, plane: Samples, frame: Planes, base: Planes, state: FrameState
     ) -> tuple[Planes, NDArray[np.bool_]]:
         """Return the inputs of the correction with their context, and which pixels are open."""
-        return correction_inputs(self.model.spec, plane, frame, base, state, self._context_px)
+        (height, width), context_px = frame.shape, self._context_px
+        channels = self.model.scale**2 + 2 + self.history.state
+        inputs = np.full((channels, height + 2 * context_px, width + 2 * context_px), ZERO, np.uint8)
+        aligned = self._motion.align(frame, state.frame)
+        opened = aligned.explained() & ~is_smooth(plane)
+        self._motion.write_inputs(
+            inside(inputs, context_px), aligned, opened, base=base, result=state.result, hidden=state.hidden
+        )
+        return inputs, opened
 
     def _changed(
         self, base: Samples, inputs: Planes, outputs: Planes, opened: NDArray[np.bool_]
