@@ -78,15 +78,15 @@ class _Alignment(Band):
         given = self.given
         top, right = (self.times(each, self.block) for each in (row, column))
         self._gather(
-            self.element(self.frame, (self.add(down, 1), self.pitch), (right, 1)), self.pixels, self.block
+            self.indexed(self.frame, (self.add(down, 1), self.pitch), (right, 1)), self.pixels, self.block
         )
         pixels = [self._piece(self.pixels, piece) for piece in range(self.pieces)]
-        place = self.element(self.previous, (self.add(down, self.range + 1), self.pitch), (right, 1))
+        place = self.indexed(self.previous, (self.add(down, self.range + 1), self.pitch), (right, 1))
         motion = self._search(pixels, place, top, column)
         index = self.add(self.times(row, given["columns"]), column)
         blocks = self.times(given["rows"], given["columns"])
         for each, offset in zip(motion, (index, self.add(index, blocks)), strict=True):
-            self.store(each, self.element(given["motion"], (offset, 8)))
+            self.store(each, self.indexed(given["motion"], (offset, 8)))
 
         (y, y_step), (x, x_step) = (self.split(each, self.steps, self.range) for each in motion)
         window = self._window(0)
@@ -101,7 +101,7 @@ class _Alignment(Band):
     def _search(self, pixels: list[Value], place: Value, top: Value, column: Value) -> list[Value]:
         """Find the motion of a block, whose place in the previous frame is given."""
         build, side = self.build, 2 * self.range + 1
-        best = self.long(self.load(self.element(self.best, (column, self.block)), INT, 4))
+        best = self.long(self.load(self.indexed(self.best, (column, self.block)), INT, 4))
         cost, stays, y, x = self._candidate(best, NUMBER_BITS, side)
         motion = [
             build.select(stays, self.number(0), self.times(self.minus(each, self.range), self.steps))
@@ -156,7 +156,7 @@ class _Alignment(Band):
 
     def _fits(self, difference: Value, right: Value) -> Value:
         """Whether a block's difference is small enough for its detail."""
-        sums = self.load(self.element(self.details, (right, 2)), vector(INT, self.block // 2))
+        sums = self.load(self.indexed(self.details, (right, 2)), vector(INT, self.block // 2))
         allowed = self.times(self.long(self.total(sums)), self.given["fit_limit"])
         floor = 8 * FIT_FLOOR_HALVES * self.block**2 * 16
         return self.build.icmp_signed("<=", self.times(difference, 256), self.add(allowed, floor))
@@ -169,14 +169,14 @@ class _Alignment(Band):
 
     def _gather_window(self, place: Value, y: Value, x: Value, step: Value, window: Value) -> None:
         """Copy columns at a step of a pixel, from the row above ``y`` on."""
-        source = self.element(place, (step, self.plane_bytes), (self.minus(y, 1), self.pitch), (x, 1))
+        source = self.indexed(place, (step, self.plane_bytes), (self.minus(y, 1), self.pitch), (x, 1))
         self._gather(source, window, self.block + TAPS)
 
     def _gather(self, source: Value, target: Value, rows: int) -> None:
         """Copy so many rows of a block, without gaps."""
         kind = vector(BYTE, self.block)
         for row in range(rows):
-            pixels = self.load(self.element(source, (row, self.pitch)), kind)
+            pixels = self.load(self.indexed(source, (row, self.pitch)), kind)
             self.store(pixels, self.at(target, row * self.block))
 
     def _piece(self, pointer: Value, piece: int) -> Value:
@@ -202,10 +202,10 @@ class _Alignment(Band):
 
     def _write_residual(self, moved: Value, top: Value, right: Value) -> None:
         kind, given = vector(BYTE, self.block), self.given
-        out = self.element(given["residual"], (top, given["out_row"]), (right, 2))
+        out = self.indexed(given["residual"], (top, given["out_row"]), (right, 2))
         for row in range(self.block):
             pixels, others = (
                 self.build.zext(self.load(self.at(each, row * self.block), kind), vector(SHORT, self.block))
                 for each in (self.pixels, moved)
             )
-            self.store(self.build.sub(pixels, others), self.element(out, (row, given["out_row"])))
+            self.store(self.build.sub(pixels, others), self.indexed(out, (row, given["out_row"])))

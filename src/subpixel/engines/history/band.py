@@ -80,8 +80,8 @@ class Band(BlockAssembler):
         given = self.given
         with self.loop(first, stop) as row:
             inside = self.clamped(row, 0, self.minus(given["height"], 1))
-            source = self.element(given[name], (inside, given[f"{name}_row"]))
-            to = self.element(target, (self.minus(row, first), self.pitch))
+            source = self.indexed(given[name], (inside, given[f"{name}_row"]))
+            to = self.indexed(target, (self.minus(row, first), self.pitch))
             self.copy(to, source, given["width"])
             self.fill(self.load(to, BYTE), self.at(to, -MARGIN), MARGIN)
             end = self.at(to, given["width"])
@@ -104,12 +104,12 @@ class Band(BlockAssembler):
 
     def search_whole_pixels(self, down: Value) -> None:
         """Find the best candidate of each block in a row of blocks."""
-        frame = self.element(self.frame, (self.add(down, 1), self.pitch))
-        previous = self.element(self.previous, (self.add(down, self.range + 1), self.pitch))
+        frame = self.indexed(self.frame, (self.add(down, 1), self.pitch))
+        previous = self.indexed(self.previous, (self.add(down, self.range + 1), self.pitch))
         side = 2 * self.range + 1
         with self.loop(self.number(0), self.across, self.line.count) as x:
             rows = [
-                self._columns(self.load(self.element(frame, (row, self.pitch), (x, 1)), self.line))
+                self._columns(self.load(self.indexed(frame, (row, self.pitch), (x, 1)), self.line))
                 for row in range(self.block)
             ]
             place = self.at(previous, x)
@@ -123,7 +123,7 @@ class Band(BlockAssembler):
                 return [self.binary("umin", best, cost), self.build.add(number, self.each(number.type, 1))]
 
             def row_of_candidates(row: Value, values: list[Value]) -> list[Value]:
-                pointer = self.element(corner, (row, self.pitch))
+                pointer = self.indexed(corner, (row, self.pitch))
                 return self.repeat(
                     side, values, lambda turn, values: candidate(self.at(pointer, turn), values)
                 )
@@ -136,7 +136,7 @@ class Band(BlockAssembler):
         build = self.build
         sums: list[Value] = []
         for row, columns in enumerate(rows):
-            other = self.load(self.element(pointer, (row, self.pitch)), self.line)
+            other = self.load(self.indexed(pointer, (row, self.pitch)), self.line)
             found = [
                 self.instructions.distances(self, *pair)
                 for pair in zip(columns, self._columns(other), strict=True)
@@ -163,21 +163,21 @@ class Band(BlockAssembler):
     def write_detail(self, row: Value, down: Value) -> None:
         """Write the detail of a row of blocks, and sum its absolute values in 16ths."""
         build, kind = self.build, vector(SHORT, self.line.count // 2)
-        frame = self.element(self.frame, (down, self.pitch))  # the row above
-        detail = self.element(self.given["detail"], (self.times(row, self.block), self.given["out_row"]))
+        frame = self.indexed(self.frame, (down, self.pitch))  # the row above
+        detail = self.indexed(self.given["detail"], (self.times(row, self.block), self.given["out_row"]))
         with self.loop(self.number(0), self.across, kind.count) as x:
 
             def one_row(turn: Value, values: list[Value]) -> list[Value]:
-                sixteenths = self._detail(self.element(frame, (turn, self.pitch), (x, 1)), kind)
+                sixteenths = self._detail(self.indexed(frame, (turn, self.pitch), (x, 1)), kind)
                 rounded = build.ashr(build.add(sixteenths, self.each(kind, 8)), self.each(kind, 4))
-                self.store(rounded, self.element(detail, (turn, self.given["out_row"]), (x, 2)))
+                self.store(rounded, self.indexed(detail, (turn, self.given["out_row"]), (x, 2)))
                 return [build.add(values[0], self.instructions.magnitude(self, sixteenths))]
 
             (sums,) = self.repeat(self.block, [self.each(kind, 0)], one_row)
             pairs = build.bitcast(sums, vector(INT, kind.count // 2))
             low = build.and_(pairs, self.each(pairs.type, 0xFFFF))
             high = build.lshr(pairs, self.each(pairs.type, 16))
-            self.store(build.add(low, high), self.element(self.details, (x, 2)))
+            self.store(build.add(low, high), self.indexed(self.details, (x, 2)))
 
     def _detail(self, above: Value, kind: Value) -> Value:
         """16 times the difference of pixels from their binomial mean; the pointer is to the row above."""
@@ -187,7 +187,7 @@ class Band(BlockAssembler):
             return build.add(build.add(values[0], values[2]), build.shl(values[1], self.each(kind, 1)))
 
         def pixels(row: int, right: int) -> Value:
-            pointer = self.at(self.element(above, (row, self.pitch)), right)
+            pointer = self.at(self.indexed(above, (row, self.pitch)), right)
             return build.zext(self.load(pointer, vector(BYTE, kind.count)), kind)
 
         columns = [[pixels(row, right) for row in range(3)] for right in (-1, 0, 1)]

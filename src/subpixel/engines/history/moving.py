@@ -128,7 +128,7 @@ class _Moving(BlockAssembler):
     def move_hidden(self, row: Value, channel: Value) -> None:
         """Move a plane of the hidden state to a row of blocks, by whole pixels."""
         given, steps = self.given, self.scale * self.steps
-        pointer = self.element(given["hidden"], (channel, given["hidden_plane"]))
+        pointer = self.indexed(given["hidden"], (channel, given["hidden_plane"]))
         source = _Plane(pointer, *(given[name] for name in ("hidden_row", "height", "width")))
 
         def place(block: Value, motion: Value) -> _Place:
@@ -147,7 +147,7 @@ class _Moving(BlockAssembler):
         with self.loop(self.number(0), given["columns"]) as column:
             index = self.add(self.times(row, given["columns"]), column)
             down, right = (
-                self.load(self.element(given["motion"], (each, 8)), LONG, 8)
+                self.load(self.indexed(given["motion"], (each, 8)), LONG, 8)
                 for each in (index, self.add(index, blocks))
             )
             y, x = place(row, down), place(column, right)
@@ -171,7 +171,7 @@ class _Moving(BlockAssembler):
         window = self.local(f"window {side}", (side + TAPS) * pitch)
         with build.if_then(outside, likely=False):
             self._continue(source, y.first, x.first, side, kind.count, window)
-        inside = self.element(source.pointer, (y.first, source.row_bytes), (x.first, 1))
+        inside = self.indexed(source.pointer, (y.first, source.row_bytes), (x.first, 1))
         pointer = build.select(outside, self.at(window, pitch + 1), inside)
         return _Block(pointer, build.select(outside, self.number(pitch), source.row_bytes))
 
@@ -192,8 +192,8 @@ class _Moving(BlockAssembler):
         last_row, last_column = (self.minus(side, 1) for side in (source.height, source.width))
         with self.loop(self.number(0), self.number(rows + TAPS - 1)) as row:
             y = self.clamped(self.add(top, row, -1), 0, last_row)
-            line = self.element(source.pointer, (y, source.row_bytes))
-            to = self.element(window, (row, columns + LANES))
+            line = self.indexed(source.pointer, (y, source.row_bytes))
+            to = self.indexed(window, (row, columns + LANES))
             with self.loop(self.number(0), self.number(columns + TAPS - 1)) as column:
                 x = self.clamped(self.add(left, column, -1), 0, last_column)
                 self.store(self.load(self.at(line, x), BYTE), self.at(to, column))
@@ -210,10 +210,10 @@ class _Moving(BlockAssembler):
             taps = self.taps_at(x.step, kind.count // 2)
             inside = self.inside(x.first, self.minus(source.width, 1), range(kind.count))
             with self.loop(self.minus(self.number(0), before), self.add(after, side)) as row:
-                place = self.element(block.pointer, (row, block.row_bytes))
+                place = self.indexed(block.pointer, (row, block.row_bytes))
                 windows = [self.load(self.at(place, tap - 1), kind) for tap in range(TAPS)]
                 samples = build.select(inside, self.interpolated(windows, taps), windows[1])
-                self.store(samples, self.element(between, (self.add(row, 1), kind.count)))
+                self.store(samples, self.indexed(between, (self.add(row, 1), kind.count)))
         pointer = build.select(moves, self.at(between, kind.count), block.pointer)
         return _Block(pointer, build.select(moves, self.number(kind.count), block.row_bytes))
 
@@ -230,18 +230,18 @@ class _Moving(BlockAssembler):
                 taps = self.taps_at(build.select(inside, y.step, self.number(0)), kind.count // 2)
                 places = (self.add(row, tap - 1) for tap in range(TAPS))
                 windows = [
-                    self.load(self.element(block.pointer, (place, block.row_bytes)), kind) for place in places
+                    self.load(self.indexed(block.pointer, (place, block.row_bytes)), kind) for place in places
                 ]
                 self.store(self.interpolated(windows, taps), self._line(target, row))
 
     def _copy(self, block: _Block, side: int, kind: Value, target: Value) -> None:
         with self.loop(self.number(0), self.number(side)) as row:
-            samples = self.load(self.element(block.pointer, (row, block.row_bytes)), kind)
+            samples = self.load(self.indexed(block.pointer, (row, block.row_bytes)), kind)
             self.store(samples, self._line(target, row))
 
     def _line(self, pointer: Value, row: Value) -> Value:
         """A row of working memory."""
-        return self.element(pointer, (row, self.given["pitch"]))
+        return self.indexed(pointer, (row, self.given["pitch"]))
 
     # From working memory to planes
 
@@ -254,16 +254,16 @@ class _Moving(BlockAssembler):
             opened = self._opened(y, x)
             for i in range(scale):
                 moved = self._line(given["working"], self.add(self.times(down, scale), i))
-                base = self.element(given["base"], (self.add(self.times(y, scale), i), given["base_row"]))
+                base = self.indexed(given["base"], (self.add(self.times(y, scale), i), given["base_row"]))
                 signed = (
-                    build.xor(self.load(self.element(line, (x, scale)), kind), sign) for line in (moved, base)
+                    build.xor(self.load(self.indexed(line, (x, scale)), kind), sign) for line in (moved, base)
                 )
                 difference = build.xor(self.binary("ssub.sat", *signed), sign)
                 for j in range(scale):
                     phase = self.pick(difference, range(j, kind.count, scale))
                     self._write(phase, opened, self.number(scale * i + j), y, x)
             for plane, name in enumerate(("detail", "residual"), scale**2):
-                level = self.load(self.element(given[name], (y, given["level_row"]), (x, 2)), shorts)
+                level = self.load(self.indexed(given[name], (y, given["level_row"]), (x, 2)), shorts)
                 for bound, limit in (("smax", -ZERO), ("smin", 255 - ZERO)):
                     level = self.binary(bound, level, self.each(shorts, limit))
                 level = build.trunc(build.add(level, self.each(shorts, ZERO)), _BYTES)
@@ -288,10 +288,10 @@ class _Moving(BlockAssembler):
 
     def _opened(self, y: Value, x: Value) -> Value:
         given = self.given
-        opened = self.load(self.element(given["opened"], (y, given["opened_row"]), (x, 1)), _BYTES)
+        opened = self.load(self.indexed(given["opened"], (y, given["opened_row"]), (x, 1)), _BYTES)
         return self.build.icmp_unsigned("!=", opened, self.each(_BYTES, 0))
 
     def _write(self, values: Value, opened: Value, plane: Value, y: Value, x: Value) -> None:
         given = self.given
-        to = self.element(given["planes"], (plane, given["plane"]), (y, given["plane_row"]), (x, 1))
+        to = self.indexed(given["planes"], (plane, given["plane"]), (y, given["plane_row"]), (x, 1))
         self.store(self.build.select(opened, values, self.each(_BYTES, ZERO)), to)

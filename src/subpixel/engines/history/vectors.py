@@ -114,7 +114,7 @@ class BlockAssembler(VectorAssembler):
         """Write a byte so many times."""
         self.store(self.all(byte, count), pointer)
 
-    def element(self, pointer: Value, *indices: tuple[Value | int, Value | int]) -> Value:
+    def indexed(self, pointer: Value, *indices: tuple[Value | int, Value | int]) -> Value:
         """A pointer to an element: places, each with the bytes from one to the next."""
         return self.at(pointer, *(self.times(self._long(place), size) for place, size in indices))
 
