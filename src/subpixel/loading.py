@@ -23,7 +23,7 @@ def available_models() -> list[str]:
     >>> "default-x3" in subpixel.available_models()
     True
     """
-    return catalog.names()
+    return sorted([*catalog.names(), *catalog.video_names()])
 
 
 def load(

@@ -29,7 +29,7 @@ def models(
     from subpixel.models import catalog as packaged
 
     with exit_on_error(1, SubpixelError):
-        found = [packaged.find(name) for name in packaged.names()]
+        found = [packaged.find(name) for name in (*packaged.names(), *packaged.video_names())]
     with ignore_closed_stdout():
         if as_json:
             for model in found:

@@ -29,8 +29,13 @@ _FOLDER = files("subpixel") / "models" / "weights"
 
 
 def names() -> list[str]:
-    """Return the names of the packaged models, sorted."""
+    """Return the names of the packaged models for single images, sorted."""
     return _names(_FOLDER)
+
+
+def video_names() -> list[str]:
+    """Return the names of the packaged models for video, sorted. They upscale a single image by their base."""
+    return _names(_FOLDER / "video")
 
 
 def paper_names() -> list[str]:
@@ -43,7 +48,7 @@ def paper_names() -> list[str]:
 
 def path(name: str) -> Path | None:
     """Return the file of a packaged model or system; None if there is no such name."""
-    for folder in (_FOLDER, _FOLDER / "paper"):
+    for folder in (_FOLDER, _FOLDER / "video", _FOLDER / "paper"):
         file = Path(str(folder / f"{name}.safetensors"))
         if is_file(file):
             return file
@@ -134,7 +139,7 @@ def scales(network: str) -> list[int]:
 def _not_found(name: str | None, network: str, scale: int | None) -> str:
     """The message for a model that does not exist: the reason, and the available models."""
     if not (known := scales(network)):
-        listed = ", ".join(names()) or "none"
+        listed = ", ".join([*names(), *video_names()]) or "none"
         return f"no packaged model {network!r}; packaged: {listed}. Pass the path of a file of your own"
     available = _joined([f"x{each}" for each in known])
     if name is None:

@@ -166,7 +166,7 @@ def make_frames_network(
         spec = recurrent_spec(config.network, config.recurrent, base.spec)
     except ModelError as error:
         raise ConfigError(f"[recurrent]: {error}") from None
-    network = RecurrentNetwork(spec, train_base=config.recurrent.train_base, generator=generator)
+    network = RecurrentNetwork(spec, generator=generator)
     network.load_base(base)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 

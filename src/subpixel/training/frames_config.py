@@ -50,7 +50,7 @@ class RecurrentConfig:
     """
 
     base: str
-    """The trained network for single frames, by name or path."""
+    """The trained network for single frames, by name or path. It is not trained further."""
     state: int = 8
     """Channels of the hidden state, see `subpixel.models.spec.History` for this and the next numbers."""
     frames: int = 10
@@ -63,8 +63,6 @@ class RecurrentConfig:
     """Steps of motion in a pixel of the result."""
     fit_limit: int = 16
     """Most difference after motion, in sixteenths of a block's detail, with which history counts."""
-    train_base: bool = False
-    """Whether the base is trained too; otherwise its results stay what they are."""
 
     def __post_init__(self) -> None:
         """Check the number of frames; the spec checks the others."""

@@ -64,15 +64,13 @@ class RecurrentNetwork(Trainable):
     Frames are 8-bit samples in [0, 1].
     """
 
-    def __init__(
-        self, spec: ModelSpec, *, train_base: bool = False, generator: torch.Generator | None = None
-    ) -> None:
+    def __init__(self, spec: ModelSpec, *, generator: torch.Generator | None = None) -> None:
         """Build base and correction; the correction starts as zero, so the network starts as the base."""
         super().__init__()
         assert spec.history is not None
-        self.spec, self.history, self.scale, self.train_base = spec, spec.history, spec.scale, train_base
+        self.spec, self.history, self.scale = spec, spec.history, spec.scale
         self.base = Network(replace(spec, history=None))
-        self.base.requires_grad_(train_base)
+        self.base.requires_grad_(False)
         self.layers = nn.ModuleList(
             nn.Conv2d(layer.inputs, layer.outputs, layer.kernel, padding="same")
             for layer in self.history.layers

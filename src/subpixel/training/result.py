@@ -15,6 +15,7 @@ from subpixel.evaluation.protocol import UpscaleLuma, evaluate_image, find_image
 from subpixel.evaluation.published import known_name
 from subpixel.files import is_folder
 from subpixel.models.calibration import CROP_SIDE_PX, calibrate
+from subpixel.models.catalog import find
 from subpixel.models.history import without_history
 from subpixel.models.model import Model, ModelMetadata
 from subpixel.training.build import calibration_planes
@@ -61,23 +62,23 @@ def with_int8_layers(
 ) -> TrainedModel:
     """Calibrate a model on images that it was trained on; see `subpixel.models.calibration.calibrate`.
 
-    A network for video is calibrated on ``clips``, sequences ``(T, H, W)`` of LR frames. A warning says why a
-    model stays without int8 layers: there are too few images, or its sums are too large. A network over
-    several frames, or one that works in HR space, has no int8 form.
+    The int8 layers of a network for video are those of its base, and its history is calibrated on ``clips``,
+    sequences ``(T, H, W)`` of LR frames. A warning says why a model stays without int8 layers: there are too
+    few images, or its sums are too large. A network over several frames, or one that works in HR space, has
+    no int8 form.
     """
     if not isinstance(model, Model) or model.spec.upsampling == "bicubic":
         return model
-    if model.spec.history is None:
+    try:
+        if config.recurrent is not None:
+            source = f"{len(clips)} sequences that it was trained on, seed {config.seed}"
+            base = dataclasses.replace(
+                without_history(model), quantized=find(config.recurrent.base).quantized
+            )
+            return calibrate_history(model, base, clips, source=source, seed=config.seed)
         planes = calibration_planes(config, datasets)
         source = f"{', '.join(config.data.folders)}, {len(planes)} images, seed {config.seed}"
-    else:
-        planes = [frame for clip in clips for frame in clip]
-        source = f"{len(clips)} sequences that it was trained on, seed {config.seed}"
-    try:
-        single = calibrate(without_history(model), planes, source=source, seed=config.seed)
-        if model.spec.history is None:
-            return single
-        return calibrate_history(model, single, clips, source=source, seed=config.seed)
+        return calibrate(model, planes, source=source, seed=config.seed)
     except (ValueError, EngineError) as error:
         log.warning("%s gets no int8 layers: %s", model.name, error)
         return model
