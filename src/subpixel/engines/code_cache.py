@@ -32,6 +32,7 @@ _SOURCES = (
     "engines/machine_code.py",
     "models/history.py",
     "models/quantization.py",
+    "ops/block_motion.py",
     "ops/resize.py",
 )
 """What generates code, beside versions of packages: files and folders in this package."""

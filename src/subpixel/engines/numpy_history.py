@@ -177,7 +177,7 @@ def correction_inputs(
         The inputs ``(channels, H + 2*context_px, W + 2*context_px)``, and which pixels are open, ``(H, W)``.
     """
     aligned = alignment(spec, frame, state)
-    opened = aligned.fits & ~_is_smooth(plane)
+    opened = aligned.fits & ~is_smooth(plane)
     old, old_hidden = moved_state(spec, state, aligned)
     differences = phases(old.astype(np.int64) - base, spec.scale)
     signed = np.concatenate([differences, [aligned.detail, aligned.residual]])
@@ -227,7 +227,7 @@ def phases(values: NDArray[Any], scale: int) -> NDArray[Any]:
     return pixel_unshuffle(values[None], scale)
 
 
-def _is_smooth(plane: NDArray[Any]) -> NDArray[np.bool_]:
+def is_smooth(plane: NDArray[Any]) -> NDArray[np.bool_]:
     """Where the int8 network without history has no influence on the result."""
     if plane.dtype == np.uint8:
         return is_flat(plane[None])

@@ -78,11 +78,14 @@ def align(
     residual = now.astype(np.int64) - moved(samples[None], motion, block_px, steps)[0]
     detail = detail_16ths(now)
     limit = 8 * FIT_FLOOR_HALVES * block_px**2 * 16 + fit_limit * block_sums(np.abs(detail), block_px)
-    fits = 256 * block_sums(np.abs(residual), block_px) <= limit
-    fits &= CUT_PARTS * np.count_nonzero(fits) >= fits.size
-    fits = nearest(fits, block_px)
+    fits = nearest(without_chance(256 * block_sums(np.abs(residual), block_px) <= limit), block_px)
     inside = np.s_[:height, :width]
     return Alignment(motion, residual[inside], (detail[inside] + 8) >> 4, fits[inside])
+
+
+def without_chance(fits: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which blocks motion explains, of those that fit: none after a cut, see `CUT_PARTS`."""
+    return fits & (CUT_PARTS * np.count_nonzero(fits) >= fits.size)
 
 
 def whole_blocks(plane: Plane, block_px: int) -> Plane:

@@ -2,8 +2,10 @@
 
 from typing import ClassVar
 
-from subpixel.engines.assembler import INT, SHORT, Assembler, Value, vector
+from subpixel.engines.assembler import INT, LONG, SHORT, Assembler, Value, vector
 from subpixel.engines.native.instructions import InstructionSet
+
+LONGS = vector(LONG, 2)
 
 
 class Arm(InstructionSet):
@@ -27,6 +29,13 @@ class Arm(InstructionSet):
     def rounded_product(self, code: Assembler, one: Value, other: Value) -> Value:
         """See `InstructionSet.rounded_product`."""
         return code.call("llvm.aarch64.neon.sqrdmulh.v8i16", self.shorts, one, other)
+
+    def distances(self, code: Assembler, one: Value, other: Value) -> Value:
+        """See `InstructionSet.distances`."""
+        sums = code.call("llvm.aarch64.neon.uabd.v16i8", self.bytes, one, other)
+        for kind, pairs in ((self.shorts, "v8i16.v16i8"), (self.ints, "v4i32.v8i16"), (LONGS, "v2i64.v4i32")):
+            sums = code.call(f"llvm.aarch64.neon.uaddlp.{pairs}", kind, sums)
+        return sums
 
 
 class ArmByLane(Arm):

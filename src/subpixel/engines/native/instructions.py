@@ -165,6 +165,18 @@ class InstructionSet(ABC):
         low, high = (code.lanes(SHORT, [bound] * 2 * self.lanes) for bound in (0, 255))
         return self.least(code, self.most(code, values, low), high)
 
+    @abstractmethod
+    def distances(self, code: Assembler, one: Value, other: Value) -> Value:
+        """Sum the absolute differences of unsigned bytes, of 8 neighbors each.
+
+        Args:
+            code: the function.
+            one, other: bytes of a vector register, or fewer if x86 has such registers.
+
+        Returns:
+            A vector of an eighth of the lanes, LONG.
+        """
+
     # What LLVM has for every processor
 
     def fused(self, code: Assembler, one: Value, other: Value, addend: Value) -> Value:

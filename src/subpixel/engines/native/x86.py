@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from subpixel.engines.assembler import Assembler, Value
+from subpixel.engines.assembler import LONG, Assembler, Value, vector
 from subpixel.engines.native.instructions import InstructionSet
 
 AVX2 = ("avx2", "fma", "f16c", "bmi", "bmi2", "lzcnt", "movbe")
@@ -21,6 +21,12 @@ class X86(InstructionSet):
         16: ("avx512.packssdw.512", "avx512.packuswb.512", "avx512.pmul.hr.sw.512"),
     }
     _PAIRS: ClassVar[dict[int, str]] = {8: "avx2.pmadd.wd", 16: "avx512.pmaddw.d.512"}
+
+    _DISTANCES: ClassVar[dict[int, str]] = {
+        16: "sse2.psad.bw",
+        32: "avx2.psad.bw",
+        64: "avx512.psad.bw.512",
+    }
 
     def dot(self, code: Assembler, accumulators: Value, values: Value, weights: Value) -> Value:
         """See `InstructionSet.dot`: four products where there is VNNI, otherwise two and an addition."""
@@ -43,3 +49,8 @@ class X86(InstructionSet):
     def rounded_product(self, code: Assembler, one: Value, other: Value) -> Value:
         """See `InstructionSet.rounded_product`."""
         return code.call(f"llvm.x86.{self._NARROWING[self.lanes][2]}", self.shorts, one, other)
+
+    def distances(self, code: Assembler, one: Value, other: Value) -> Value:
+        """See `InstructionSet.distances`."""
+        name = f"llvm.x86.{self._DISTANCES[one.type.count]}"
+        return code.call(name, vector(LONG, one.type.count // 8), one, other)

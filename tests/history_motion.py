@@ -1,0 +1,90 @@
+"""Frames to find motion in, and the inputs of the correction as NumPy computes them."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from subpixel.models.spec import History
+from subpixel.ops.block_motion import between_samples, moved, whole_pixels
+from subpixel.ops.pixel_shuffle import pixel_unshuffle
+
+STATE = 2
+
+
+class Case(NamedTuple):
+    """A scale and the sizes of a history: those that the code depends on."""
+
+    scale: int
+    parts: int
+    block_px: int
+    range_px: int
+
+    @property
+    def steps(self):
+        return self.scale * self.parts
+
+    @property
+    def history(self):
+        return History((), STATE, self.block_px, self.range_px, self.parts, fit_limit=16)
+
+
+CASES = [
+    Case(4, 2, 8, 3),
+    Case(4, 1, 4, 2),
+    Case(3, 2, 16, 5),
+    Case(3, 1, 8, 1),
+    Case(2, 2, 4, 4),
+    Case(2, 1, 16, 2),
+]
+
+SIZES = [(1, 1), (2, 7), (7, 2), (15, 33), (16, 16), (33, 17), (70, 97), (97, 15)]
+"""Those of rows and columns that are no whole blocks, vectors and bands, too."""
+
+
+def noise(height, width, levels=256, seed=1):
+    rng = np.random.default_rng(seed)
+    return (rng.integers(0, levels, (height, width)) * (255 // (levels - 1))).astype(np.uint8)
+
+
+def waves(height, width, down=0.0, right=0.0):
+    """A smooth picture that is moved by parts of a pixel."""
+    y, x = np.mgrid[:height, :width] + np.array([down, right])[:, None, None]
+    rng, values = np.random.default_rng(1), np.zeros((height, width))
+    for a, b, phase in rng.uniform(0.1, 0.9, (6, 3)):
+        values += np.sin(a * y + 1.3 * b * x + 7 * phase)
+    return np.clip(128 + 35 * values, 0, 255).astype(np.uint8)
+
+
+def frame_pairs(height, width):
+    """Yield frames and the ones before: unrelated, with ties, and with motion, also out of the picture."""
+    yield noise(height, width), noise(height, width, seed=2)
+    yield noise(height, width, 2), noise(height, width, 2, seed=2)
+    yield waves(height, width), waves(height, width, 1.3, -2.6)
+    yield waves(height, width), waves(height, width, -0.4, 0.7)
+    yield noise(height, width, 4), np.roll(noise(height, width, 4), (2, -1), (0, 1))
+
+
+class Inputs(NamedTuple):
+    """What `MotionCompensation.write_inputs` moves and compares."""
+
+    base: np.ndarray
+    result: np.ndarray
+    hidden: np.ndarray
+    opened: np.ndarray
+
+
+def random_inputs(case, height, width):
+    rng = np.random.default_rng(height)
+    base, result = rng.integers(0, 256, (2, case.scale * height, case.scale * width)).astype(np.uint8)
+    hidden = rng.integers(0, 256, (STATE, height, width)).astype(np.uint8)
+    return Inputs(base, result, hidden, rng.random((height, width)) < 0.8)
+
+
+def expected_planes(case, inputs, motion, detail, residual):
+    """The inputs of the correction."""
+    samples = between_samples(inputs.result, case.parts)
+    old = moved(samples[None], motion, case.scale * case.block_px, case.parts)[0]
+    difference = pixel_unshuffle(np.clip(old.astype(int) - inputs.base, -128, 127)[None], case.scale)
+    levels = np.clip(np.stack([detail, residual]).astype(int), -128, 127)
+    hidden = moved(inputs.hidden, whole_pixels(motion, case.steps), case.block_px).astype(int) - 128
+    return (np.concatenate([difference, levels, hidden]) * inputs.opened + 128).astype(np.uint8)

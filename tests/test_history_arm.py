@@ -1,0 +1,89 @@
+"""Motion of blocks in machine code on 64-bit Arm equals NumPy to the integer: compiled here, run by QEMU."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from history_motion import CASES, expected_planes, noise, random_inputs, waves
+from subpixel.engines.history import motion
+from subpixel.engines.history.motion import MotionCompensation
+from subpixel.engines.history.program import object_file
+from subpixel.engines.native.targets import TARGETS
+from test_history_code import assert_aligned, expected_alignment, random_motion, written
+from test_native_arm import COMPILER, EMULATOR, TRIPLE, emulated, run
+
+FOLDER = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory):
+    program = tmp_path_factory.mktemp("arm") / "driver"
+    run(COMPILER, "-O1", "-o", program, FOLDER / "arm_program.c")
+    return program
+
+
+@pytest.fixture
+def on_arm(driver, tmp_path, monkeypatch):
+    """Let `MotionCompensation` compile for Arm and run in the emulator, next to pages without access."""
+
+    class ArmProgram:
+        calls = 0
+
+        def __init__(self, emit, arguments, instructions, *numbers):
+            self.names, self.function = list(arguments), emit.__name__
+            compiled, self.library = tmp_path / f"{self.function}.o", tmp_path / f"{self.function}.so"
+            compiled.write_bytes(object_file(emit, instructions, *numbers, triple=TRIPLE))
+            run(COMPILER, "-shared", "-nostartfiles", "-o", self.library, compiled)
+
+        def call(self, **arguments):
+            return lambda: self.run([arguments[name] for name in self.names])
+
+        def run(self, given):
+            owners = {
+                id(each): each for each in (owner(array) for array in given if not isinstance(array, int))
+            }
+            places = {key: place for place, key in enumerate(owners)}
+            request = [np.int64(len(owners)).tobytes()]
+            for array in owners.values():
+                request += [np.int64(array.nbytes).tobytes(), array.tobytes("A")]
+            request.append(np.int64(len(given)).tobytes())
+            for each in given:
+                pair = (-1, each)
+                if not isinstance(each, int):
+                    pair = places[id(owner(each))], each.ctypes.data - owner(each).ctypes.data
+                request.append(np.array(pair, np.int64).tobytes())
+            ArmProgram.calls += 1
+            command = EMULATOR, driver, self.library, self.function, ArmProgram.calls % 2
+            environment = os.environ | {"QEMU_CPU": "cortex-a72", "QEMU_LD_PREFIX": f"/usr/{TRIPLE}"}
+            output = np.frombuffer(run(*command, input=b"".join(request), env=environment), np.uint8)
+            for array in owners.values():
+                content, output = output[: array.nbytes], output[array.nbytes :]
+                if array.flags.writeable:
+                    array.reshape(-1).view(np.uint8)[:] = content
+            assert not output.size
+
+    monkeypatch.setattr(motion, "Program", ArmProgram)
+    monkeypatch.setattr(motion.targets, "find", lambda name: TARGETS["neon"])
+
+
+def owner(array):
+    """The array whose memory an array is a part of."""
+    return array if array.base is None else owner(array.base)
+
+
+@emulated
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_motion_and_moved_inputs(case, on_arm):
+    compensation = MotionCompensation(case.scale, case.history)
+    for size in ((1, 1), (7, 17), (33, 16), (70, 31)):
+        for now, before in (
+            (noise(*size, 2), noise(*size, 2, seed=2)),
+            (waves(*size), waves(*size, 1.3, -0.6)),
+        ):
+            found = compensation.align(now, before)
+            assert_aligned(found, expected_alignment(case, now, before))
+        inputs, aligned = random_inputs(case, *size), random_motion(case, found)
+        expected = expected_planes(case, inputs, aligned.motion, aligned.detail, aligned.residual)
+        np.testing.assert_array_equal(written(compensation, case, aligned, inputs), expected)
