@@ -134,4 +134,5 @@ def _in_whole_vectors(array: Samples, width: int, least: int) -> Samples:
     """Return an array, or a copy whose rows are packed and have at least so many samples."""
     if width >= least and array.strides[-1] == array.itemsize:
         return array
-    return np.pad(array, [*[(0, 0)] * (array.ndim - 1), (0, max(0, least - width))])
+    more = max(0, least - width)
+    return np.ascontiguousarray(np.pad(array, [*[(0, 0)] * (array.ndim - 1), (0, more)]))
