@@ -1,4 +1,4 @@
-"""Find motion in arrays next to forbidden pages: `python guarded_history.py [overrun]`; see `guarded.py`."""
+"""Run code for videos next to forbidden pages: `python guarded_history.py [overrun]`; see `guarded.py`."""
 
 import sys
 from itertools import product
@@ -6,8 +6,12 @@ from itertools import product
 import numpy as np
 
 from guarded import array, copy
+from history_models import random_correction, video_model
 from history_motion import CASES, STATE, Inputs, expected_planes, noise, random_inputs, waves
+from subpixel.engines.history.application import Application
 from subpixel.engines.history.motion import MotionCompensation
+from subpixel.engines.numpy_history import changed
+from subpixel.models.history import eight_bits
 from subpixel.ops.block_motion import align
 
 SIZES = [(1, 1), (7, 16), (16, 7), (33, 31), (70, 65)]
@@ -23,6 +27,17 @@ def guarded(call, *, at_end):
     finally:
         np.empty = empty
 
+
+for at_end, scale, dtype in product((True, False), (2, 3, 4), ("uint8", "uint16", "float32")):
+    model = video_model(scale)
+    application = Application(model, threads=2)
+    for height, width in SIZES:
+        given = [copy(each, at_end=at_end) for each in random_correction(model, height, width, dtype)]
+        expected = changed(model, *given), eight_bits(given[0])
+        found = guarded(lambda: application.changed(*given), at_end=at_end)  # noqa: B023
+        rounded = guarded(lambda: application.eight_bits(given[0]), at_end=at_end)  # noqa: B023
+        for one, other in zip((*found, rounded), (*expected[0], expected[1]), strict=True):
+            np.testing.assert_array_equal(one, other)
 
 for at_end, case in product((True, False), CASES):
     compensation = MotionCompensation(case.scale, case.history, threads=2)

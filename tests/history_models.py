@@ -45,6 +45,30 @@ def video_model(scale: int = 4, *, seed: int = 1, strength: float = 0.1, **chang
     return Model("video-test", spec, weights)
 
 
+def random_correction(
+    model: Model, height: int, width: int, dtype: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """A result without history, inputs and outputs of the correction, and open pixels; also the extremes."""
+    assert model.spec.history is not None
+    rng, scale, channels = (
+        np.random.default_rng(width),
+        model.scale,
+        model.scale**2 + 2 + model.spec.history.state,
+    )
+    inputs, outputs = (
+        np.where(
+            rng.random((channels, height, width)) < 0.3, 255 * rng.integers(0, 2, (height, width)), values
+        )
+        for values in rng.integers(0, 256, (2, channels, height, width))
+    )
+    white = 1.0 if dtype == "float32" else float(np.iinfo(dtype).max)
+    base = white * rng.integers(0, 2, (scale * height, scale * width))
+    base = np.where(rng.random(base.shape) < 0.2, base, white * rng.random(base.shape))
+    outputs[-1] = outputs[-2]
+    opened = rng.random((height, width)) < 0.8
+    return base.astype(dtype), inputs.astype(np.uint8), outputs.astype(np.uint8), opened
+
+
 def camera(
     frames: int, speed: tuple[int, int], side: int = 96, start: tuple[int, int] = (60, 60)
 ) -> np.ndarray:

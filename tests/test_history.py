@@ -15,12 +15,12 @@ from subpixel.engines.numpy_history import NumpyHistory, inside
 from subpixel.errors import EngineError, ModelError
 from subpixel.evaluation.metrics import psnr_db
 from subpixel.models import catalog
-from subpixel.models.calibration import calibrate
-from subpixel.models.history import changed_samples, without_history
+from subpixel.models.calibration import calibrate, placeholder
+from subpixel.models.history import changed_samples, correction, without_history
 from subpixel.models.model import Model, load_model
 from subpixel.models.spec import Convolution, ModelSpec
 from subpixel.ops.block_motion import align
-from subpixel.training.history_calibration import calibrate_history
+from subpixel.training.history_calibration import _from_zero, calibrate_history
 
 SCALES = (2, 3, 4)
 
@@ -202,6 +202,31 @@ def test_the_state_is_kept_in_8_bits(model: Model) -> None:
             np.testing.assert_array_equal(after.frame, frame)
         state = after
     assert len(np.unique(after.hidden)) > 10
+
+
+def test_the_correction_is_a_network_of_scale_1(model: Model) -> None:
+    """From samples to samples: with the steps and zero points of the definition, and the gate twice."""
+    network, scale = correction(model), model.scale
+    assert network.scale == 1 and network.spec.channels == scale**2 + 2 + 4
+    inputs = np.random.default_rng(1).integers(118, 139, (network.spec.channels, 12, 13)).astype(np.uint8)
+    padded = np.pad(inputs, [(0, 0), (2, 2), (2, 2)], constant_values=128)
+    result = NumpyEngine(network)(padded / np.float32(255), context_px=2)
+    steps = np.repeat((1 / 255, 1 / 127), (scale**2 + 2, 4))[:, None, None]
+    expected = NumpyHistory(model)._layers((inputs - 128.0) * steps)
+    np.testing.assert_allclose(255 * result[: scale**2], 128 + 4 * 255 * expected[: scale**2], atol=0.01)
+    np.testing.assert_allclose(255 * result[scale**2 : -2], 128 + 127 * expected[scale**2 : -1], atol=0.01)
+    np.testing.assert_allclose(255 * result[-2], 64 + 128 / 6 * expected[-1], atol=0.01)
+    int8 = NumpyEngine(network, precision="int8")(padded, context_px=2)
+    for planes in (result, int8):
+        np.testing.assert_array_equal(planes[-1], planes[-2])
+    assert np.median(np.abs(int8 - np.clip(255 * result, 0, 255))) < 4
+
+
+def test_a_first_layer_with_too_many_inputs_is_refused() -> None:
+    layer = placeholder(Convolution(38, 1, 3))
+    _from_zero(layer)
+    with pytest.raises(EngineError, match="too many inputs"):
+        _from_zero(replace(layer, weight=np.full_like(layer.weight, 127)))
 
 
 class WithKnownOutputs(NumpyHistory):

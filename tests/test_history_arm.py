@@ -1,4 +1,4 @@
-"""Motion of blocks in machine code on 64-bit Arm equals NumPy to the integer: compiled here, run by QEMU."""
+"""The code for networks for video on 64-bit Arm equals NumPy to the integer: compiled here, run by QEMU."""
 
 import os
 from pathlib import Path
@@ -6,11 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from history_models import random_correction, video_model
 from history_motion import CASES, expected_planes, noise, random_inputs, waves
-from subpixel.engines.history import motion
+from subpixel.engines.history import application, motion
 from subpixel.engines.history.motion import MotionCompensation
 from subpixel.engines.history.program import object_file
 from subpixel.engines.native.targets import TARGETS
+from subpixel.engines.numpy_history import changed
+from subpixel.models.history import eight_bits
 from test_history_code import assert_aligned, expected_alignment, random_motion, written
 from test_native_arm import COMPILER, EMULATOR, TRIPLE, emulated, run
 
@@ -64,7 +67,8 @@ def on_arm(driver, tmp_path, monkeypatch):
                     array.reshape(-1).view(np.uint8)[:] = content
             assert not output.size
 
-    monkeypatch.setattr(motion, "Program", ArmProgram)
+    for module in (motion, application):
+        monkeypatch.setattr(module, "Program", ArmProgram)
     monkeypatch.setattr(motion.targets, "find", lambda name: TARGETS["neon"])
 
 
@@ -87,3 +91,15 @@ def test_motion_and_moved_inputs(case, on_arm):
         inputs, aligned = random_inputs(case, *size), random_motion(case, found)
         expected = expected_planes(case, inputs, aligned.motion, aligned.detail, aligned.residual)
         np.testing.assert_array_equal(written(compensation, case, aligned, inputs), expected)
+
+
+@emulated
+@pytest.mark.parametrize(("scale", "dtype"), [(2, "uint8"), (3, "uint16"), (4, "float32"), (4, "uint8")])
+def test_corrections_are_applied(scale, dtype, on_arm):
+    model = video_model(scale)
+    for size in ((1, 1), (5, 33)):
+        given = random_correction(model, *size, dtype)
+        applied = application.Application(model)
+        for result, expected in zip(applied.changed(*given), changed(model, *given), strict=True):
+            np.testing.assert_array_equal(result, expected)
+        np.testing.assert_array_equal(applied.eight_bits(given[0]), eight_bits(given[0]))

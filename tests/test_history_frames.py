@@ -1,17 +1,22 @@
 """Networks for video on the native engine equal the reference in NumPy to the integer."""
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pytest
 import skimage.data
 
-from history_models import camera, lr_frames, video_model
+from history_models import camera, lr_frames, random_correction, video_model
+from subpixel.engines.history.application import Application
 from subpixel.engines.history.frames import NativeHistory
 from subpixel.engines.native import targets
-from subpixel.engines.numpy_history import FrameState, NumpyHistory
+from subpixel.engines.numpy_history import FrameState, NumpyHistory, changed
+from subpixel.errors import EngineError
 from subpixel.models import catalog
+from subpixel.models.history import eight_bits, without_history
 from subpixel.models.model import Model
+from subpixel.models.spec import Convolution
 from subpixel.training.history_calibration import calibrate_history
 
 pytest.importorskip("llvmlite", reason="the native engine needs llvmlite")
@@ -76,3 +81,71 @@ def test_equals_the_reference_at_awkward_sizes(scale: int, dtype: str) -> None:
 def test_every_instruction_set_equals_the_reference(target: str, scale: int, dtype: str) -> None:
     frames = frames_of(scale, 34, 67, dtype, 3)
     assert assert_equal_to_reference(quantized(scale), frames, target=target) > 100
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_threads_share_a_frame(threads: int) -> None:
+    assert assert_equal_to_reference(quantized(2), frames_of(2, 97, 40, "uint8", 3), threads=threads) > 100
+
+
+NETWORKS = {
+    "one layer": {"layers": (Convolution(10, 9, 5),)},
+    "kernels": {
+        "layers": (Convolution(10, 5, 1, "relu"), Convolution(5, 7, 5, "tanh"), Convolution(7, 9, 3))
+    },
+    "whole pixels": {"parts": 1, "block_px": 4},
+    "large blocks": {"block_px": 16, "state": 1},
+    "no limit": {"fit_limit": 256, "state": 7},
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_other_histories_equal_the_reference(name: str) -> None:
+    model = quantized(2, 2, **NETWORKS[name])
+    assert assert_equal_to_reference(model, frames_of(2, 31, 45, "uint8", 5), threads=2) > 100
+
+
+def test_float64_and_views_equal_the_reference() -> None:
+    frames = [np.asfortranarray(frame) for frame in frames_of(2, 33, 31, "float32", 3)]
+    assert assert_equal_to_reference(quantized(2), [frame.astype(np.float64) for frame in frames]) > 100
+    assert assert_equal_to_reference(quantized(2), frames) > 100
+
+
+def test_another_size_starts_again_and_a_call_upscales_a_video() -> None:
+    model = quantized(2)
+    frames = [*frames_of(2, 33, 31, "uint8", 2), *frames_of(2, 40, 50, "uint8", 2)]
+    expected = list(NumpyHistory(model, precision="int8")(frames))
+    for result, wanted in zip(NativeHistory(model)(frames), expected, strict=True):
+        np.testing.assert_array_equal(result, wanted)
+
+
+def test_what_it_needs_is_said() -> None:
+    with pytest.raises(EngineError, match="it has no history"):
+        NativeHistory(without_history(quantized(2)))
+    with pytest.raises(EngineError, match="no 8-bit layers"):
+        NativeHistory(replace(quantized(2), quantized=()))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_any_correction_is_applied_as_in_the_reference(scale: int, dtype: str) -> None:
+    model = video_model(scale)
+    for threads, width in ((1, 1), (2, 15), (3, 16), (1, 17), (2, 100)):
+        application = Application(model, threads=threads)
+        given = random_correction(model, 50, width, dtype)
+        for result, expected in zip(application.changed(*given), changed(model, *given), strict=True):
+            assert result.dtype == expected.dtype
+            np.testing.assert_array_equal(result, expected)
+            assert len(np.unique(result)) > 10
+
+
+def test_samples_are_rounded_as_in_the_reference() -> None:
+    application = Application(video_model(2), threads=2)
+    rng = np.random.default_rng(1)
+    halves = (np.arange(-4, 516) / 510).astype(np.float32)
+    floats = np.concatenate([halves, np.nextafter(halves, 2), rng.uniform(-1, 2, 3000).astype(np.float32)])
+    for samples in (np.arange(65536, dtype=np.uint16), floats):
+        for shape in ((-1, 1), (-1, 8), (-1, 40)):
+            plane = samples[: len(samples) // 40 * 40].reshape(shape)
+            np.testing.assert_array_equal(application.eight_bits(plane), eight_bits(plane))
+            np.testing.assert_array_equal(application.eight_bits(plane.T), eight_bits(plane.T))

@@ -22,7 +22,6 @@ from subpixel.engines.native.targets import TARGETS
 from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.models import catalog as packaged
 from subpixel.models.quantization import deep_shift, integer_layers
-from subpixel.models.spec import Convolution, ModelSpec
 from test_deep_samples import with_largest_weights
 from test_native import UNUSUAL
 from test_native_deep import deep_plane
@@ -171,9 +170,10 @@ def test_deep_samples_equal_the_reference(samples, target, driver, tmp_path):
 
 @emulated
 @every_target
-def test_one_layer_equals_the_reference(target, driver, tmp_path):
-    """Then the picture is the last layer's input."""
-    model = quantized_model(ModelSpec(3, (Convolution(1, 9, 5),)))
+@pytest.mark.parametrize("name", ["one layer", "planes of one size", "odd planes of one size"])
+def test_unusual_networks_equal_the_reference(name, target, driver, tmp_path):
+    """Where the picture is the last layer's input, and where all layers are of several planes."""
+    model = quantized_model(UNUSUAL[name])
     assert_equal_to_reference(ArmKernel(model, target, driver, tmp_path), model, FEW_SIZES)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from subpixel.engines.assembler import BYTE, FLOAT, INT, LONG, POINTER, SHORT, Value, integer, vector
 from subpixel.engines.color import LANES
-from subpixel.engines.history.rows import RowAssembler
+from subpixel.engines.history.arguments import ArgumentAssembler
 from subpixel.engines.native.instructions import InstructionSet
 from subpixel.models.history import CHANGE_STEPS, CORRECTION_STEPS, MAX_GATE, ZERO
 from subpixel.models.quantization import DEEP_STEPS
@@ -47,10 +47,10 @@ def change(instructions: InstructionSet, scale: int, sample_bytes: int, *, tripl
         code.loop(given["first"], given["stop"]) as y,
         code.each_vector(code.number(0), given["columns"]) as x,
     ):
-        outputs = code.element("outputs", y, x)
+        outputs = code.in_row("outputs", y, x)
         last = code.at(outputs, code.times(given["outputs_plane"], code.add(given["state"], squares)))
-        code.open_gate(last, code.element("opened", y, x))
-        inputs = code.element("inputs", y, x)
+        code.open_gate(last, code.in_row("opened", y, x))
+        inputs = code.in_row("inputs", y, x)
         for down in range(scale):
             changes = []
             for phase in range(down * scale, (down + 1) * scale):
@@ -58,20 +58,20 @@ def change(instructions: InstructionSet, scale: int, sample_bytes: int, *, tripl
                 difference = code.signed(code.at(inputs, code.times(given["inputs_plane"], phase)))
                 changes.append(code.changed(correction, difference, phase))
             row, place = code.add(code.times(y, scale), down), code.times(x, scale * sample_bytes)
-            samples = code.element("base", row, place)
+            samples = code.in_row("base", row, place)
             code.add_changes(
-                samples, code.woven_row(changes), code.element("result", row, place), sample_bytes
+                samples, code.woven_row(changes), code.in_row("result", row, place), sample_bytes
             )
         with code.loop(code.number(0), given["state"]) as channel:
             plane = code.add(channel, squares)
             value = code.gated(code.signed(code.at(outputs, code.times(given["outputs_plane"], plane))))
-            hidden = code.at(code.element("hidden", y, x), code.times(given["hidden_plane"], channel))
+            hidden = code.at(code.in_row("hidden", y, x), code.times(given["hidden_plane"], channel))
             code.store(code.build.trunc(code.plus(value, ZERO), _BYTES), hidden)
     code.succeed()
     return code.module
 
 
-class _Change(RowAssembler):
+class _Change(ArgumentAssembler):
     """The arithmetic of a vector of LR pixels, in 16 bits where that is enough."""
 
     def open_gate(self, pointer: Value, opened: Value) -> None:

@@ -3,8 +3,8 @@
 import struct
 from collections.abc import Mapping, Sequence
 
-from subpixel.engines.assembler import BYTE, INT, LONG, POINTER, SHORT, Value, vector
-from subpixel.engines.color.vectors import VectorAssembler
+from subpixel.engines.assembler import BYTE, INT, LONG, SHORT, Value, vector
+from subpixel.engines.history.arguments import ArgumentAssembler
 from subpixel.engines.native.instructions import InstructionSet
 from subpixel.ops.block_motion import TAP_BITS, kernel_taps
 
@@ -17,19 +17,14 @@ _BELOW = 32
 _TAPS_BYTES = 4 * TAPS
 
 
-class BlockAssembler(VectorAssembler):
-    """An assembler of a function over blocks. Its only parameter points to its arguments, 64 bits each."""
+class BlockAssembler(ArgumentAssembler):
+    """An assembler of a function over blocks."""
 
     def __init__(
         self, name: str, arguments: Mapping[str, Value], instructions: InstructionSet, steps: int, triple: str
     ) -> None:
         """Begin the function; ``steps`` are those of motion in a sample of what is interpolated."""
-        super().__init__(name, {"arguments": POINTER}, triple=triple)
-        pointer = self.given["arguments"]
-        self.given = {
-            each: self.load(self.at(pointer, 8 * index), kind, 8)
-            for index, (each, kind) in enumerate(arguments.items())
-        }
+        super().__init__(name, arguments, triple)
         self.instructions, self.steps = instructions, steps
         self.taps: list[list[int]] = kernel_taps(steps).tolist()
         # Each tap twice, so that 32 bits of memory fill a vector of 16-bit integers.
@@ -46,10 +41,6 @@ class BlockAssembler(VectorAssembler):
     def clamped(self, value: Value, low: Value | int, high: Value | int) -> Value:
         """A size or place, moved into a range."""
         return self.least(self.most(value, self._long(low)), self._long(high))
-
-    def each(self, kind: Value, number: int) -> Value:
-        """A constant in each lane of a vector."""
-        return self.lanes(kind.element, [number] * kind.count)
 
     def total(self, values: Value) -> Value:
         """The sum of a vector's lanes."""

@@ -1,4 +1,4 @@
-"""What programs over rows of pixels share: arguments, places, and constants in each lane."""
+"""What all programs of this package share: arguments in memory, and constants in each lane."""
 
 from collections.abc import Mapping
 
@@ -6,11 +6,8 @@ from subpixel.engines.assembler import POINTER, Value
 from subpixel.engines.color.vectors import VectorAssembler
 
 
-class RowAssembler(VectorAssembler):
-    """An assembler of a function over rows. Its only parameter points to its arguments, 64 bits each.
-
-    The first row of an array is at the argument of its name, and rows are ``NAME_row`` bytes apart.
-    """
+class ArgumentAssembler(VectorAssembler):
+    """An assembler of a function whose only parameter points to its arguments, 64 bits each."""
 
     def __init__(self, name: str, arguments: Mapping[str, Value], triple: str) -> None:
         """Begin the function."""
@@ -21,8 +18,8 @@ class RowAssembler(VectorAssembler):
             for index, (each, kind) in enumerate(arguments.items())
         }
 
-    def element(self, name: str, row: Value, offset: Value) -> Value:
-        """A pointer to so many bytes after the beginning of a row of an array."""
+    def in_row(self, name: str, row: Value, offset: Value) -> Value:
+        """A pointer to so many bytes after the beginning of a row: ``NAME_row`` is from row to row."""
         return self.at(self.given[name], self.times(self.given[f"{name}_row"], row), offset)
 
     def each(self, kind: Value, number: int) -> Value:
