@@ -82,6 +82,10 @@ def test_the_spec_counts_all_layers() -> None:
         ({"range_px": 33}, "range_px must be 1 to 32, not 33"),
         ({"fit_limit": 0}, "fit_limit must be 1 to 256"),
         ({"layers": ()}, "a history needs at least one convolution"),
+        (
+            {"layers": (Convolution(22, 1, 99), Convolution(1, 1, 99), Convolution(1, 21, 99))},
+            "history: a halo of 147 LR pixels is larger than the limit of 128",
+        ),
     ],
 )
 def test_wrong_histories_are_refused(changes: dict[str, object], message: str) -> None:
