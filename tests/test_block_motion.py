@@ -14,6 +14,7 @@ from subpixel.ops.block_motion import (
     detail_16ths,
     kernel_taps,
     moved,
+    still,
     whole_blocks,
     whole_pixels,
 )
@@ -186,3 +187,16 @@ def test_a_flash_and_a_fast_fade_count_as_cuts_and_a_slow_fade_does_not() -> Non
     fast, slow = (np.rint(scene * share).astype(np.uint8) for share in (0.8, 0.995))
     assert align(fast, scene, 8, **options).fits.mean() < 0.5
     assert align(slow, scene, 8, **options).fits.all()
+
+
+def test_still_blocks_equal_the_previous_frame_as_do_their_neighbors() -> None:
+    previous = np.random.default_rng(2).integers(0, 256, (33, 41), np.uint8)
+    frame = previous.copy()
+    assert still(frame, previous, 8).all()
+    frame[9, 10] ^= 1  # in the block of row 1 and column 1
+    expected = np.ones((33, 41), bool)
+    expected[:24, :24] = False
+    np.testing.assert_array_equal(still(frame, previous, 8), expected)
+    frame[32, 40] ^= 1  # in the last, incomplete block
+    expected[24:, 32:] = False
+    np.testing.assert_array_equal(still(frame, previous, 8), expected)

@@ -23,6 +23,7 @@ from subpixel.evaluation.protocol import Degradation, lr_plane
 from subpixel.evaluation.temporal import FARNEBACK, TemporalMeter, pooled
 from subpixel.evaluation.video import ClipProtocol, ClipSetup, evaluate_clip, evaluate_frames
 from subpixel.evaluation.vmaf import VmafMeter
+from subpixel.models.catalog import find
 from subpixel.models.history import without_history
 from test_evaluate_video import compared, write_y4m
 from video_files import ffmpeg
@@ -123,8 +124,17 @@ def test_a_network_for_video_is_measured_with_its_history(tmp_path, clip):
     assert report["mean"]["psnr_db"] == pytest.approx(expected.mean.model.psnr_db, abs=0.01)
     single = evaluate_clip(clip, NumpyEngine(without_history(model)), ClipSetup(2))
     assert expected.model[0] == single.model[0] and expected.model[-1] != single.model[-1]
-    with pytest.raises(EngineError, match="runs on NumPy only"):
+    with pytest.raises(EngineError, match="runs only its base"):
         find_method(str(tmp_path / "video.safetensors"), engine="onnxruntime")
+
+
+def test_a_packaged_network_for_video_is_measured_in_int8(clip):
+    report = as_json(clip, "-m", "video-x2")
+    assert report["engine"] == "native" and report["precision"] == "int8"
+    expected = evaluate_frames(clip, NumpyHistory(find("video-x2"), precision="int8"), ClipSetup(2))
+    assert report["mean"]["psnr_db"] == pytest.approx(expected.mean.model.psnr_db, abs=1e-3)
+    single = find_method("best-x2")
+    assert evaluate_clip(clip, single.upscale, ClipSetup(2)).model[0] == expected.model[0]
 
 
 def flickering(planes, level):

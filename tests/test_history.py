@@ -82,6 +82,10 @@ def test_the_spec_counts_all_layers() -> None:
         ({"range_px": 33}, "range_px must be 1 to 32, not 33"),
         ({"fit_limit": 0}, "fit_limit must be 1 to 256"),
         ({"layers": ()}, "a history needs at least one convolution"),
+        (
+            {"layers": (Convolution(22, 1, 99), Convolution(1, 1, 99), Convolution(1, 21, 99))},
+            "history: a halo of 147 LR pixels is larger than the limit of 128",
+        ),
     ],
 )
 def test_wrong_histories_are_refused(changes: dict[str, object], message: str) -> None:
@@ -295,3 +299,27 @@ def test_ramps_of_deep_samples_have_no_steps(model: Model, dtype: type) -> None:
     np.testing.assert_array_equal(result, base_of(network)(plane))
     assert np.all(np.diff(result.astype(np.float64), axis=1) >= 0)
     assert len(np.unique(result)) > 100
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_in_still_parts_results_stay(network: NumpyHistory, dtype: type) -> None:
+    first, second = (as_samples(frame, dtype) for frame in frames_of(network, 2))
+    _, state = network.step(first, None)
+    moved, state = network.step(second, state)
+    again, after = network.step(second, state)
+    np.testing.assert_array_equal(after.result, state.result)
+    np.testing.assert_array_equal(after.hidden, state.hidden)
+    if dtype == np.uint8:
+        np.testing.assert_array_equal(again, moved)
+    changed = second.copy()
+    changed[20:, 20:] = first[20:, 20:]
+    half, _ = network.step(changed, after)
+    scale = network.model.scale
+    np.testing.assert_array_equal(half[: 8 * scale, : 8 * scale], again[: 8 * scale, : 8 * scale])
+    assert not np.array_equal(half[16 * scale :, 16 * scale :], again[16 * scale :, 16 * scale :])
+
+
+def as_samples(frame: np.ndarray, dtype: type) -> np.ndarray:
+    if dtype == np.uint16:
+        return frame.astype(np.uint16) * 257
+    return frame if dtype == np.uint8 else frame / np.float32(255)

@@ -16,8 +16,9 @@ from subpixel.models import history
 from subpixel.models.model import Model
 from subpixel.models.quantization import WHITE
 from subpixel.models.spec import History, ModelSpec
-from subpixel.ops.block_motion import Alignment, align, between_samples, moved, whole_pixels
+from subpixel.ops.block_motion import Alignment, align, between_samples, moved, still, whole_pixels
 from subpixel.ops.convolution import activate, convolve, pad
+from subpixel.ops.pixel_art import nearest
 from subpixel.ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 
 
@@ -88,13 +89,14 @@ class NumpyHistory:
             plane, state: see `step`; not float64.
             base: the result without history, ``(scale*H, scale*W)`` in the plane's dtype.
         """
-        frame, result = history.eight_bits(plane), base
+        frame, result, given = history.eight_bits(plane), base, base
         hidden = np.full((self.history.state, *frame.shape), history.ZERO, np.uint8)
         if follows(state, frame):
             base = history.eight_bits(base)
             inputs, opened = correction_inputs(self.model.spec, plane, frame, base, state, self._context_px)
             outputs = self._corrected(inputs)
             result, hidden = changed(self.model, result, inside(inputs, self._context_px), outputs, opened)
+            result, hidden = with_still_parts(self.model, frame, state, (given, base), (result, hidden))
         return result, FrameState(frame, history.eight_bits(result), hidden)
 
     def _step(
@@ -116,6 +118,9 @@ class NumpyHistory:
             change = gate * (outputs[:squares] + shares * difference)
             result = (result + pixel_shuffle(change, spec.scale)[0]).astype(np.float32)
             hidden = (gate * np.clip(outputs[squares:-1], -1, 1)).astype(np.float32)
+            is_still = still(frame, state.frame, self.history.block_px)
+            result = np.where(nearest(is_still, spec.scale), state.result, result)
+            hidden = np.where(is_still, state.hidden, hidden)
         return from_float(result, plane.dtype), FrameState(frame, result, hidden)
 
     def _layers(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -225,6 +230,35 @@ def changed(
     change = history.gated(gate, steps * corrections + shares * differences)
     state = history.gated(gate, hidden) + history.ZERO
     return history.changed_samples(result, pixel_shuffle(change, scale)[0]), state.astype(np.uint8)
+
+
+def with_still_parts(
+    model: Model,
+    frame: NDArray[np.uint8],
+    state: FrameState,
+    base: tuple[NDArray[Any], NDArray[np.uint8]],
+    computed: tuple[NDArray[Any], NDArray[np.uint8]],
+) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    """Let the previous result and state stay where nothing changed, in int8.
+
+    Args:
+        model: the network.
+        frame: with 8 bits, ``(H, W)``.
+        state: that of the frame before.
+        base: the result without history, ``(scale*H, scale*W)``, as it is and with 8 bits.
+        computed: the result and the state of `changed`.
+    """
+    assert model.spec.history is not None
+    result, hidden = computed
+    is_still = still(frame, state.frame, model.spec.history.block_px)
+    if not is_still.any():
+        return computed
+    samples, eight_bits = base
+    stays = state.result
+    if samples.dtype != np.uint8:
+        difference = state.result.astype(np.int64) - eight_bits
+        stays = history.changed_samples(samples, history.CHANGE_STEPS * difference)
+    return np.where(nearest(is_still, model.scale), stays, result), np.where(is_still, state.hidden, hidden)
 
 
 def inside(planes: NDArray[Any], context_px: int) -> NDArray[Any]:

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from subpixel.engines.base import Engine
 from subpixel.engines.numpy_history import NumpyHistory
 from subpixel.errors import EngineError, ModelError
@@ -84,26 +87,29 @@ def find_method(
     if scale not in (None, model.scale):  # `load` accepts it, for results of any size
         raise ModelError(f"model {model.name} upscales x{model.scale}, not x{scale}; omit the scale")
     if model.spec.history is not None:
-        return _for_video(model, engine, precision)
+        return _for_video(model, engine, chosen)
     return Method(model.name, model.scale, chosen, chosen.name, chosen.precision, model)
 
 
-def _for_video(model: Model, engine: str, precision: str) -> Method:
-    """A network with a history, which only NumPy runs."""
-    if engine not in ("auto", "numpy"):
-        raise EngineError(f"model {model.name} is for video, and runs on NumPy only: leave engine at auto")
-    if precision == "auto":
-        precision = "int8" if model.quantized else "fp32"
-    network = NumpyHistory(model, precision=precision)
-    return Method(
-        model.name,
-        model.scale,
-        lambda plane: next(network([plane])),
-        "numpy",
-        precision,
-        model,
-        upscale_clip=network,
-    )
+def _for_video(model: Model, engine: str, chosen: Engine) -> Method:
+    """A network with a history: in int8 on the fast engine, otherwise in NumPy."""
+    name, precision = chosen.name, chosen.precision
+    network: UpscaleFrames
+    if name == "native":
+        from subpixel.engines.history.frames import NativeHistory
+
+        network = NativeHistory(model, threads=chosen.threads, target=chosen.target)
+    elif engine in ("auto", "numpy"):
+        name, network = "numpy", NumpyHistory(model, precision=precision)
+    else:
+        raise EngineError(
+            f"model {model.name} is for video, and {engine} runs only its base: leave engine at auto"
+        )
+
+    def upscale(plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return next(network([plane]))
+
+    return Method(model.name, model.scale, upscale, name, precision, model, upscale_clip=network)
 
 
 def _on_torch(

@@ -34,7 +34,7 @@ def names() -> list[str]:
 
 
 def video_names() -> list[str]:
-    """Return the names of the packaged models for video, sorted. They upscale a single image by their base."""
+    """Return the names of the packaged models for video, sorted. Their base upscales single images."""
     return _names(_FOLDER / "video")
 
 

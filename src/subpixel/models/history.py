@@ -22,6 +22,13 @@ For each frame x, with the previous frame x', its result y' and its state h':
 
 Outside of the frame, the inputs of the correction are 0 too.
 
+5. Where nothing changed (`subpixel.ops.block_motion.still`), the previous result and state stay:
+
+       result = b + (y' - b)
+       h      = h'
+
+   Otherwise small errors could grow over many frames of a static scene.
+
 Without a previous frame, the result is b, and h is 0. So it is in closed pixels: to the bit in fp32, and to
 the integer in int8. The shares are at most 127/128, and so is the gate: errors of y' fade.
 

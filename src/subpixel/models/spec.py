@@ -347,6 +347,10 @@ def _check_history(spec: ModelSpec, history: History) -> None:
     found = _chained(history.layers, squares + 2 + history.state, first=len(spec.layers))
     if found != (needed := squares + history.state + 1):
         raise ModelError(f"the last layer of the history gives {found} channels, and must give {needed}")
+    if (radius_px := sum(layer.kernel // 2 for layer in history.layers)) > MAX_HALO_PX:
+        raise ModelError(
+            f"history: a halo of {radius_px} LR pixels is larger than the limit of {MAX_HALO_PX}"
+        )
     if history.layers[-1].activation != "none":
         raise ModelError("the last layer of a history has no activation")
 

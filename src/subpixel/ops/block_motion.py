@@ -88,6 +88,21 @@ def without_chance(fits: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return fits & (CUT_PARTS * np.count_nonzero(fits) >= fits.size)
 
 
+def still(frame: Plane, previous: Plane, block_px: int) -> NDArray[np.bool_]:
+    """Return where nothing changed: pixels of blocks that equal the previous frame, as do their neighbors.
+
+    Args:
+        frame, previous: ``(H, W)`` uint8.
+        block_px: side of the blocks.
+    """
+    height, width = frame.shape
+    changed = whole_blocks(frame, block_px) != whole_blocks(previous, block_px)
+    rows, columns = (side // block_px for side in changed.shape)
+    blocks = np.pad(changed.reshape(rows, block_px, columns, block_px).any((1, 3)), 1)
+    near = np.asarray(np.lib.stride_tricks.sliding_window_view(blocks, (3, 3)).any((2, 3)))
+    return nearest(~near, block_px)[:height, :width]
+
+
 def whole_blocks(plane: Plane, block_px: int) -> Plane:
     """Continue the edges at the bottom and on the right to whole blocks."""
     return np.pad(plane, [(0, -side % block_px) for side in plane.shape], mode="edge")

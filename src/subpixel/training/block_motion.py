@@ -65,6 +65,16 @@ def _align(frames: Tensor, previous: Tensor, scale: int, history: History) -> Al
     return Alignment(motion, levels[:, :, :height, :width], opened)
 
 
+def still(frames: Tensor, previous: Tensor, block_px: int) -> Tensor:
+    """Return where nothing changed, see `subpixel.ops.block_motion.still`: ``(N, 1, H, W)``."""
+    height, width = frames.shape[2:]
+    sides = (0, -width % block_px, 0, -height % block_px)
+    changed = (extended(frames, *sides) != extended(previous, *sides)).float()
+    near = nn.functional.max_pool2d(nn.functional.max_pool2d(changed, block_px), 3, 1, 1)
+    large = near.repeat_interleave(block_px, 2).repeat_interleave(block_px, 3)
+    return large[:, :, :height, :width] == 0
+
+
 def is_flat(frames: Tensor) -> Tensor:
     """Find flat pixels, see `subpixel.engines.flat`: ``(N, 1, H, W)``."""
     side = 2 * FLAT_RADIUS_PX + 1

@@ -24,7 +24,7 @@ from subpixel.models.history import (
 )
 from subpixel.models.model import Model, ModelMetadata
 from subpixel.models.spec import Convolution, History, ModelSpec
-from subpixel.training.block_motion import Alignment, align, moved, moved_between
+from subpixel.training.block_motion import Alignment, align, moved, moved_between, still
 from subpixel.training.config import NetworkConfig
 from subpixel.training.fake_quantization import fake_quantize
 from subpixel.training.frames_config import RecurrentConfig
@@ -135,7 +135,11 @@ class RecurrentNetwork(Trainable):
             return self._first_state(frame, base)
         now, before = ((255 * one).round() for one in (frame, state.frame))
         aligned = align(now, before, self.scale, self.history)
-        return self._corrected(frame, base, state, aligned)
+        new = self._corrected(frame, base, state, aligned)
+        # Only in use: in training, static sequences teach the correction not to drift.
+        is_still = still(now, before, self.history.block_px)
+        phases = torch.where(is_still, state.phases, new.phases)
+        return State(frame, phases, torch.where(is_still, state.hidden, new.hidden))
 
     def _base(self, frames: Tensor) -> Tensor:
         self.base.quantization_levels = self.quantization_levels

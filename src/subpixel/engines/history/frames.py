@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 from subpixel.engines.history.application import Application
 from subpixel.engines.history.motion import MotionCompensation
 from subpixel.engines.native.engine import NativeEngine
-from subpixel.engines.numpy_history import FrameState, checked_history, follows, inside, is_smooth
+from subpixel.engines.numpy_history import (
+    FrameState,
+    checked_history,
+    follows,
+    inside,
+    is_smooth,
+    with_still_parts,
+)
 from subpixel.models.history import ZERO, correction, without_history
 from subpixel.models.model import Model
 
@@ -65,11 +72,11 @@ class NativeHistory:
         frame, result = rounded(plane), base
         hidden = np.full((self.history.state, *frame.shape), ZERO, np.uint8)
         if follows(state, frame):
-            inputs, opened = self._inputs(plane, frame, rounded(base), state)
+            eight_bits = rounded(base)
+            inputs, opened = self._inputs(plane, frame, eight_bits, state)
             outputs = self._correction(inputs, context_px=self._context_px)
-            result, hidden = self._application.changed(
-                base, inside(inputs, self._context_px), outputs, opened
-            )
+            computed = self._application.changed(base, inside(inputs, self._context_px), outputs, opened)
+            result, hidden = with_still_parts(self.model, frame, state, (base, eight_bits), computed)
         return result, FrameState(frame, rounded(result), hidden)
 
     def _inputs(
