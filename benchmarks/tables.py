@@ -26,6 +26,7 @@ TABLES: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "models": quality.models,
         "compressed": quality.compressed,
         "by quality": quality.by_quality,
+        "several frames": quality.several_frames,
     },
     "docs/images.md": {"sizes": quality.sizes, "stages": speed.stills},
     "docs/engine.md": {
@@ -66,6 +67,7 @@ TABLES: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "docs/research/2026-11-30-several-frames.md": {
         "motion": training.block_motion,
         "networks": training.several_frames,
+        "warm-up": quality.warm_up,
     },
     "docs/research/2026-11-26-training.md": {
         "paces": training.gpu_step,

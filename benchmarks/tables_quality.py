@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from itertools import chain
+from statistics import mean
 from typing import Any
 
 from shared import load, markdown_table, provenance
@@ -209,3 +210,32 @@ def memorization() -> str:
         rows.append([row, *gains])
     head = ["gain of `best` over `default`", "pictures trained on (dB)", "held out (dB)"]
     return markdown_table(head, rows)
+
+
+def several_frames() -> str:
+    """PSNR of `best` and the gain of `video`, by clip and scale."""
+    scales = load("video-network")["scales"]
+    rows = []
+    for name in scales["3"]:
+        cells = [name]
+        for clips in scales.values():
+            best, video = (mean(clips[name][key]) for key in ("best_db", "video_db"))
+            cells.append(f"{best:.2f} {video - best:+.2f}")
+        rows.append(cells)
+    gains = [
+        mean(mean(clip["video_db"]) - mean(clip["best_db"]) for clip in clips.values())
+        for clips in scales.values()
+    ]
+    rows.append(["mean gain", *(f"{gain:+.2f}" for gain in gains)])
+    return markdown_table(["clip", *(f"x{scale} (dB)" for scale in scales)], rows)
+
+
+def warm_up() -> str:
+    """PSNR after a warm-up, minus that of an endless run, by clip at x3 and number of frames."""
+    clips = load("video-network")["scales"]["3"]
+    rows = [
+        [name, *(f"{mean(values):+.3f}" for values in clip["warm_up_db"].values())]
+        for name, clip in clips.items()
+    ]
+    counts = next(iter(clips.values()))["warm_up_db"]
+    return markdown_table(["clip", *(f"{count} frames (dB)" for count in counts)], rows)

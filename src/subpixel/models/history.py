@@ -20,17 +20,16 @@ For each frame x, with the previous frame x', its result y' and its state h':
        result = b + g * (c + s * (moved y' - b))
        h      = g * (the state's outputs, clipped to ±1)
 
-Outside of the frame, the inputs of the correction are 0 too.
-
+   Outside of the frame, the inputs of the correction are 0 too.
 5. Where nothing changed (`subpixel.ops.block_motion.still`), the previous result and state stay:
 
        result = b + (y' - b)
        h      = h'
 
-   Otherwise small errors could grow over many frames of a static scene.
+   Otherwise the correction could make small errors larger over many frames of a static scene.
 
 Without a previous frame, the result is b, and h is 0. So it is in closed pixels: to the bit in fp32, and to
-the integer in int8. The shares are at most 127/128, and so is the gate: errors of y' fade.
+the integer in int8. The shares are at most 127/128, and so is the gate.
 
 **In fp32**, x, x' and their alignment are those of samples rounded to 8 bits (`eight_bits`); detail and r are
 divided by 255. y' and h' are floats.
