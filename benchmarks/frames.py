@@ -6,14 +6,12 @@
 `train` trains each of `FORMS` with ``configs/frames-x4.toml`` and some values changed, in ``runs/frames``:
 five to ten minutes each on one core with AMX. It can be interrupted at any time, and continues from the
 checkpoints.
-`measure` measures those that are trained, the small checkpoints in ``configs/unfinished``, and packaged
-models beside them, on the first frames of the validation clips. It writes
-``benchmarks/results/frames.json``.
+`measure` measures those that are trained, and packaged models beside them, on the first frames of the
+validation clips. It writes ``benchmarks/results/frames.json``.
 """
 
 import argparse
 import dataclasses
-import json
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -29,8 +27,8 @@ from subpixel.engines.base import from_float
 from subpixel.evaluation.methods import find_method
 from subpixel.evaluation.protocol import UpscaleFrames
 from subpixel.evaluation.video import ClipProtocol, ClipScores, ClipSetup, evaluate_frames, mean_of_clips
+from subpixel.models.catalog import find
 from subpixel.models.model import Model
-from subpixel.training.checkpoint import load_small_checkpoint
 from subpixel.training.clips import find_training_clips
 from subpixel.training.config import TrainingConfig
 from subpixel.training.config_file import load_config
@@ -41,7 +39,7 @@ from subpixel.training.network import Network
 from subpixel.training.recurrent_network import RecurrentNetwork
 from subpixel.training.result import finished_model
 
-CONFIG, UNFINISHED = ROOT / "configs" / "frames-x4.toml", ROOT / "configs" / "unfinished"
+CONFIG = ROOT / "configs" / "frames-x4.toml"
 RUNS = ROOT / "runs" / "frames"
 SCALE, FRAMES = 4, 10
 
@@ -71,8 +69,8 @@ single-frame network of its cost."""
 
 PACKAGED = ("bicubic", "default-x4", "best-x4")
 
-VIDEO = ("video-base-x4", "video-x4")
-"""Networks whose training is not finished."""
+VIDEO = "video-x4"
+"""The packaged network for video, which PyTorch computes in fp32."""
 
 
 def folder_of(name: str) -> Path:
@@ -110,12 +108,8 @@ def methods() -> Iterator[tuple[str, float, UpscaleFrames]]:
             frames = load_frames_model(path)
             assert isinstance(frames.network, FramesNetwork)
             yield name, frames.network.macs_per_lr_pixel, frames
-    for name in VIDEO:
-        path = UNFINISHED / f"{name}.safetensors"
-        if path.is_file():
-            model, numbers = load_small_checkpoint(path)
-            steps = numbers["next_epoch"] * json.loads(numbers["config"])["patches"]["batches_per_epoch"]
-            yield f"{name}, {steps} steps", model.spec.macs_per_lr_pixel, partial(upscaled, model)
+    model = find(VIDEO)
+    yield VIDEO, model.spec.macs_per_lr_pixel, partial(upscaled, model)
 
 
 def upscaled(model: Model, planes: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
@@ -142,8 +136,7 @@ def scores_of(clips: list[ClipScores]) -> dict[str, Any]:
 
 def measure(datasets: Path) -> None:
     setup = ClipSetup(SCALE, protocol=ClipProtocol("full-frame"), temporal=True)
-    stored = load("frames").get("rows", {})
-    rows = {key: row for key, row in stored.items() if not key.startswith(VIDEO)}
+    rows = dict(load("frames").get("rows", {}))
     for name, macs, upscale in methods():
         clips = [
             evaluate_frames(clip, upscale, setup, frames=FRAMES)
@@ -151,8 +144,7 @@ def measure(datasets: Path) -> None:
         ]
         rows[name] = {"macs_per_lr_pixel": round(macs), **scores_of(clips)}
         print(name, rows[name], flush=True)
-        of_video = [key for key in rows if key.startswith(VIDEO)]
-        order = [*PACKAGED, *FORMS, *of_video]
+        order = [*PACKAGED, *FORMS, VIDEO]
         store("frames", {"frames": FRAMES, "rows": {key: rows[key] for key in order if key in rows}})
 
 

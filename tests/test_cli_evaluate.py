@@ -171,7 +171,8 @@ def two_packaged(tmp_path, monkeypatch):
         "second-x2": ModelMetadata(psnr_db={"Set5": 35.0}, license="CC0-1.0"),
     }.items():
         Model(name, spec, weights, metadata).save(tmp_path / f"{name}.safetensors")
-    monkeypatch.setattr(packaged, "names", lambda: ["espcn-relu-t91-x2", "second-x2"])
+    monkeypatch.setattr(packaged, "names", lambda: ["espcn-relu-t91-x2"])
+    monkeypatch.setattr(packaged, "video_names", lambda: ["second-x2"])
     find = packaged.find
     monkeypatch.setattr(packaged, "find", lambda name: find(str(tmp_path / f"{name}.safetensors")))
 

@@ -10,8 +10,7 @@ from training_configs import CONFIGS, changed_config
 
 torch = pytest.importorskip("torch")
 
-from subpixel.training.checkpoint import load_small_checkpoint  # noqa: E402
-from subpixel.training.config_file import is_stored_config, load_config  # noqa: E402
+from subpixel.training.config_file import load_config  # noqa: E402
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)
@@ -87,14 +86,3 @@ def test_old_names_work_with_a_warning(tmp_path: Path, current: str, old: str, m
     assert [str(warning.message) for warning in caught] == [f"{path}: {message}"]
     assert caught[0].filename == __file__
     assert config == load_config(expected)
-
-
-UNFINISHED = sorted((CONFIGS / "unfinished").glob("*.safetensors"))
-
-
-@pytest.mark.parametrize("path", UNFINISHED, ids=lambda path: path.stem)
-def test_unfinished_trainings_belong_to_their_configs(path: Path) -> None:
-    """So they can be continued, and fit into a repository."""
-    model, numbers = load_small_checkpoint(path)
-    assert is_stored_config(numbers["config"], load_config(CONFIGS / f"{path.stem}.toml"))
-    assert model.name == path.stem and path.stat().st_size < 300_000

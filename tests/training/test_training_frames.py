@@ -257,8 +257,8 @@ def test_the_command_trains_and_the_file_upscales_clips(clips: Path, tmp_path: P
             '["BSDS500/train", "T91"]': "[]",
             "batches_per_epoch = 500": "batches_per_epoch = 2",
             "side_px = 32": "side_px = 16",
-            "max_epochs = 200": "max_epochs = 1",
-            "every_epochs = 5": "every_epochs = 1",
+            "max_epochs = 40": "max_epochs = 1",
+            "every_epochs = 20": "every_epochs = 1",
         },
         tmp_path / "small.toml",
     )

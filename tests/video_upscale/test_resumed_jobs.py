@@ -95,7 +95,7 @@ def test_a_job_with_other_options_that_is_interrupted_keeps_the_segments_of_the_
     source, output = write(tmp_path / "in.mkv", make_frames(25)), tmp_path / "out.mkv"
     interrupt(upscale, monkeypatch, source, output)
     with monkeypatch.context() as patch:
-        patch.setattr(FrameUpscaler, "__call__", lambda self, frame, link: (_ for _ in ()).throw(Killed))
+        patch.setattr(FrameUpscaler, "__call__", lambda *given: (_ for _ in ()).throw(Killed))
         with pytest.raises(Killed):
             upscale(source, output, crf=30)
     assert len(list(tmp_path.glob(".out.mkv.subpixel/*"))) == 4  # lock, input, index and the job
