@@ -2,8 +2,9 @@
 
     python benchmarks/video_network.py --datasets ../shared/datasets [--frames 56]
 
-The validation clips at x2, x3 and x4: PSNR of each frame on luma (bicubic LR, all pixels, int8); how near a
-state that begins some frames before a frame comes to that of an endless run; and 200 times the same frame.
+The validation clips, and five of a still camera, at x2, x3 and x4: PSNR of each frame on luma (bicubic LR,
+all pixels, int8); how near a state that begins some frames before a frame comes to that of an endless run;
+and 200 times the same frame.
 Writes ``benchmarks/results/video-network.json``, and two figures in ``docs/figures``: the gain frame by
 frame, and crops.
 """
@@ -137,11 +138,13 @@ def main() -> None:
     parser.add_argument("--datasets", type=Path, required=True)
     parser.add_argument("--frames", type=int, default=56)
     options = parser.parse_args()
+    paths = find_training_clips(options.datasets / "video_train" / "validation")
+    paths += sorted((options.datasets / "video").glob("sam2_*.mp4"))
     scales: dict[str, dict[str, Any]] = {}
     for scale in (2, 3, 4):
         video = NativeHistory(find(f"video-x{scale}"))
         clips: dict[str, Any] = {}
-        for path in find_training_clips(options.datasets / "video_train" / "validation"):
+        for path in paths:
             clip = Clip(path, scale, options.frames, video)
             clips[clip.name] = measured(clip)
             gain = mean(clips[clip.name]["video_db"]) - mean(clips[clip.name]["best_db"])
