@@ -11,7 +11,7 @@ from subpixel.models import catalog
 from subpixel.models.history import without_history
 from subpixel.training.history_calibration import calibrate_history
 from subpixel.upscaler import Upscaler
-from subpixel.video.pipeline import history
+from subpixel.video.pipeline import frames, history
 from video_files import decoded, frames_of, luma, write
 from video_jobs import SEGMENT
 
@@ -122,6 +122,28 @@ def test_what_follows_the_network_gets_its_result(upscale, source, model, option
     ]
     assert np.abs(results[0] - singles[0]).mean() < 0.6  # padded at another place
     assert np.abs(results[5] - singles[5]).mean() > 1
+
+
+def test_grain_is_given_once_and_not_to_what_the_next_frame_sees(upscale, source, model, monkeypatch):
+    without = [luma(frame) for frame in decoded(upscale(source, "without.mkv"))]
+    calls = []
+    monkeypatch.setattr(frames, "removed_noise", lambda small, large: calls.append(large.shape))
+    results = [luma(frame) for frame in decoded(upscale(source, grain=1.0))]
+    assert len(calls) == FRAMES
+    for result, expected in zip(results, without, strict=True):
+        np.testing.assert_array_equal(result, expected)
+
+
+def test_arrays_prepare_the_network_once(model, planes, monkeypatch):
+    made = []
+
+    def counted(engine):
+        made.append(engine)
+        return NumpyHistory(engine.model, precision="int8")
+
+    monkeypatch.setattr(history, "correcting", counted)
+    assert len(list(Upscaler(model, precision="int8").frames(planes[:3]))) == 3
+    assert len(made) == 1
 
 
 def test_it_is_said_where_frames_are_upscaled_by_themselves(upscale, source, model, tmp_path):

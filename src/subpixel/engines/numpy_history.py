@@ -89,14 +89,14 @@ class NumpyHistory:
             plane, state: see `step`; not float64.
             base: the result without history, ``(scale*H, scale*W)`` in the plane's dtype.
         """
-        frame, result, given = history.eight_bits(plane), base, base
+        frame, result = history.eight_bits(plane), base
         hidden = np.full((self.history.state, *frame.shape), history.ZERO, np.uint8)
         if follows(state, frame):
-            base = history.eight_bits(base)
-            inputs, opened = correction_inputs(self.model.spec, plane, frame, base, state, self._context_px)
+            spec, eight_bits = self.model.spec, history.eight_bits(base)
+            inputs, opened = correction_inputs(spec, plane, frame, eight_bits, state, self._context_px)
             outputs = self._corrected(inputs)
-            result, hidden = changed(self.model, result, inside(inputs, self._context_px), outputs, opened)
-            result, hidden = with_still_parts(self.model, frame, state, (given, base), (result, hidden))
+            computed = changed(self.model, base, inside(inputs, self._context_px), outputs, opened)
+            result, hidden = with_still_parts(self.model, frame, state, (base, eight_bits), computed)
         return result, FrameState(frame, history.eight_bits(result), hidden)
 
     def _step(

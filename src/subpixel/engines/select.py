@@ -92,17 +92,17 @@ def choose(
     return _first(ENGINES, model, precision, threads)
 
 
-def correcting(engine: Engine) -> Any:
-    """Return what corrects the results of an engine with the help of the frames before.
+def is_for_video(engine: Engine) -> bool:
+    """Whether the frames before can correct the results: the model has a history, and int8, which is fast."""
+    return engine.model.spec.history is not None and engine.precision == "int8"
 
-    It is None if the model has no history, or is computed in float32: the correction is defined for it, but
-    only int8 is fast. It has the method ``correct(plane, base, state)`` of `NumpyHistory`.
+
+def correcting(engine: Engine) -> Any:
+    """Return what corrects the results of an engine that `is_for_video`: `NumpyHistory`, or its fast twin.
 
     Raises:
         EngineError: its code cannot be compiled.
     """
-    if engine.model.spec.history is None or engine.precision != "int8":
-        return None
     if engine.name != "native":
         from subpixel.engines.numpy_history import NumpyHistory
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from subpixel.engines.base import Engine
 from subpixel.engines.numpy_history import NumpyHistory
+from subpixel.engines.select import correcting, is_for_video
 from subpixel.errors import EngineError, ModelError
 from subpixel.evaluation.protocol import UpscaleFrames, UpscaleLuma, bicubic
 from subpixel.models.catalog import frames_file, tnrd_file
@@ -95,10 +96,8 @@ def _for_video(model: Model, engine: str, chosen: Engine) -> Method:
     """A network with a history: in int8 on the fast engine, otherwise in NumPy."""
     name, precision = chosen.name, chosen.precision
     network: UpscaleFrames
-    if name == "native":
-        from subpixel.engines.history.frames import NativeHistory
-
-        network = NativeHistory(model, threads=chosen.threads, target=chosen.target)
+    if is_for_video(chosen):
+        network = correcting(chosen)
     elif engine in ("auto", "numpy"):
         name, network = "numpy", NumpyHistory(model, precision=precision)
     else:

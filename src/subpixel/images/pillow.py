@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from subpixel.errors import UnsupportedImage
+from subpixel.images.codecs.jpeg_file import END
 
 _PLAIN = {"L", "LA", "RGB", "RGBA"}
 _CONVERTED = {"1": "L", "La": "LA", "RGBa": "RGBA", "RGBX": "RGB", "PA": "RGBA", "YCbCr": "RGB", "HSV": "RGB"}
-_END_OF_JPEG = b"\xff\xd9"
 
 
 def to_samples(image: Image.Image) -> NDArray[Any]:
@@ -64,7 +64,7 @@ def to_jpeg(samples: NDArray[np.uint8], quality: int) -> bytes:
         from_samples(samples).save(file, "JPEG", quality=quality, subsampling="4:4:4")
         file.seek(0)
         data = file.read()
-    if not data.endswith(_END_OF_JPEG):
+    if not data.endswith(END):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     return data
 

@@ -20,7 +20,7 @@ from subpixel.images import photoshop
 from subpixel.images.codecs import gain_map
 from subpixel.images.codecs.jpeg_file import (
     APP,
-    EOI,
+    END,
     ICC_IDENTIFIER,
     MAX_SEGMENT_BYTES,
     MPF_IDENTIFIER,
@@ -55,7 +55,6 @@ _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = (0xC2, 0xCA)
 _HUFFMAN = (0xC0, 0xC1, 0xC2)
 _SUPPORTED_FRAMES = (*_HUFFMAN, 0xC9, 0xCA)
-_END = bytes([0xFF, EOI])
 _MAX_RESTART_BLOCKS = 65_535
 _CM_PER_INCH = 2.54
 _EXTRANEOUS = "extraneous bytes before marker"
@@ -183,7 +182,7 @@ def write(file: IO[bytes], strips: Strips, metadata: Metadata, quality: int, wor
         else:
             file.write(bytes([0xFF, 0xD0 + (number - 1) % 8]))
         file.write(strip.pixels)
-    file.write(_END)
+    file.write(END)
     if second:
         _append_gain_map(file, second, mpf_offset)
 
@@ -213,7 +212,7 @@ def _compress(rows: NDArray[Any], quality: int) -> _EncodedStrip:
     file = parse(data, headers_only=True)
     first = next(segment for segment in file.segments if segment.marker != APP)
     scan, pixels = file.scan_offsets[0], file.end
-    return _EncodedStrip(data[first.offset : scan], data[scan:pixels], data[pixels : -len(_END)])
+    return _EncodedStrip(data[first.offset : scan], data[scan:pixels], data[pixels : -len(END)])
 
 
 def _with_height(tables: bytes, height: int) -> bytes:
@@ -258,7 +257,7 @@ def _spans(data: bytes, file: JpegFile, frame: _Frame, *, trimmed: bool = False)
             spans += [data[start : head - 3], b"\0\x3f\0", (head, end - head)]
         else:
             spans.append((start, end - start))
-    return [*spans, _END]
+    return [*spans, END]
 
 
 def _damaged(path: Path, why: str) -> UnreadableImage:

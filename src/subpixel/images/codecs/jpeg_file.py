@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 SOI, EOI, SOS, APP = 0xD8, 0xD9, 0xDA, 0xE0
+END = bytes([0xFF, EOI])
 MAX_SEGMENT_BYTES = 65_533
 XMP_IDENTIFIER = b"http://ns.adobe.com/xap/1.0/\0"
 ICC_IDENTIFIER = b"ICC_PROFILE\0"

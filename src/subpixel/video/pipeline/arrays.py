@@ -1,5 +1,6 @@
 """Upscales frames that are arrays by a network for video; by other networks, arrays are images."""
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -24,9 +25,10 @@ class ArrayUpscaler:
     def __init__(self, family: ModelFamily | PixelArtFamily, target: TargetSize) -> None:
         """Store the models and the size of results."""
         self._family, self._target = family, target
+        self._upsampling, self._history = cache(self._find_upsampling), cache(history_of)
 
     def takes(self, frame: Any) -> bool:
-        """Whether a frame is such an array, and there is a network for video for it."""
+        """Whether a frame is such an array, and there is a network for video for it, which this prepares."""
         if isinstance(self._family, PixelArtFamily) or not any(
             model.spec.history for model in self._family.models
         ):
@@ -34,12 +36,12 @@ class ArrayUpscaler:
         if not isinstance(frame, np.ndarray) or frame.dtype not in _DTYPES or frame.size == 0:
             return False
         is_image = frame.ndim == 2 or (frame.ndim == 3 and frame.shape[2] == 3)
-        return is_image and history_of(self._upsampling(frame)) is not None
+        return is_image and self._history(self._upsampling(*frame.shape[:2])) is not None
 
     def __call__(self, frame: NDArray[Any], link: FrameLink) -> NDArray[Any]:
         """Upscale a frame that is linked to the one before."""
-        upsampling = self._upsampling(frame)
-        history = history_of(upsampling)
+        upsampling = self._upsampling(*frame.shape[:2])
+        history = self._history(upsampling)
         assert history is not None
         luma = split_rgb(frame)[0] if frame.ndim == 3 else frame
         context_px = history.upsampling.context_px
@@ -50,8 +52,7 @@ class ArrayUpscaler:
             return from_float(np.clip(large, 0, 1), frame.dtype)
         return upscale_array(frame, _KnownLuma(upsampling, large))
 
-    def _upsampling(self, frame: NDArray[Any]) -> Upsampling:
-        height, width = frame.shape[:2]
+    def _find_upsampling(self, height: int, width: int) -> Upsampling:
         to_width, to_height = self._target.for_source(width, height)
         result = self._family.upsampling((height, width), (to_height, to_width))
         assert isinstance(result, Upsampling)

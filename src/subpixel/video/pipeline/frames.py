@@ -122,8 +122,8 @@ class FrameUpscaler:
             return self._by_rule(frame, self._family)
         small, large = self._by_bicubic(frame)
         depths = bit_depth(small.format), bit_depth(large.format)
-        luma = plane(small, 0), plane(large, 0)
-        self._put_luma(*luma, depths, frame.pts or 0, link or FrameLink(), number)
+        luma, seed = (plane(small, 0), plane(large, 0)), (frame.pts or 0) if self._grain else None
+        self._put_luma(*luma, depths, seed, link or FrameLink(), number)
         return large
 
     def warm_up(self, frame: "VideoFrame", link: FrameLink, number: int) -> None:
@@ -199,11 +199,14 @@ class FrameUpscaler:
         small: NDArray[Any],
         large: NDArray[Any],
         depths: tuple[int, int],
-        seed: int,
+        seed: int | None,
         link: FrameLink,
         number: int | None,
     ) -> None:
-        """Fill ``large`` with ``small`` upscaled by the network. ``depths`` are the bits of both."""
+        """Fill ``large`` with ``small`` upscaled by the network.
+
+        ``depths`` are the bits of both, and ``seed`` is that of the grain; None without grain.
+        """
         height, width = small.shape
         upsampling = self.upsampling(width, height)
         assert isinstance(upsampling, Upsampling)
@@ -226,11 +229,11 @@ class FrameUpscaler:
         inside: NDArray[Any],
         upsampling: Upsampling,
         depths: tuple[int, int],
-        seed: int,
+        seed: int | None,
         link: FrameLink,
     ) -> None:
         """Fill ``inside`` with ``small`` upscaled by itself; what did not change is copied."""
-        changed = None if self._grain else link.changed(small, depths, upsampling.context_px)
+        changed = link.changed(small, depths, upsampling.context_px) if seed is None else None
         if changed and not (upsampling.is_one_network and upsampling.engines[0].is_exact):
             changed = None  # rectangles of a frame may get other samples than the whole
         self._compute(small, inside, upsampling, depths, seed, changed)
@@ -243,17 +246,17 @@ class FrameUpscaler:
     ) -> NDArray[Any]:
         """Return the result of a network for video without its history, in all 8 or 16 bits."""
         base = np.empty(history.upsampling.target, small.dtype)
-        self._put_single(small, base, history.upsampling, (depth, 8 * small.itemsize), 0, link)
+        self._put_single(small, base, history.upsampling, (depth, 8 * small.itemsize), None, link)
         return base
 
     def _finished(
-        self, small: NDArray[Any], result: NDArray[Any], upsampling: Upsampling, seed: int
+        self, small: NDArray[Any], result: NDArray[Any], upsampling: Upsampling, seed: int | None
     ) -> NDArray[Any]:
         """Reduce, sharpen and give grain to the result of a network for video, where that is asked for."""
-        if upsampling.is_one_network and not self._grain:
+        if upsampling.is_one_network and seed is None:
             return result
         large = np.ascontiguousarray(reduced(result, upsampling))
-        if self._grain and can_have_grain(upsampling):
+        if seed is not None and can_have_grain(upsampling):
             self._add_grain(to_float(small), large, upsampling, seed)
         return from_float(large, small.dtype)
 
@@ -263,7 +266,7 @@ class FrameUpscaler:
         inside: NDArray[Any],
         upsampling: Upsampling,
         depths: tuple[int, int],
-        seed: int,
+        seed: int | None,
         rectangles: list[Rectangle] | None = None,
     ) -> None:
         """Fill ``inside`` from ``small``, or only what belongs to some rectangles of ``small``."""
@@ -284,18 +287,18 @@ class FrameUpscaler:
         for part, result in parts:
             if is_deep:
                 result[...] = round_to_depth(self._upsample(part, upsampling, seed), depths[1])
-            elif upsampling.is_one_network and not self._grain:
+            elif upsampling.is_one_network and seed is None:
                 upsampling.engines[0](part, context_px=context_px, out=result)
             else:
                 result[...] = self._upsample(part, upsampling, seed)
 
-    def _upsample(self, context: NDArray[Any], upsampling: Upsampling, seed: int) -> NDArray[Any]:
+    def _upsample(self, context: NDArray[Any], upsampling: Upsampling, seed: int | None) -> NDArray[Any]:
         """Upsample a plane, uint8 or uint16, that is given with ``upsampling.context_px`` on each side."""
         context_px = upsampling.context_px
-        if upsampling.is_one_network and not self._grain:
+        if upsampling.is_one_network and seed is None:
             result: NDArray[Any] = upsampling.engines[0](context, context_px=context_px)
             return result
-        if not (self._grain and can_have_grain(upsampling)):
+        if seed is None or not can_have_grain(upsampling):
             return _in_bands(context, upsampling)
         rows, columns = upsampling.target
         small = to_float(context)

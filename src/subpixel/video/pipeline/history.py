@@ -8,14 +8,14 @@ last frames of a segment belong to two segments: their result is that of the fir
 of the second.
 """
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
 from subpixel.engines.base import to_float
 from subpixel.engines.pixel_art import AnyUpsampling
-from subpixel.engines.select import correcting
+from subpixel.engines.select import correcting, is_for_video
 from subpixel.engines.upsampling import Upsampling
 from subpixel.video.pipeline import encode
 from subpixel.video.pipeline.links import FrameLink
@@ -45,15 +45,19 @@ class History(NamedTuple):
     """The network without its history, and without what follows it."""
 
 
-def history_of(upsampling: AnyUpsampling) -> History | None:
-    """Return the network for video that upsamples; None if frames are upscaled by themselves.
-
-    So they are by other networks, by several in a row, and in float32.
-    """
+def has_history(upsampling: AnyUpsampling) -> TypeGuard[Upsampling]:
+    """Whether a network for video upsamples, alone and in int8; else frames are upscaled by themselves."""
     if not isinstance(upsampling, Upsampling) or len(upsampling.engines) != 1:
+        return False
+    return is_for_video(upsampling.engines[0])
+
+
+def history_of(upsampling: AnyUpsampling) -> History | None:
+    """Prepare the network for video that upsamples; None if frames are upscaled by themselves."""
+    if not has_history(upsampling):
         return None
-    network = correcting(upsampling.engines[0])
-    return None if network is None else History(network, Upsampling(upsampling.engines, upsampling.source))
+    alone = Upsampling(upsampling.engines, upsampling.source)
+    return History(correcting(upsampling.engines[0]), alone)
 
 
 def reduced(result: NDArray[Any], upsampling: Upsampling) -> NDArray[np.float32]:

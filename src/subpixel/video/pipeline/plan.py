@@ -44,7 +44,7 @@ from subpixel.video.media.trial import refusals
 from subpixel.video.pipeline.deinterlace import Deinterlacing
 from subpixel.video.pipeline.encode import encode_one
 from subpixel.video.pipeline.frames import FrameUpscaler, can_have_grain
-from subpixel.video.pipeline.history import history_of
+from subpixel.video.pipeline.history import has_history
 
 _MAX_BITS_X264 = 10
 """Bits. With ``codec="auto"`` deeper sources go to libx265, which takes 12."""
@@ -93,10 +93,10 @@ class VideoPlan:
             grain=self.grain,
         )
 
-    @cached_property
+    @property
     def has_history(self) -> bool:
         """Whether the frames before help to upscale a frame."""
-        return history_of(self.upsampling) is not None
+        return has_history(self.upsampling)
 
     @property
     def frames_at_once(self) -> int:
