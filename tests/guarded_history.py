@@ -1,17 +1,26 @@
 """Run code for videos next to forbidden pages: `python guarded_history.py [overrun]`; see `guarded.py`."""
 
 import sys
+from functools import partial
 from itertools import product
 
 import numpy as np
 
 from guarded import array, copy
 from history_models import random_correction, video_model
-from history_motion import CASES, STATE, Inputs, expected_planes, noise, random_inputs, waves
+from history_motion import (
+    CASES,
+    STATE,
+    Inputs,
+    expected_masks,
+    expected_planes,
+    nearly_smooth,
+    noise,
+    random_inputs,
+    waves,
+)
 from subpixel.engines.history.application import Application
 from subpixel.engines.history.motion import MotionCompensation
-from subpixel.engines.numpy_history import changed
-from subpixel.models.history import eight_bits
 from subpixel.ops.block_motion import align
 
 SIZES = [(1, 1), (7, 16), (16, 7), (33, 31), (70, 65)]
@@ -32,11 +41,11 @@ for at_end, scale, dtype in product((True, False), (2, 3, 4), ("uint8", "uint16"
     model = video_model(scale)
     application = Application(model, threads=2)
     for height, width in SIZES:
-        given = [copy(each, at_end=at_end) for each in random_correction(model, height, width, dtype)]
-        expected = changed(model, *given), eight_bits(given[0])
-        found = guarded(lambda: application.changed(*given), at_end=at_end)  # noqa: B023
-        rounded = guarded(lambda: application.eight_bits(given[0]), at_end=at_end)  # noqa: B023
-        for one, other in zip((*found, rounded), (*expected[0], expected[1]), strict=True):
+        given = random_correction(model, height, width, dtype).mapped(partial(copy, at_end=at_end))
+        found = guarded(lambda: given.applied(application), at_end=at_end)  # noqa: B023
+        rounded = guarded(lambda: application.eight_bits(given.base), at_end=at_end)  # noqa: B023
+        expected = *given.expected(model), given.eight_bits
+        for one, other in zip((*found, rounded), expected, strict=True):
             np.testing.assert_array_equal(one, other)
 
 for at_end, case in product((True, False), CASES):
@@ -52,6 +61,14 @@ for at_end, case in product((True, False), CASES):
             now = np.lib.stride_tricks.as_strided(now, (height + 1, width))
         found = guarded(lambda: compensation.align(now, before), at_end=at_end)  # noqa: B023
         np.testing.assert_array_equal(found.residual, expected.residual)
+        for dtype in ("uint8", "uint16", "float32"):
+            plane, _, _ = nearly_smooth(height, width, dtype)
+            plane = copy(plane, at_end=at_end)
+            masks = guarded(lambda: compensation.masks(plane, found), at_end=at_end)  # noqa: B023
+            for one, other in zip(
+                masks, expected_masks(case, plane, *frames, found.explained()), strict=True
+            ):
+                np.testing.assert_array_equal(one, other)
         for far in (False, True):
             if far:  # as far as it goes, in any direction
                 limit, rng = case.steps * case.range_px, np.random.default_rng(1)

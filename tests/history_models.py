@@ -1,12 +1,18 @@
 """Networks for video with random weights, and moving pictures to run them on."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import skimage.data
 
+from subpixel.engines.history.application import Application
+from subpixel.engines.history.motion import Masks
+from subpixel.engines.numpy_history import FrameState, changed, with_still_parts
 from subpixel.evaluation.protocol import lr_plane
 from subpixel.models import catalog
+from subpixel.models.history import eight_bits
 from subpixel.models.model import Model
 from subpixel.models.spec import Convolution, History
 from subpixel.ops.resize import imresize
@@ -45,10 +51,37 @@ def video_model(scale: int = 4, *, seed: int = 1, strength: float = 0.1, **chang
     return Model("video-test", spec, weights)
 
 
-def random_correction(
-    model: Model, height: int, width: int, dtype: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """A result without history, inputs and outputs of the correction, and open pixels; also the extremes."""
+class Correction(NamedTuple):
+    """What a result is corrected from."""
+
+    base: np.ndarray
+    eight_bits: np.ndarray
+    inputs: np.ndarray
+    outputs: np.ndarray
+    masks: Masks
+    state: FrameState
+
+    def mapped(self, function: Callable[[np.ndarray], np.ndarray]) -> "Correction":
+        """The same with other arrays."""
+        *arrays, masks, state = self
+        fields: dict[str, Any] = vars(state)
+        of_state = FrameState(**{name: function(array) for name, array in fields.items()})
+        return Correction(*map(function, arrays), Masks(*map(function, masks)), of_state)
+
+    def applied(self, application: Application) -> tuple[np.ndarray, np.ndarray]:
+        """The result and the state in machine code."""
+        base, eight_bits, *others = self
+        return application.changed((base, eight_bits), *others)
+
+    def expected(self, model: Model) -> tuple[np.ndarray, np.ndarray]:
+        """The same in NumPy."""
+        computed = changed(model, self.base, self.inputs, self.outputs, self.masks.opened)
+        base = self.base, self.eight_bits
+        return with_still_parts(model, self.masks.still, self.state, base, computed)
+
+
+def random_correction(model: Model, height: int, width: int, dtype: str) -> Correction:
+    """Random values, also the extremes."""
     assert model.spec.history is not None
     rng, scale, channels = (
         np.random.default_rng(width),
@@ -66,7 +99,15 @@ def random_correction(
     base = np.where(rng.random(base.shape) < 0.2, base, white * rng.random(base.shape))
     outputs[-1] = outputs[-2]
     opened = rng.random((height, width)) < 0.8
-    return base.astype(dtype), inputs.astype(np.uint8), outputs.astype(np.uint8), opened
+    still = np.repeat(rng.random((height, -(-width // 8))) < 0.3, 8, axis=1)[:, :width]
+    base = base.astype(dtype)
+    previous = np.where(
+        rng.random(base.shape) < 0.2, 255 - eight_bits(base), rng.integers(0, 256, base.shape)
+    )
+    hidden = rng.integers(0, 256, (model.spec.history.state, height, width), np.uint8)
+    state = FrameState(np.zeros((height, width), np.uint8), previous.astype(np.uint8), hidden)
+    planes = inputs.astype(np.uint8), outputs.astype(np.uint8)
+    return Correction(base, eight_bits(base), *planes, Masks(opened, still), state)
 
 
 def camera(

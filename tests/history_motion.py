@@ -4,8 +4,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from subpixel.engines.numpy_history import is_smooth
+from subpixel.models.history import eight_bits
 from subpixel.models.spec import History
-from subpixel.ops.block_motion import between_samples, moved, whole_pixels
+from subpixel.ops.block_motion import between_samples, moved, still, whole_pixels
+from subpixel.ops.pixel_art import nearest
 from subpixel.ops.pixel_shuffle import pixel_unshuffle
 
 STATE = 2
@@ -88,3 +91,27 @@ def expected_planes(case, inputs, motion, detail, residual):
     levels = np.clip(np.stack([detail, residual]).astype(int), -128, 127)
     hidden = moved(inputs.hidden, whole_pixels(motion, case.steps), case.block_px).astype(int) - 128
     return (np.concatenate([difference, levels, hidden]) * inputs.opened + 128).astype(np.uint8)
+
+
+def nearly_smooth(height, width, dtype):
+    """Return a frame that is flat and smooth in part, and a previous one in 8 bits that differs little."""
+    rng = np.random.default_rng(height)
+    # Flat steps that bend by as much as smooth areas may, or by 1/65535 more.
+    steps = rng.choice([-669, -668, 668, 669], (1, width)) * (rng.random(width) < 0.15)
+    deep = np.repeat(20000 + steps.cumsum(1), height, axis=0)
+    deep[height // 2 :] += rng.integers(-500, 500, deep.shape)[height // 2 :]
+    deep = np.rot90(deep, 2) if width % 2 else deep
+    plane = deep.astype(np.uint16)
+    if dtype == "float32":
+        plane = (plane / 65535).astype(np.float32)
+    frame = eight_bits(plane)
+    previous = frame.copy()
+    previous[rng.integers(0, height, 2), rng.integers(0, width, 2)] ^= 1
+    return frame if dtype == "uint8" else plane, frame, previous
+
+
+def expected_masks(case, plane, frame, previous, explained):
+    """Which pixels are open and still, if motion explains these blocks."""
+    height, width = plane.shape
+    fits = nearest(explained, case.block_px)[:height, :width]
+    return fits & ~is_smooth(plane), still(frame, previous, case.block_px)

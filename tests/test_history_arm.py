@@ -7,14 +7,12 @@ import numpy as np
 import pytest
 
 from history_models import random_correction, video_model
-from history_motion import CASES, expected_planes, noise, random_inputs, waves
+from history_motion import CASES, expected_masks, expected_planes, nearly_smooth, noise, random_inputs, waves
 from subpixel.engines.history import application, motion
 from subpixel.engines.history.motion import MotionCompensation
 from subpixel.engines.history.program import object_file
 from subpixel.engines.native.targets import TARGETS
-from subpixel.engines.numpy_history import changed
-from subpixel.models.history import eight_bits
-from test_history_code import assert_aligned, expected_alignment, random_motion, written
+from test_history_code import assert_aligned, expected_alignment, random_fits, random_motion, written
 from test_native_arm import COMPILER, EMULATOR, TRIPLE, emulated, run
 
 FOLDER = Path(__file__).parent
@@ -94,12 +92,25 @@ def test_motion_and_moved_inputs(case, on_arm):
 
 
 @emulated
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_masks(dtype, on_arm):
+    for case in CASES[:3]:
+        compensation = MotionCompensation(case.scale, case.history)
+        for size in ((1, 1), (7, 17), (70, 97)):
+            plane, now, before = nearly_smooth(*size, dtype)
+            aligned = random_fits(compensation.align(now, before))
+            expected = expected_masks(case, plane, now, before, aligned.explained())
+            for found, wanted in zip(compensation.masks(plane, aligned), expected, strict=True):
+                np.testing.assert_array_equal(found, wanted)
+
+
+@emulated
 @pytest.mark.parametrize(("scale", "dtype"), [(2, "uint8"), (3, "uint16"), (4, "float32"), (4, "uint8")])
 def test_corrections_are_applied(scale, dtype, on_arm):
     model = video_model(scale)
     for size in ((1, 1), (5, 33)):
         given = random_correction(model, *size, dtype)
         applied = application.Application(model)
-        for result, expected in zip(applied.changed(*given), changed(model, *given), strict=True):
+        for result, expected in zip(given.applied(applied), given.expected(model), strict=True):
             np.testing.assert_array_equal(result, expected)
-        np.testing.assert_array_equal(applied.eight_bits(given[0]), eight_bits(given[0]))
+        np.testing.assert_array_equal(applied.eight_bits(given.base), given.eight_bits)

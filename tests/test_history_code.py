@@ -10,8 +10,10 @@ from history_motion import (
     SIZES,
     STATE,
     Case,
+    expected_masks,
     expected_planes,
     frame_pairs,
+    nearly_smooth,
     noise,
     random_inputs,
     waves,
@@ -21,7 +23,7 @@ from subpixel.engines.history import motion as motion_module
 from subpixel.engines.history.motion import MotionCompensation
 from subpixel.engines.native import targets
 from subpixel.errors import EngineError
-from subpixel.ops.block_motion import align
+from subpixel.ops.block_motion import align, still
 
 pytest.importorskip("llvmlite", reason="machine code needs llvmlite")
 
@@ -33,8 +35,11 @@ every_case = pytest.mark.parametrize("case", CASES, ids=str)
 
 
 def expected_alignment(case, now, before, fit_limit=16):
-    numbers = {"block_px": case.block_px, "range_px": case.range_px, "fit_limit": fit_limit}
-    return align(now, before, case.steps, **numbers)
+    """The alignment, with fits by block."""
+    block = case.block_px
+    numbers = {"block_px": block, "range_px": case.range_px, "fit_limit": fit_limit}
+    aligned = align(now, before, case.steps, **numbers)
+    return replace(aligned, fits=aligned.fits[::block, ::block])
 
 
 def assert_aligned(found, expected):
@@ -50,6 +55,11 @@ def random_motion(case, aligned):
     return replace(aligned, motion=rng.integers(-limit, limit + 1, aligned.motion.shape))
 
 
+def random_fits(aligned):
+    """Replace the blocks that fit."""
+    return replace(aligned, fits=np.random.default_rng(1).random(aligned.fits.shape) < 0.7)
+
+
 def written(compensation, case, aligned, inputs):
     planes = np.full((case.scale**2 + 2 + STATE, *inputs.opened.shape), 77, np.uint8)
     base, result, hidden, opened = inputs
@@ -63,7 +73,9 @@ def test_motion(case, target):
     compensation = MotionCompensation(case.scale, case.history, target=target)
     for size in SIZES:
         for now, before in frame_pairs(*size):
-            assert_aligned(compensation.align(now, before), expected_alignment(case, now, before))
+            found, block = compensation.align(now, before), case.block_px
+            assert_aligned(found, expected_alignment(case, now, before))
+            np.testing.assert_array_equal(found.still(), still(now, before, block)[::block, ::block])
 
 
 @every_target
@@ -75,6 +87,22 @@ def test_moved_inputs(case, target):
         aligned = random_motion(case, compensation.align(noise(*size), noise(*size, seed=2)))
         expected = expected_planes(case, inputs, aligned.motion, aligned.detail, aligned.residual)
         np.testing.assert_array_equal(written(compensation, case, aligned, inputs), expected)
+
+
+@every_target
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@every_case
+def test_masks(case, dtype, target):
+    compensation, shares = MotionCompensation(case.scale, case.history, threads=2, target=target), []
+    for size in SIZES:
+        plane, now, before = nearly_smooth(*size, dtype)
+        aligned = random_fits(compensation.align(now, before))
+        expected = expected_masks(case, plane, now, before, aligned.explained())
+        for view in (plane, np.asfortranarray(plane)):
+            for found, wanted in zip(compensation.masks(view, aligned), expected, strict=True):
+                np.testing.assert_array_equal(found, wanted)
+        shares.append([*map(np.mean, expected)])
+    assert (np.max(shares, 0) > 0.3).all() and (np.min(shares, 0) < 0.3).all()
 
 
 def test_the_widest_range():
@@ -105,7 +133,7 @@ def test_after_a_cut_some_blocks_fit_by_chance():
     now[:8, :8] = before[:8, :8]
     case = Case(4, 2, 8, 2)
     found = MotionCompensation(4, replace(case.history, fit_limit=1)).align(now, before)
-    assert found.fits.sum() == 1 and not found.explained().any()
+    assert found.fits.sum() == 1 and found.same.sum() == 1 and not found.explained().any()
 
 
 @pytest.mark.parametrize("threads", [2, 3])

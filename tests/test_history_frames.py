@@ -11,7 +11,7 @@ from history_models import camera, lr_frames, random_correction, video_model
 from subpixel.engines.history.application import Application
 from subpixel.engines.history.frames import NativeHistory
 from subpixel.engines.native import targets
-from subpixel.engines.numpy_history import FrameState, NumpyHistory, changed
+from subpixel.engines.numpy_history import FrameState, NumpyHistory
 from subpixel.errors import EngineError
 from subpixel.models import catalog
 from subpixel.models.history import eight_bits, without_history
@@ -133,7 +133,7 @@ def test_any_correction_is_applied_as_in_the_reference(scale: int, dtype: str) -
     for threads, width in ((1, 1), (2, 15), (3, 16), (1, 17), (2, 100)):
         application = Application(model, threads=threads)
         given = random_correction(model, 50, width, dtype)
-        for result, expected in zip(application.changed(*given), changed(model, *given), strict=True):
+        for result, expected in zip(given.applied(application), given.expected(model), strict=True):
             assert result.dtype == expected.dtype
             np.testing.assert_array_equal(result, expected)
             assert len(np.unique(result)) > 10

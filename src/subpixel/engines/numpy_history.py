@@ -96,7 +96,8 @@ class NumpyHistory:
             inputs, opened = correction_inputs(spec, plane, frame, eight_bits, state, self._context_px)
             outputs = self._corrected(inputs)
             computed = changed(self.model, base, inside(inputs, self._context_px), outputs, opened)
-            result, hidden = with_still_parts(self.model, frame, state, (base, eight_bits), computed)
+            is_still = still(frame, state.frame, self.history.block_px)
+            result, hidden = with_still_parts(self.model, is_still, state, (base, eight_bits), computed)
         return result, FrameState(frame, history.eight_bits(result), hidden)
 
     def _step(
@@ -234,7 +235,7 @@ def changed(
 
 def with_still_parts(
     model: Model,
-    frame: NDArray[np.uint8],
+    is_still: NDArray[np.bool_],
     state: FrameState,
     base: tuple[NDArray[Any], NDArray[np.uint8]],
     computed: tuple[NDArray[Any], NDArray[np.uint8]],
@@ -243,16 +244,12 @@ def with_still_parts(
 
     Args:
         model: the network.
-        frame: with 8 bits, ``(H, W)``.
+        is_still: where nothing changed, ``(H, W)``.
         state: that of the frame before.
         base: the result without history, ``(scale*H, scale*W)``, as it is and with 8 bits.
         computed: the result and the state of `changed`.
     """
-    assert model.spec.history is not None
     result, hidden = computed
-    is_still = still(frame, state.frame, model.spec.history.block_px)
-    if not is_still.any():
-        return computed
     samples, eight_bits = base
     stays = state.result
     if samples.dtype != np.uint8:

@@ -98,9 +98,19 @@ def still(frame: Plane, previous: Plane, block_px: int) -> NDArray[np.bool_]:
     height, width = frame.shape
     changed = whole_blocks(frame, block_px) != whole_blocks(previous, block_px)
     rows, columns = (side // block_px for side in changed.shape)
-    blocks = np.pad(changed.reshape(rows, block_px, columns, block_px).any((1, 3)), 1)
-    near = np.asarray(np.lib.stride_tricks.sliding_window_view(blocks, (3, 3)).any((2, 3)))
-    return nearest(~near, block_px)[:height, :width]
+    same = ~changed.reshape(rows, block_px, columns, block_px).any((1, 3))
+    return nearest(still_blocks(same), block_px)[:height, :width]
+
+
+def still_blocks(same: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which blocks, ``(rows, columns)``, are the same as before, as are their neighbors."""
+    rows = same.copy()
+    rows[1:] &= same[:-1]
+    rows[:-1] &= same[1:]
+    result = rows.copy()
+    result[:, 1:] &= rows[:, :-1]
+    result[:, :-1] &= rows[:, 1:]
+    return result
 
 
 def whole_blocks(plane: Plane, block_px: int) -> Plane:

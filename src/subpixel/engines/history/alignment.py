@@ -9,6 +9,7 @@ A cost and the number of its candidate share an integer, so that the smallest is
 of equal candidates.
 """
 
+from functools import reduce
 from itertools import product
 
 from subpixel.engines.assembler import BYTE, INT, LONG, POINTER, SHORT, Value, vector
@@ -31,6 +32,7 @@ ALIGN = {
     "fit_limit": LONG,
     "motion": POINTER,  # LONG for each block: first all rows, then all columns
     "fits": POINTER,  # a byte for each block
+    "same": POINTER,  # likewise: whether it equals the one before
     "detail": POINTER,  # SHORT; rows and columns of whole blocks, and columns of whole vectors
     "residual": POINTER,  # likewise
     "out_row": LONG,  # of both
@@ -95,8 +97,12 @@ class _Alignment(Band):
         for piece, values in enumerate(moved):
             self.store(values, self.at(window, piece * self.piece.count))
         self._write_residual(window, top, right)
-        fits = self._fits(self._difference(pixels, moved), right)
-        self.store(self.build.zext(fits, BYTE), self.at(given["fits"], index))
+        difference = self._difference(pixels, moved)
+        # A block that has not changed stays: other candidates cost more.
+        changes = reduce(self.build.or_, motion, difference)
+        same = self.build.icmp_signed("==", changes, self.number(0))
+        for name, value in (("fits", self._fits(difference, right)), ("same", same)):
+            self.store(self.build.zext(value, BYTE), self.at(given[name], index))
 
     def _search(self, pixels: list[Value], place: Value, top: Value, column: Value) -> list[Value]:
         """Find the motion of a block, whose place in the previous frame is given."""

@@ -8,11 +8,13 @@ from numpy.typing import NDArray
 
 from subpixel.engines.color import LANES
 from subpixel.engines.history.change import CHANGE, change
+from subpixel.engines.history.motion import Masks
 from subpixel.engines.history.program import Program
 from subpixel.engines.history.rounding import ROUND_SAMPLES, round_samples
 from subpixel.engines.machine_code import Call
 from subpixel.engines.native import targets
 from subpixel.engines.native.engine import cut
+from subpixel.engines.numpy_history import FrameState
 from subpixel.engines.thread_pool import ThreadPool
 from subpixel.models.history import integer_shares
 from subpixel.models.model import Model
@@ -44,28 +46,37 @@ class Application:
         self._pool = ThreadPool(threads - 1)
 
     def changed(
-        self, base: Samples, inputs: Planes, outputs: Planes, opened: NDArray[np.bool_]
+        self,
+        base: tuple[Samples, Planes],
+        inputs: Planes,
+        outputs: Planes,
+        masks: Masks,
+        state: FrameState,
     ) -> tuple[Samples, Planes]:
-        """Apply a correction: see `subpixel.engines.numpy_history.changed`.
+        """Apply a correction: see `changed` and `with_still_parts` of `subpixel.engines.numpy_history`.
 
         Args:
-            base: the result without history, ``(scale*H, scale*W)`` uint8, uint16 or float32.
+            base: the result without history, ``(scale*H, scale*W)`` uint8, uint16 or float32, as it is and
+                with 8 bits.
             inputs, outputs: of the correction, ``(channels, H, W)``, without context.
-            opened: which pixels are open, ``(H, W)``.
+            masks: which pixels are open, and which stay.
+            state: that of the frame before.
 
         Returns:
             The result of the network, and its state ``(state, H, W)``.
         """
-        (height, width), scale = opened.shape, self._scale
-        inputs = inputs[: scale**2]
-        base, inputs, outputs, opened = (
-            _in_whole_vectors(array, factor * width, factor * LANES)
-            for array, factor in ((base, scale), (inputs, 1), (outputs, 1), (opened, 1))
+        (height, width), scale = masks.opened.shape, self._scale
+        samples, rounded, previous = (
+            _in_whole_vectors(array, scale * width, scale * LANES) for array in (*base, state.result)
+        )
+        inputs, outputs, opened, still, old = (
+            _in_whole_vectors(array, width, LANES)
+            for array in (inputs[: scale**2], outputs, *masks, state.hidden)
         )
         across = opened.shape[1]
-        result = np.empty((scale * height, scale * across), base.dtype)
-        hidden = np.empty((len(outputs) - scale**2 - 2, height, across), np.uint8)
-        program = self._program(change, CHANGE, scale, base.itemsize)
+        result = np.empty((scale * height, scale * across), samples.dtype)
+        hidden = np.empty((len(old), height, across), np.uint8)
+        program = self._program(change, CHANGE, scale, samples.itemsize)
 
         def call(rows: slice) -> Call:
             return program.call(
@@ -77,13 +88,22 @@ class Application:
                 outputs_plane=outputs.strides[0],
                 opened=opened,
                 opened_row=opened.strides[0],
-                base=base,
-                base_row=base.strides[0],
+                still=still,
+                still_row=still.strides[0],
+                base=samples,
+                base_row=samples.strides[0],
+                rounded=rounded,
+                rounded_row=rounded.strides[0],
+                previous=previous,
+                previous_row=previous.strides[0],
                 result=result,
                 result_row=result.strides[0],
                 hidden=hidden,
                 hidden_row=hidden.strides[1],
                 hidden_plane=hidden.strides[0],
+                old=old,
+                old_row=old.strides[1],
+                old_plane=old.strides[0],
                 state=len(hidden),
                 shares=self._shares,
                 first=rows.start,

@@ -1,4 +1,4 @@
-"""What all programs of this package share: arguments in memory, and constants in each lane."""
+"""What all programs of this package share: arguments and arrays in memory, and constants in each lane."""
 
 from collections.abc import Mapping
 
@@ -37,3 +37,20 @@ class ArgumentAssembler(VectorAssembler):
     def clipped(self, values: Value, largest: int) -> Value:
         """Clip each lane to 0 and the largest value."""
         return self.least(self.most(values, self.each(values.type, 0)), self.each(values.type, largest))
+
+    def binary(self, name: str, one: Value, other: Value) -> Value:
+        """Call an intrinsic for two vectors of integers, such as ``umin``."""
+        kind = one.type
+        return self.call(f"llvm.{name}.v{kind.count}i{kind.element.width}", kind, one, other)
+
+    def clamped(self, value: Value, low: Value | int, high: Value | int) -> Value:
+        """A size or place, moved into a range."""
+        return self.least(self.most(value, self._long(low)), self._long(high))
+
+    def fill(self, byte: Value, pointer: Value, count: int) -> None:
+        """Write a byte so many times."""
+        self.store(self.all(byte, count), pointer)
+
+    def indexed(self, pointer: Value, *indices: tuple[Value | int, Value | int]) -> Value:
+        """A pointer to an element: places, each with the bytes from one to the next."""
+        return self.at(pointer, *(self.times(self._long(place), size) for place, size in indices))

@@ -22,13 +22,22 @@ CHANGE = {
     "outputs_plane": LONG,
     "opened": POINTER,  # a byte for each LR pixel: 1 where it is open, otherwise 0
     "opened_row": LONG,
+    "still": POINTER,  # likewise: 1 where the previous result and state stay
+    "still_row": LONG,
     "base": POINTER,  # the result without history
     "base_row": LONG,
+    "rounded": POINTER,  # the same with 8 bits
+    "rounded_row": LONG,
+    "previous": POINTER,  # the previous result, uint8
+    "previous_row": LONG,
     "result": POINTER,  # to fill; other memory than ``base``
     "result_row": LONG,
     "hidden": POINTER,  # to fill: the planes of the new state, uint8
     "hidden_row": LONG,
     "hidden_plane": LONG,
+    "old": POINTER,  # the planes of the previous state
+    "old_row": LONG,
+    "old_plane": LONG,
     "state": LONG,  # number of these planes
     "shares": POINTER,  # ``scale**2`` 16-bit integers, see `integer_shares`
     "first": LONG,  # rows to compute
@@ -58,15 +67,13 @@ def change(instructions: InstructionSet, scale: int, sample_bytes: int, *, tripl
                 difference = code.signed(code.at(inputs, code.times(given["inputs_plane"], phase)))
                 changes.append(code.changed(correction, difference, phase))
             row, place = code.add(code.times(y, scale), down), code.times(x, scale * sample_bytes)
-            samples = code.in_row("base", row, place)
-            code.add_changes(
-                samples, code.woven_row(changes), code.in_row("result", row, place), sample_bytes
-            )
+            samples = code.sums(code.in_row("base", row, place), code.woven_row(changes), sample_bytes)
+            code.store(samples, code.in_row("result", row, place))
         with code.loop(code.number(0), given["state"]) as channel:
             plane = code.add(channel, squares)
             value = code.gated(code.signed(code.at(outputs, code.times(given["outputs_plane"], plane))))
-            hidden = code.at(code.in_row("hidden", y, x), code.times(given["hidden_plane"], channel))
-            code.store(code.build.trunc(code.plus(value, ZERO), _BYTES), hidden)
+            code.store(code.build.trunc(code.plus(value, ZERO), _BYTES), code.hidden("hidden", channel, y, x))
+        code.keep_still_parts(y, x, scale, sample_bytes)
     code.succeed()
     return code.module
 
@@ -121,26 +128,54 @@ class _Change(ArgumentAssembler):
         )
         return self.build.bitcast(both, vector(kind, 2 * LANES))
 
-    def add_changes(self, base: Value, changes: Value, out: Value, sample_bytes: int) -> None:
+    def sums(self, base: Value, changes: Value, sample_bytes: int) -> Value:
         """Do `history.changed_samples` for samples of a row of the result."""
         build, count = self.build, changes.type.count
         ints, floats = vector(INT, count), vector(FLOAT, count)
         if sample_bytes == 1:
             samples = build.zext(self.load(base, vector(BYTE, count)), changes.type)
             total = build.add(samples, self.rounded(changes))
-            self.store(build.trunc(self.clipped(total, 255), vector(BYTE, count)), out)
-        elif sample_bytes == 2:
+            return build.trunc(self.clipped(total, 255), vector(BYTE, count))
+        if sample_bytes == 2:
             samples = build.zext(self.load(base, changes.type), ints)
             steps = build.mul(build.sext(changes, ints), self.each(ints, DEEP_STEPS))
             total = build.add(samples, self.rounded(steps))
-            self.store(build.trunc(self.clipped(total, 65535), changes.type), out)
-        else:
-            steps = build.fmul(
-                build.sitofp(changes, floats), self.lanes(FLOAT, [1 / (255 * CHANGE_STEPS)] * count)
-            )
-            self.store(build.fadd(self.load(base, floats), steps), out)
+            return build.trunc(self.clipped(total, 65535), changes.type)
+        steps = build.fmul(
+            build.sitofp(changes, floats), self.lanes(FLOAT, [1 / (255 * CHANGE_STEPS)] * count)
+        )
+        return build.fadd(self.load(base, floats), steps)
 
     def rounded(self, changes: Value) -> Value:
         """Divide by the steps of a change, rounded half up."""
         half = self.plus(changes, CHANGE_STEPS // 2)
         return self.build.ashr(half, self.each(changes.type, CHANGE_STEPS.bit_length() - 1))
+
+    def hidden(self, name: str, channel: Value, y: Value, x: Value) -> Value:
+        """A pointer to a channel of a state."""
+        return self.at(self.in_row(name, y, x), self.times(self.given[f"{name}_plane"], channel))
+
+    def keep_still_parts(self, y: Value, x: Value, scale: int, sample_bytes: int) -> None:
+        """Let the previous result and state stay where nothing changed: in most films, in few places."""
+        build, given, count = self.build, self.given, scale * LANES
+        still = self.load(self.in_row("still", y, x), _BYTES)
+        any_still = self.call(f"llvm.vector.reduce.or.v{LANES}i8", BYTE, still)
+        with build.if_then(build.icmp_unsigned("!=", any_still, self.byte(0)), likely=False):
+            stays = build.icmp_unsigned("!=", still, self.each(_BYTES, 0))
+            with self.loop(self.number(0), given["state"]) as channel:
+                new, old = (self.hidden(name, channel, y, x) for name in ("hidden", "old"))
+                self.store(build.select(stays, *(self.load(each, _BYTES) for each in (old, new))), new)
+            places = [pixel for pixel in range(LANES) for _ in range(scale)]
+            wide, shorts = self.pick(still, places), vector(SHORT, count)
+            stays = build.icmp_unsigned("!=", wide, self.each(wide.type, 0))
+            for down in range(scale):
+                row, place = self.add(self.times(y, scale), down), self.times(x, scale)
+                previous, rounded = (
+                    build.zext(self.load(self.in_row(name, row, place), wide.type), shorts)
+                    for name in ("previous", "rounded")
+                )
+                place = self.times(place, sample_bytes)
+                change = self.shifted(build.sub(previous, rounded), CHANGE_STEPS.bit_length() - 1)
+                kept = self.sums(self.in_row("base", row, place), change, sample_bytes)
+                result = self.in_row("result", row, place)
+                self.store(build.select(stays, kept, self.load(result, kept.type)), result)

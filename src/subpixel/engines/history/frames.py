@@ -9,14 +9,7 @@ from numpy.typing import NDArray
 from subpixel.engines.history.application import Application
 from subpixel.engines.history.motion import MotionCompensation
 from subpixel.engines.native.engine import NativeEngine
-from subpixel.engines.numpy_history import (
-    FrameState,
-    checked_history,
-    follows,
-    inside,
-    is_smooth,
-    with_still_parts,
-)
+from subpixel.engines.numpy_history import FrameState, checked_history, follows, inside
 from subpixel.models.history import ZERO, correction, without_history
 from subpixel.models.model import Model
 
@@ -68,31 +61,34 @@ class NativeHistory:
 
     def correct(self, plane: Samples, base: Samples, state: FrameState | None) -> tuple[Samples, FrameState]:
         """Upscale the next frame, whose result without history is known: see `NumpyHistory.correct`."""
-        rounded = self._application.eight_bits
-        frame, result = rounded(plane), base
-        hidden = np.full((self.history.state, *frame.shape), ZERO, np.uint8)
-        if follows(state, frame):
-            eight_bits = rounded(base)
-            inputs, opened = self._inputs(plane, frame, eight_bits, state)
-            outputs = self._correction(inputs, context_px=self._context_px)
-            computed = self._application.changed(base, inside(inputs, self._context_px), outputs, opened)
-            result, hidden = with_still_parts(self.model, frame, state, (base, eight_bits), computed)
-        return result, FrameState(frame, rounded(result), hidden)
-
-    def _inputs(
-        self, plane: Samples, frame: Planes, base: Planes, state: FrameState
-    ) -> tuple[Planes, NDArray[np.bool_]]:
-        """Return the inputs of the correction with their context, and which pixels are open."""
+        rounded, context_px = self._application.eight_bits, self._context_px
+        frame = rounded(plane)
+        if not follows(state, frame):
+            hidden = np.full((self.history.state, *frame.shape), ZERO, np.uint8)
+            return base, FrameState(frame, rounded(base), hidden)
+        eight_bits = rounded(base)
         aligned = self._motion.align(frame, state.frame)
-        opened = aligned.explained() & ~is_smooth(plane)
-        height, width = (side + 2 * self._context_px for side in frame.shape)
-        planes = np.full((self._correction.model.spec.channels, height, width), ZERO, np.uint8)
+        masks = self._motion.masks(plane, aligned)
+        inputs = _with_border(self._correction.model.spec.channels, frame.shape, context_px)
         self._motion.write_inputs(
-            inside(planes, self._context_px),
+            inside(inputs, context_px),
             aligned,
-            opened,
-            base=base,
+            masks.opened,
+            base=eight_bits,
             result=state.result,
             hidden=state.hidden,
         )
-        return planes, opened
+        outputs = self._correction(inputs, context_px=context_px)
+        result, hidden = self._application.changed(
+            (base, eight_bits), inside(inputs, context_px), outputs, masks, state
+        )
+        return result, FrameState(frame, rounded(result), hidden)
+
+
+def _with_border(channels: int, shape: tuple[int, ...], width: int) -> Planes:
+    """Return memory for planes, ``(channels, H, W)``, in a border that is filled with `ZERO`."""
+    planes = np.empty((channels, *(side + 2 * width for side in shape)), np.uint8)
+    for edge in (slice(width), slice(-width, None)):
+        planes[:, edge] = ZERO
+        planes[:, :, edge] = ZERO
+    return planes

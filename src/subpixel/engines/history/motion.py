@@ -2,21 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from subpixel.engines.color import LANES
-from subpixel.engines.history import alignment, band, moving
+from subpixel.engines.history import alignment, band, masks, moving
 from subpixel.engines.history.program import Program
 from subpixel.engines.machine_code import Call
 from subpixel.engines.native import targets
 from subpixel.engines.native.engine import cut
 from subpixel.engines.thread_pool import ThreadPool
 from subpixel.models.spec import History
-from subpixel.ops.block_motion import Motion, without_chance
-from subpixel.ops.pixel_art import nearest
+from subpixel.ops.block_motion import Motion, still_blocks, without_chance
 
 Planes = NDArray[np.uint8]
 
@@ -28,15 +27,28 @@ class BlockAlignment:
     motion: Motion
     fits: NDArray[np.bool_]
     """``(rows, columns)`` of blocks: whether they fit; after a cut, some do by chance."""
+    same: NDArray[np.bool_]
+    """Likewise: whether they equal the previous frame."""
     detail: NDArray[np.int16]
     """``(H, W)``; its rows, and those of ``residual``, go on in memory up to whole vectors."""
     residual: NDArray[np.int16]
-    block_px: int
 
     def explained(self) -> NDArray[np.bool_]:
-        """Return whether motion explains each pixel's block, ``(H, W)``; after a cut, it explains none."""
-        height, width = self.detail.shape
-        return nearest(without_chance(self.fits), self.block_px)[:height, :width]
+        """Return whether motion explains each block, ``(rows, columns)``; after a cut, it explains none."""
+        return without_chance(self.fits)
+
+    def still(self) -> NDArray[np.bool_]:
+        """Return the blocks that are the same as before, as are their neighbors, ``(rows, columns)``."""
+        return still_blocks(self.same)
+
+
+class Masks(NamedTuple):
+    """What is done with each pixel of a frame, ``(H, W)``."""
+
+    opened: NDArray[np.bool_]
+    """Whether it is open to the correction."""
+    still: NDArray[np.bool_]
+    """Whether the previous result and state stay, see `subpixel.ops.block_motion.still`."""
 
 
 class MotionCompensation:
@@ -59,7 +71,9 @@ class MotionCompensation:
         """
         self._scale, self._history, self._threads = scale, history, threads
         self._pool = ThreadPool(threads - 1)
-        instructions, block = targets.find(target), history.block_px
+        self._instructions = instructions = targets.find(target)
+        self._masks: dict[int, Program] = {}  # for each size of samples
+        block = history.block_px
         self._align = Program(
             *(alignment.align, alignment.ALIGN, instructions),
             *(scale * history.parts, block, history.range_px),
@@ -77,7 +91,7 @@ class MotionCompensation:
         frame, previous = (_with_packed_rows(plane) for plane in (frame, previous))
         (height, width), block = frame.shape, self._history.block_px
         rows, columns = -(-height // block), -(-width // block)
-        motion, fits = np.empty((2, rows, columns), np.int64), np.empty((rows, columns), np.bool_)
+        motion, (fits, same) = np.empty((2, rows, columns), np.int64), np.empty((2, rows, columns), np.bool_)
         pitch = band.pitch(columns, block)
         detail, residual = np.empty((2, rows * block, pitch), np.int16)
         size = band.working_bytes(pitch, self._scale * self._history.parts, self._history.range_px)
@@ -97,6 +111,7 @@ class MotionCompensation:
                 fit_limit=self._history.fit_limit,
                 motion=motion,
                 fits=fits,
+                same=same,
                 detail=detail,
                 residual=residual,
                 out_row=detail.strides[0],
@@ -105,7 +120,43 @@ class MotionCompensation:
             )
 
         self._run(rows, size, call)
-        return BlockAlignment(motion, fits, detail[:height, :width], residual[:height, :width], block)
+        return BlockAlignment(motion, fits, same, detail[:height, :width], residual[:height, :width])
+
+    def masks(self, plane: NDArray[Any], aligned: BlockAlignment) -> Masks:
+        """Say what is done with each pixel of a frame.
+
+        Args:
+            plane: ``(H, W)`` uint8, uint16 or float32.
+            aligned: the result of `align` for it.
+        """
+        plane = _with_packed_rows(plane)
+        (height, width), block, size = plane.shape, self._history.block_px, plane.itemsize
+        explained, stays = aligned.explained(), aligned.still()
+        opened, still = np.empty((2, height, width + -width % masks.FLAT_LANES), np.bool_)
+        pitch = masks.pitch(width, size)
+        if size not in self._masks:
+            self._masks[size] = Program(masks.pixel_masks, masks.PIXEL_MASKS, self._instructions, block, size)
+
+        def call(part: slice, working: Planes) -> Call:
+            return self._masks[size].call(
+                plane=plane,
+                plane_row=plane.strides[0],
+                height=height,
+                width=width,
+                explained=explained,
+                stays=stays,
+                columns=stays.shape[1],
+                first=part.start,
+                stop=part.stop,
+                opened=opened,
+                still=still,
+                mask_row=opened.strides[0],
+                pitch=pitch,
+                working=working,
+            )
+
+        self._run(len(stays), masks.working_bytes(pitch, block), call)
+        return Masks(opened[:, :width], still[:, :width])
 
     def write_inputs(
         self,

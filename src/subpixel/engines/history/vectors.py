@@ -33,15 +33,6 @@ class BlockAssembler(ArgumentAssembler):
 
     # Numbers
 
-    def binary(self, name: str, one: Value, other: Value) -> Value:
-        """Call an intrinsic for two vectors of integers, such as ``umin``."""
-        kind = one.type
-        return self.call(f"llvm.{name}.v{kind.count}i{kind.element.width}", kind, one, other)
-
-    def clamped(self, value: Value, low: Value | int, high: Value | int) -> Value:
-        """A size or place, moved into a range."""
-        return self.least(self.most(value, self._long(low)), self._long(high))
-
     def total(self, values: Value) -> Value:
         """The sum of a vector's lanes."""
         kind = values.type
@@ -100,14 +91,6 @@ class BlockAssembler(ArgumentAssembler):
             self.all(self.build.trunc(line, BYTE), kind.count) for line in (begin, self.minus(end, begin))
         )
         return self.build.icmp_unsigned("<", self.build.sub(self.lanes(BYTE, places), start), length)
-
-    def fill(self, byte: Value, pointer: Value, count: int) -> None:
-        """Write a byte so many times."""
-        self.store(self.all(byte, count), pointer)
-
-    def indexed(self, pointer: Value, *indices: tuple[Value | int, Value | int]) -> Value:
-        """A pointer to an element: places, each with the bytes from one to the next."""
-        return self.at(pointer, *(self.times(self._long(place), size) for place, size in indices))
 
     def long(self, value: Value) -> Value:
         """An unsigned integer as a size."""
