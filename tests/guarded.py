@@ -2,7 +2,7 @@
 
 Each array, also the working memory, ends or begins at the border of a page without access (ends to 64 bytes,
 if it is aligned). An access out of bounds ends the process (SIGSEGV). With "overrun", the script makes one on
-purpose.
+purpose. Of a network for video it is the correction that runs.
 """
 
 import ctypes
@@ -18,6 +18,7 @@ from subpixel.engines.native.pack import arithmetic, pack
 from subpixel.engines.native.plan import make_plan
 from subpixel.engines.native.targets import find
 from subpixel.models import catalog as packaged
+from subpixel.models.history import correction
 
 SIDES = (1, 2, 7, 15, 16, 17, 33, 97)
 PAGE = mmap.PAGESIZE
@@ -61,6 +62,9 @@ def guarded_kernel(model, target, samples, *, at_end):
 
 def main(target, name, *options):
     model = packaged.find(name)
+    if model.spec.history:
+        model = correction(model)
+    channels, scale = model.spec.channels, model.scale
     samples, done = next((each for each in options if each in SAMPLE_BYTES), "uint8"), 0
     for at_end in (True, False):
         kept.clear()
@@ -68,8 +72,8 @@ def main(target, name, *options):
         parameters = len(kept)
         for height, width in product(SIDES, SIDES):
             kept[parameters:] = []
-            lr = array((1, height, width), samples, at_end=at_end)
-            hr = array((1, model.scale * height, model.scale * width), samples, at_end=at_end)
+            lr = array((channels, height, width), samples, at_end=at_end)
+            hr = array((channels, scale * height, scale * width), samples, at_end=at_end)
             lr[...] = 1
             if "overrun" in options:
                 hr.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))[hr.nbytes] = 1

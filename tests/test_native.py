@@ -260,7 +260,7 @@ def test_what_it_cannot_run_is_refused():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="protects pages with Linux's mmap")
 @every_target
-@pytest.mark.parametrize("name", ["espcn-t91-x3", "fast-x2"])
+@pytest.mark.parametrize("name", ["espcn-t91-x3", "fast-x2", "video-x3"])
 def test_no_access_out_of_bounds(name, target):
     """Every array, also the working memory, ends or begins at a page without access."""
     done = run_script("guarded.py", target, name)

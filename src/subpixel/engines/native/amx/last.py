@@ -21,6 +21,7 @@ RESULT = {
     "floats_row": LONG,  # bytes from row to row
     "hr": POINTER,  # the large picture, at the result's first sample
     "hr_row": LONG,
+    "hr_plane": LONG,  # from channel to channel
     "edge": POINTER,  # memory of `AmxLayer.edge_bytes`
     "width": LONG,  # of the result, in pixels of the small picture
     "wanted": LONG,  # rows of the small picture that are wanted: 1 or 2
@@ -35,26 +36,31 @@ def emit_last(module: Value, name: str, layer: AmxLayer, instructions: Amx, shif
 
     The first block begins ``shift`` pixels before the result.
     """
-    rows = _LastRows(module, name, layer, instructions, RESULT)
-    rows.begin(shift)
-    rows.emit_blocks()
-    rows.copy_edges()
-    rows.code.succeed()
+    rows = LastRows(module, name, layer, instructions, RESULT)
+    rows.emit(shift)
     return rows.code
 
 
 @dataclass(frozen=True)
-class _Target:
+class Target:
     """Where the samples of one row of a block go."""
 
     first: Value
-    row_bytes: Value
+    line_bytes: Value
+    """From one of `AmxLayer.lines` to the next."""
 
 
-class _LastRows(Rows):
+class LastRows(Rows):
     """Emits the function of the last layer."""
 
-    def begin(self, shift: int) -> None:
+    def emit(self, shift: int) -> None:
+        """Emit everything."""
+        self._begin(shift)
+        self.emit_blocks()
+        self._copy_edges()
+        self.code.succeed()
+
+    def _begin(self, shift: int) -> None:
         """Prepare the result's places, the picture's rows and the constants."""
         code, layer, given = self.code, self.layer, self.code.given
         self._shift = shift
@@ -62,8 +68,12 @@ class _LastRows(Rows):
         self._is_wanted = [code.boolean(True), code.build.icmp_signed("==", given["wanted"], code.number(2))]
         self._whole_end = code.build.sdiv(self._width, code.number(layer.pixels))
         self._floats = self._convert_picture() if layer.residual else None
+        self._line_bytes = given["hr_plane" if layer.scale == 1 else "hr_row"]
         place = code.at(given["parameters"], layer.at("factor"))
-        self._factor = code.load(place, self.instructions.floats, LINE)
+        self._factors = [
+            code.load(code.at(place, LINE * number), self.instructions.floats, LINE)
+            for number in range(layer.channel_blocks)
+        ]
 
     def _convert_picture(self) -> list[Value]:
         """Convert rows of the picture to floats, added to `MAGIC`; return pointers to the first block."""
@@ -86,16 +96,16 @@ class _LastRows(Rows):
         code, given, scale = self.code, self.code.given, self.layer.scale
         return code.at(given["hr"], code.times(given["hr_row"], scale * row), -self._shift * scale)
 
-    def _edge(self, row: int, block: Value) -> _Target:
+    def _edge(self, row: int, block: Value) -> Target:
         """Where a block is stored of which not all is wanted: the first one, or another."""
         code, layer = self.code, self.layer
-        row_bytes = layer.pixels * layer.scale
+        line_bytes = layer.pixels * layer.scale
         is_first = code.build.icmp_signed("==", block, code.number(0))
-        place = code.build.select(is_first, code.number(0), code.number(row_bytes * layer.scale))
+        place = code.build.select(is_first, code.number(0), code.number(line_bytes * layer.lines))
         edge = code.at(code.given["edge"], row * layer.edge_bytes // ROWS_AT_ONCE)
-        return _Target(code.at(edge, place), code.number(row_bytes))
+        return Target(code.at(edge, place), code.number(line_bytes))
 
-    def _target(self, row: int, block: Value) -> _Target:
+    def _target(self, row: int, block: Value) -> Target:
         code, build, layer = self.code, self.code.build, self.layer
         begin = code.number(1 if self._shift else 0)
         whole = build.and_(
@@ -104,12 +114,12 @@ class _LastRows(Rows):
         whole = build.and_(whole, self._is_wanted[row])
         edge = self._edge(row, block)
         direct = code.at(self._first(row), code.times(block, layer.pixels * layer.scale))
-        return _Target(
+        return Target(
             build.select(whole, direct, edge.first),
-            build.select(whole, code.given["hr_row"], edge.row_bytes),
+            build.select(whole, self._line_bytes, edge.line_bytes),
         )
 
-    def copy_edges(self) -> None:
+    def _copy_edges(self) -> None:
         """Copy what is wanted of the first and the last block, if they were not stored in the result."""
         code, build, layer = self.code, self.code.build, self.layer
         zero, pixels = code.number(0), code.number(layer.pixels)
@@ -133,9 +143,12 @@ class _LastRows(Rows):
         edge, scale = self._edge(row, block), self.layer.scale
         source = code.at(edge.first, code.times(code.minus(start, code.times(block, layer.pixels)), scale))
         out = code.at(self._first(row), code.times(start, scale))
-        for _ in range(scale):
-            code.copy(out, source, code.times(code.minus(stop, start), scale))
-            source, out = code.at(source, edge.row_bytes), code.at(out, code.given["hr_row"])
+        with code.turns(layer.lines) as line:
+            code.copy(
+                code.at(out, code.times(self._line_bytes, line)),
+                code.at(source, code.times(edge.line_bytes, line)),
+                code.times(code.minus(stop, start), scale),
+            )
 
     # Results
 
@@ -145,7 +158,7 @@ class _LastRows(Rows):
         size = layer.pixels * layer.scale
 
         def fetch(down: int, line: int) -> None:
-            out = code.at(target.first, code.times(target.row_bytes, down))
+            out = code.at(target.first, code.times(target.line_bytes, down))
             code.prepare_store(code.at(out, AHEAD * size + line))
 
         steps: list[Step] = [
@@ -171,7 +184,7 @@ class _LastRows(Rows):
         return self.code.at(self._floats[row], self.code.times(block, self.layer.pixels * 4))
 
     def _samples(
-        self, place: Value, sums: Value, given: Value | None, target: _Target, *, exact: bool
+        self, place: Value, sums: Value, given: Value | None, target: Target, *, exact: bool
     ) -> None:
         """Make samples of the accumulators of a group, for ``scale`` rows of the large picture.
 
@@ -182,19 +195,27 @@ class _LastRows(Rows):
         sums = code.at(sums, code.times(place, AT_ONCE * LINE))
         if given is not None:
             given = code.at(given, code.times(place, AT_ONCE * unit_px * 4))
-        ints = [self._int(sums, number, self._addend(given, number)) for number in range(AT_ONCE)]
+        ints = [
+            self._int(code.at(sums, number * LINE), self._factors[0], self._addend(given, number))
+            for number in range(AT_ONCE)
+        ]
         rows, width = self._in_rows(ints)
         out = code.at(target.first, code.times(place, AT_ONCE * unit_px * scale))
         for down in range(scale):
             used = 12 if scale == 3 and exact else width
             code.store(code.pick(rows, range(down * width, down * width + used)), out)
-            out = code.at(out, target.row_bytes)
+            out = code.at(out, target.line_bytes)
+
+    def _by_fours(self, ints: Sequence[Value]) -> Value:
+        """Narrow four vectors to bytes: each 128 bits hold the same four lanes of each."""
+        code, instructions = self.code, self.instructions
+        pairs = [instructions.pack_32(code, *ints[start : start + 2]) for start in (0, 2)]
+        return instructions.pack_16(code, *pairs)
 
     def _in_rows(self, ints: Sequence[Value]) -> tuple[Value, int]:
         """Narrow four vectors to bytes, in the order of rows; return also the width of a row in bytes."""
         code, instructions, scale = self.code, self.instructions, self.layer.scale
-        pairs = [instructions.pack_32(code, *ints[start : start + 2]) for start in (0, 2)]
-        by_fours = instructions.pack_16(code, *pairs)
+        by_fours = self._by_fours(ints)
         if scale == 2:  # of a vector, two words are in the first row and two in the second
             words = [
                 (down * 2 + part) * 4 + unit for down in range(2) for unit in range(4) for part in range(2)
@@ -206,11 +227,11 @@ class _LastRows(Rows):
             by_fours = code.pick(by_fours, [down * 16 + n for down in range(4) for n in samples])
         return by_fours, 16
 
-    def _int(self, sums: Value, number: int, addend: Value) -> Value:
+    def _int(self, sums: Value, factor: Value, addend: Value) -> Value:
         """Return a vector of outputs as integers; they saturate later."""
         code, instructions, build = self.code, self.instructions, self.code.build
-        total = code.load(code.at(sums, number * LINE), instructions.ints, LINE)
-        value = instructions.fused(code, build.sitofp(total, instructions.floats), self._factor, addend)
+        total = code.load(sums, instructions.ints, LINE)
+        value = instructions.fused(code, build.sitofp(total, instructions.floats), factor, addend)
         bits, magic = build.bitcast(value, instructions.ints), code.lanes(INT, [MAGIC_BITS] * SIDE)
         if self.layer.arithmetic == "general":
             bits = instructions.most(code, bits, magic)

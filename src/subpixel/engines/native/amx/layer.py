@@ -50,7 +50,7 @@ class AmxLayer(AnyLayer):
     to_planes: bool
     """Whether its output is in planes, for a last layer of vectors: see `subpixel.engines.native.plan`."""
     scale: int
-    """Of the last layer; otherwise 0."""
+    """Of the last layer; otherwise 0. At scale 1 it gives the channels of a pixel, as hidden layers do."""
     residual: bool
     row_px: int
     row_bytes: int
@@ -59,7 +59,7 @@ class AmxLayer(AnyLayer):
     """Products that cover what a kernel sees of one row."""
     blocks: int
     channel_blocks: int
-    """Blocks that are the channels of one pixel; 1 in the last layer."""
+    """Blocks that are the channels of one pixel; 1 in the last layer, unless its scale is 1."""
     tiles: int
 
     @property
@@ -130,9 +130,14 @@ class AmxLayer(AnyLayer):
         return tuple(vector % self.channel_blocks for vector in range(math.lcm(4, self.channel_blocks)))
 
     @property
+    def lines(self) -> int:
+        """Lines of the result for a row: rows of the large picture, or its channels at scale 1."""
+        return self.outputs if self.scale == 1 else self.scale
+
+    @property
     def edge_bytes(self) -> int:
         """Bytes of the first and of the last block of two rows of the result, of which a part is wanted."""
-        return ROWS_AT_ONCE * 2 * self.pixels * self.scale**2
+        return ROWS_AT_ONCE * 2 * self.pixels * self.scale * self.lines
 
     # Parameters
 
@@ -188,7 +193,7 @@ def tiled(spec: ModelSpec, *, deep: bool) -> range:
     """Return which layers of a network are computed this way; it is one run of them.
 
     The first layer is, if it sees few rows of one channel, or several channels, and the last one, if its
-    outputs fill rows of 16; neither is with ``deep`` samples.
+    outputs fill rows of 16, or are planes of scale 1; neither is with ``deep`` samples.
     """
     hidden, last = spec.layers[:-1], spec.layers[-1]
     limited = all(layer.outputs <= MAX_CHANNELS for layer in hidden)
@@ -197,9 +202,9 @@ def tiled(spec: ModelSpec, *, deep: bool) -> range:
     luma = not deep and spec.channels == 1 and spec.upsampling == "shuffle"
     planes = not deep and 1 < spec.channels <= MAX_PLANES and spec.layers[0].kernel // 2 <= MAX_REACH
     first_is = planes or (luma and spec.layers[0].kernel in STACK)
+    to_planes = planes and spec.scale == 1 and spec.residual == "none" and last.kernel > 1
     last_is = (
-        luma
-        and spec.scale in (2, 3, 4)
+        ((luma and spec.scale in (2, 3, 4)) or to_planes)
         and last.kernel // 2 <= MAX_REACH
         and last.activation == "none"
         and hidden != ()
@@ -239,7 +244,7 @@ def _layer(
     since weights for several, half of them zeros, would no longer stay in the nearest cache.
     """
     pixel_bytes = STACK[convolution.kernel] if from_picture else inputs
-    channel_blocks = 1 if scale else math.ceil(convolution.outputs / SIDE)
+    channel_blocks = 1 if scale > 1 else math.ceil(convolution.outputs / SIDE)
 
     def span(row_px: int) -> int:
         return (convolution.kernel - 1 + row_px) * pixel_bytes

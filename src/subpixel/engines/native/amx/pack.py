@@ -32,9 +32,10 @@ def pack_layer(
         elif name.startswith("tanh"):
             values = _pairs(layer, constants[name])
         elif layer.scale:
-            values = np.zeros(SIDE, constants[name].dtype)
-            for column, place in enumerate(places[:SIDE]):
-                values[column] = constants[name][place[0]] if place else 0
+            given = constants[name]
+            values = np.zeros(layer.channel_blocks * SIDE, given.dtype)
+            for column, place in enumerate(places[: len(values)]):
+                values[column] = given[place[0]] if place and place[0] < len(given) else 0
         else:
             values = constants[name]
         content = np.ascontiguousarray(values).view(np.uint8).ravel()
@@ -45,8 +46,9 @@ def pack_layer(
 def _places(layer: AmxLayer) -> Sequence[Place]:
     """Return what the columns of a layer's weights are for, block after block."""
     scale = layer.scale
-    if not scale:
-        return [(channel, pixel) for pixel in range(layer.row_px) for channel in range(layer.outputs)]
+    if scale < 2:
+        channels = layer.channel_blocks * SIDE
+        return [(channel, pixel) for pixel in range(layer.row_px) for channel in range(channels)]
     if scale == 2:  # rows of the large picture, four pixels of the small one in each
         return [(down * 2 + across, pixel) for down in range(2) for pixel in range(4) for across in range(2)]
     return [

@@ -6,6 +6,7 @@ from typing import cast
 from subpixel.engines.assembler import Value
 from subpixel.engines.native.amx.instructions import LINE, Amx
 from subpixel.engines.native.amx.last import emit_last
+from subpixel.engines.native.amx.last_planes import emit_planes
 from subpixel.engines.native.amx.layer import ROWS_AT_ONCE, AmxLayer
 from subpixel.engines.native.amx.products import tile_registers
 from subpixel.engines.native.amx.rows import emit_rows
@@ -95,8 +96,8 @@ class AmxProgram(Program):
         wanted = code.least(code.minus(given["bottom"], row), code.number(ROWS_AT_ONCE))
         down = code.times(code.minus(row, given["top"]), layer.scale)
         hr = code.at(given["hr"], code.times(down, given["hr_row"]))
-        name = "last"
-        function = self._once(name, partial(emit_last, layer=layer, instructions=self._amx, shift=shift))
+        emit = emit_planes if layer.scale == 1 else emit_last
+        function = self._once("last", partial(emit, layer=layer, instructions=self._amx, shift=shift))
         self._call(
             function,
             *self._arguments(index, layer, code.add(width, shift)),
@@ -105,6 +106,7 @@ class AmxProgram(Program):
             code.times(given["columns"], 4),
             hr,
             given["hr_row"],
+            given["hr_plane"],
             memory["edge"],
             width,
             wanted,
