@@ -84,11 +84,11 @@ class _Alignment(Band):
         )
         pixels = [self._piece(self.pixels, piece) for piece in range(self.pieces)]
         place = self.indexed(self.previous, (self.add(down, self.range + 1), self.pitch), (right, 1))
-        motion = self._search(pixels, place, top, column)
         index = self.add(self.times(row, given["columns"]), column)
         blocks = self.times(given["rows"], given["columns"])
-        for each, offset in zip(motion, (index, self.add(index, blocks)), strict=True):
-            self.store(each, self.indexed(given["motion"], (offset, 8)))
+        found = [self.indexed(given["motion"], (offset, 8)) for offset in (index, self.add(index, blocks))]
+        self._search(pixels, place, top, column, found)
+        motion = [self.load(pointer, LONG, 8) for pointer in found]
 
         (y, y_step), (x, x_step) = (self.split(each, self.steps, self.range) for each in motion)
         window = self._window(0)
@@ -104,8 +104,10 @@ class _Alignment(Band):
         for name, value in (("fits", self._fits(difference, right)), ("same", same)):
             self.store(self.build.zext(value, BYTE), self.at(given[name], index))
 
-    def _search(self, pixels: list[Value], place: Value, top: Value, column: Value) -> list[Value]:
-        """Find the motion of a block, whose place in the previous frame is given."""
+    def _search(
+        self, pixels: list[Value], place: Value, top: Value, column: Value, found: list[Value]
+    ) -> None:
+        """Find the motion of a block, whose place in the previous frame is given, and store it."""
         build, side = self.build, 2 * self.range + 1
         best = self.long(self.load(self.indexed(self.best, (column, self.block)), INT, 4))
         cost, stays, y, x = self._candidate(best, NUMBER_BITS, side)
@@ -113,13 +115,20 @@ class _Alignment(Band):
             build.select(stays, self.number(0), self.times(self.minus(each, self.range), self.steps))
             for each in (y, x)
         ]
+        self._store_pair(motion, found)
         distances = list(search_steps(self.steps))
-        down, right, _, _ = self.repeat(
-            len(distances),
-            [*motion, cost, self.number(distances[0])],
-            lambda _, values: self._search_neighbors(pixels, place, top, values),
-        )
-        return [down, right]
+        # All others cost at least the penalty: without a difference, or none to speak of, the search ends.
+        with build.if_then(build.icmp_unsigned(">", cost, self.number(self.penalty))):
+            down, right, _, _ = self.repeat(
+                len(distances),
+                [*motion, cost, self.number(distances[0])],
+                lambda _, values: self._search_neighbors(pixels, place, top, values),
+            )
+            self._store_pair([down, right], found)
+
+    def _store_pair(self, motion: list[Value], found: list[Value]) -> None:
+        for each, pointer in zip(motion, found, strict=True):
+            self.store(each, pointer, 8)
 
     def _search_neighbors(
         self, pixels: list[Value], place: Value, top: Value, values: list[Value]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from subpixel.engines.assembler import POINTER, Value
+from subpixel.engines.assembler import BOOL, POINTER, Value
 from subpixel.engines.color.vectors import VectorAssembler
 
 
@@ -25,6 +25,10 @@ class ArgumentAssembler(VectorAssembler):
     def each(self, kind: Value, number: int) -> Value:
         """A constant in each lane of a vector."""
         return self.lanes(kind.element, [number] * kind.count)
+
+    def any(self, lanes: Value) -> Value:
+        """Whether one of the lanes is true."""
+        return self.call(f"llvm.vector.reduce.or.v{lanes.type.count}i1", BOOL, lanes)
 
     def plus(self, values: Value, number: int) -> Value:
         """Add a constant to each lane."""

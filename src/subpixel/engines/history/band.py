@@ -128,8 +128,13 @@ class Band(BlockAssembler):
                     side, values, lambda turn, values: candidate(self.at(pointer, turn), values)
                 )
 
-            best, _ = self.repeat(side, [best, number], row_of_candidates)
             self.store(best, self.at(self.best, x))
+            # All others cost at least the penalty. Where all blocks have as little without motion, they stay.
+            limit = self.each(best.type, self.penalty << NUMBER_BITS)
+            may_move = self.any(self.build.icmp_unsigned(">", best, limit))
+            with self.build.if_then(may_move):
+                best, _ = self.repeat(side, [best, number], row_of_candidates)
+                self.store(best, self.at(self.best, x))
 
     def _costs(self, rows: list[list[Value]], pointer: Value) -> Value:
         """The differences of blocks from those at a pointer, above the bits of the number."""

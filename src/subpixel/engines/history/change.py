@@ -159,9 +159,8 @@ class _Change(ArgumentAssembler):
         """Let the previous result and state stay where nothing changed: in most films, in few places."""
         build, given, count = self.build, self.given, scale * LANES
         still = self.load(self.in_row("still", y, x), _BYTES)
-        any_still = self.call(f"llvm.vector.reduce.or.v{LANES}i8", BYTE, still)
-        with build.if_then(build.icmp_unsigned("!=", any_still, self.byte(0)), likely=False):
-            stays = build.icmp_unsigned("!=", still, self.each(_BYTES, 0))
+        stays = build.icmp_unsigned("!=", still, self.each(_BYTES, 0))
+        with build.if_then(self.any(stays), likely=False):
             with self.loop(self.number(0), given["state"]) as channel:
                 new, old = (self.hidden(name, channel, y, x) for name in ("hidden", "old"))
                 self.store(build.select(stays, *(self.load(each, _BYTES) for each in (old, new))), new)
