@@ -1,5 +1,6 @@
 """Networks for video on the native engine equal the reference in NumPy to the integer."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
 
@@ -117,6 +118,19 @@ def test_another_size_starts_again_and_a_call_upscales_a_video() -> None:
     expected = list(NumpyHistory(model, precision="int8")(frames))
     for result, wanted in zip(NativeHistory(model)(frames), expected, strict=True):
         np.testing.assert_array_equal(result, wanted)
+
+
+def test_several_videos_at_once_equal_the_reference() -> None:
+    model = quantized(2)
+    network, reference = NativeHistory(model), NumpyHistory(model, precision="int8")
+    videos = [frames_of(2, height, width, "uint8", 6) for height, width in ((97, 40), (60, 70), (97, 40))]
+    expected = [list(reference(frames)) for frames in videos]
+    with ThreadPoolExecutor(3) as threads:
+        for found, wanted in zip(
+            threads.map(lambda frames: [*network(frames)], videos), expected, strict=True
+        ):
+            np.testing.assert_array_equal(found, wanted)
+    assert 1 <= len(network._spare) <= 3
 
 
 def test_what_it_needs_is_said() -> None:

@@ -1,5 +1,6 @@
 """Networks for video on the native engine: `NumpyHistory` in int8, to the integer, but fast."""
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -44,6 +45,7 @@ class NativeHistory:
         self._correction = NativeEngine(network, threads=threads, target=target)
         self._motion = MotionCompensation(model.scale, self.history, threads=threads, target=target)
         self._application = Application(model, threads=threads, target=target)
+        self._spare: list[Planes] = []  # memory of earlier frames; methods of a list are atomic
 
     def __call__(self, planes: Iterable[Samples]) -> Iterator[Samples]:
         """Upscale the planes of a video in order; see `step`."""
@@ -69,7 +71,7 @@ class NativeHistory:
         eight_bits = rounded(base)
         aligned = self._motion.align(frame, state.frame)
         masks = self._motion.masks(plane, aligned)
-        inputs = _with_border(self._correction.model.spec.channels, frame.shape, context_px)
+        inputs = self._memory(frame.shape)
         self._motion.write_inputs(
             inside(inputs, context_px),
             aligned,
@@ -82,13 +84,18 @@ class NativeHistory:
         result, hidden = self._application.changed(
             (base, eight_bits), inside(inputs, context_px), outputs, masks, state
         )
+        self._spare.append(inputs)
         return result, FrameState(frame, rounded(result), hidden)
 
-
-def _with_border(channels: int, shape: tuple[int, ...], width: int) -> Planes:
-    """Return memory for planes, ``(channels, H, W)``, in a border that is filled with `ZERO`."""
-    planes = np.empty((channels, *(side + 2 * width for side in shape)), np.uint8)
-    for edge in (slice(width), slice(-width, None)):
-        planes[:, edge] = ZERO
-        planes[:, :, edge] = ZERO
-    return planes
+    def _memory(self, frame_shape: tuple[int, ...]) -> Planes:
+        """Return memory for inputs of the correction, in a border of `ZERO`: where possible, used before."""
+        width = self._context_px
+        shape = self._correction.model.spec.channels, *(side + 2 * width for side in frame_shape)
+        with contextlib.suppress(IndexError):
+            if (planes := self._spare.pop()).shape == shape:
+                return planes
+        planes = np.empty(shape, np.uint8)
+        for edge in (slice(width), slice(-width, None)):
+            planes[:, edge] = ZERO
+            planes[:, :, edge] = ZERO
+        return planes
