@@ -1,5 +1,7 @@
 """Films by a network that sees the frames before: results do not depend on how the work is divided."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from subpixel.models import catalog
 from subpixel.models.history import without_history
 from subpixel.training.history_calibration import calibrate_history
 from subpixel.upscaler import Upscaler
+from subpixel.video.media.pixel_formats import plane
 from subpixel.video.pipeline import frames, history
 from video_files import decoded, frames_of, luma, write
 from video_jobs import SEGMENT
@@ -49,10 +52,10 @@ def upscale(model, short_segments, monkeypatch, tmp_path):
     return upscale
 
 
-def base_of(model, plane):
+def base_of(model, frame):
     """The result without history. In films, frames continue with their edge."""
     halo = model.spec.halo_px
-    large = NumpyEngine(without_history(model), precision="int8")(np.pad(plane, halo, mode="edge"))
+    large = NumpyEngine(without_history(model), precision="int8")(np.pad(frame, halo, mode="edge"))
     return large[SCALE * halo : -SCALE * halo, SCALE * halo : -SCALE * halo]
 
 
@@ -60,8 +63,8 @@ def result_of(model, planes, number, first=None):
     """The result of a frame whose segment begins some frames before its first one."""
     first = max(0, number // SEGMENT * SEGMENT - WARM_UP) if first is None else first
     network, state, result = NumpyHistory(model, precision="int8"), None, None
-    for plane in planes[first : number + 1]:
-        result, state = network.correct(plane, base_of(model, plane), state)
+    for one in planes[first : number + 1]:
+        result, state = network.correct(one, base_of(model, one), state)
     return result
 
 
@@ -184,6 +187,33 @@ def test_arrays_have_the_same_state(model, planes, dtype, size):
     assert colors[5].shape == (*results[5].shape, 3) and colors[5].dtype == dtype
     difference = colors[5] / largest - results[5][..., None] / largest
     assert np.abs(difference).mean() < 2 / 255 < np.abs(single[5] / largest - results[5] / largest).max()
+
+
+@pytest.mark.parametrize("kind", ["array", "VideoFrame"])
+@pytest.mark.parametrize("engine", ["auto", "numpy"])
+def test_callers_may_change_frames_and_results_that_they_have(model, planes, kind, engine):
+    """As OpenCV's users do, who draw into a frame; the next one sees it as it was."""
+
+    def samples(frame):
+        return plane(frame, 0) if kind == "VideoFrame" else frame
+
+    def made():
+        return frames_of(planes[:5]) if kind == "VideoFrame" else [one.copy() for one in planes[:5]]
+
+    upscaler = Upscaler(model, engine, precision="int8", threads=2)
+    expected = [samples(result).copy() for result in upscaler.frames(made())]
+    given, taken = made(), [threading.Event() for _ in planes[:5]]
+
+    def one_by_one():
+        for frame, ready in zip(given, [None, *taken], strict=False):
+            assert ready is None or ready.wait(5)
+            yield frame
+
+    for number, result in enumerate(upscaler.frames(one_by_one())):
+        np.testing.assert_array_equal(samples(result), expected[number], err_msg=str(number))
+        for changed in (result, given[number]):
+            samples(changed)[...] = 0
+        taken[number].set()
 
 
 def test_other_arrays_are_images(model, planes):

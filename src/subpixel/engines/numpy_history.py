@@ -27,7 +27,7 @@ class FrameState:
     """What goes from a frame to the next one."""
 
     frame: NDArray[np.uint8]
-    """``(H, W)``: the frame, rounded to 8 bits."""
+    """``(H, W)``: the frame, rounded to 8 bits; a copy, because callers may change theirs meanwhile."""
     result: NDArray[Any]
     """``(scale*H, scale*W)``: its result; uint8 in int8, otherwise float32 in [0, 1], not clipped."""
     hidden: NDArray[Any]
@@ -89,7 +89,7 @@ class NumpyHistory:
             plane, state: see `step`; not float64.
             base: the result without history, ``(scale*H, scale*W)`` in the plane's dtype.
         """
-        frame, result = history.eight_bits(plane), base
+        frame, result = owned(history.eight_bits(plane), plane), base
         hidden = np.full((self.history.state, *frame.shape), history.ZERO, np.uint8)
         if follows(state, frame):
             spec, eight_bits = self.model.spec, history.eight_bits(base)
@@ -122,7 +122,7 @@ class NumpyHistory:
             is_still = still(frame, state.frame, self.history.block_px)
             result = np.where(nearest(is_still, spec.scale), state.result, result)
             hidden = np.where(is_still, state.hidden, hidden)
-        return from_float(result, plane.dtype), FrameState(frame, result, hidden)
+        return from_float(result, plane.dtype), FrameState(owned(frame, plane), result, hidden)
 
     def _layers(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         context_px, (height, width) = self._context_px, values.shape[1:]
@@ -140,6 +140,11 @@ class NumpyHistory:
 def follows(state: FrameState | None, frame: NDArray[np.uint8]) -> TypeGuard[FrameState]:
     """Whether a state is that of a frame of the same size."""
     return state is not None and state.frame.shape == frame.shape
+
+
+def owned(frame: NDArray[np.uint8], plane: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return the samples of a frame for its state: copied, unless rounding has made new ones of ``plane``."""
+    return frame.copy() if frame is plane else frame
 
 
 def checked_history(model: Model) -> History:

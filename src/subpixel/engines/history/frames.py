@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from subpixel.engines.history.application import Application
 from subpixel.engines.history.motion import MotionCompensation
 from subpixel.engines.native.engine import NativeEngine
-from subpixel.engines.numpy_history import FrameState, checked_history, follows, inside
+from subpixel.engines.numpy_history import FrameState, checked_history, follows, inside, owned
 from subpixel.models.history import ZERO, correction, without_history
 from subpixel.models.model import Model
 
@@ -64,7 +64,7 @@ class NativeHistory:
     def correct(self, plane: Samples, base: Samples, state: FrameState | None) -> tuple[Samples, FrameState]:
         """Upscale the next frame, whose result without history is known: see `NumpyHistory.correct`."""
         rounded, context_px = self._application.eight_bits, self._context_px
-        frame = rounded(plane)
+        frame = owned(rounded(plane), plane)
         if not follows(state, frame):
             hidden = np.full((self.history.state, *frame.shape), ZERO, np.uint8)
             return base, FrameState(frame, rounded(base), hidden)
