@@ -177,6 +177,23 @@ def test_after_a_cut_no_block_fits() -> None:
     assert fits.sum() == 128 and fits[:8, :8].all() and fits[8:16, 8:16].all()
 
 
+@pytest.mark.parametrize("bar", [8, 16, 20])
+def test_black_bars_do_not_hide_a_cut(bar: int) -> None:
+    """They fit after each cut, as do slides' white margins; what counts is the picture between them."""
+    options = {"block_px": 8, "range_px": 2, "fit_limit": 4}
+    before, now = noise(64, 40), noise(64, 40, 2)
+    now[24:32, :8] = before[24:32, :8]  # by chance
+    for level in (16, 255):
+        for plane in (before, now):
+            plane[:bar] = plane[-bar:] = level
+            plane[0, 3] = plane[-1, 9] = level - 8  # an encoder's noise
+        assert not align(now, before, 4, **options).fits.any()
+        assert align(now, now, 4, **options).fits.all()
+    black = np.full_like(now, 16)
+    assert not align(black, before, 4, **options).fits.any()
+    assert align(black, black, 4, **options).fits.all()
+
+
 def test_a_flash_and_a_fast_fade_count_as_cuts_and_a_slow_fade_does_not() -> None:
     options = {"block_px": 8, "range_px": 2, "fit_limit": 16}
     scene = lr_plane(skimage.data.camera()[100:292, 150:342], 4)

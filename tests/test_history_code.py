@@ -136,6 +136,23 @@ def test_after_a_cut_some_blocks_fit_by_chance():
     assert found.fits.sum() == 1 and found.same.sum() == 1 and not found.explained().any()
 
 
+@every_target
+@pytest.mark.parametrize("block_px", [4, 8, 16])
+def test_plain_blocks_do_not_count_after_a_cut(target, block_px):
+    """One block in the middle fits by chance, or because it is as plain as black bars."""
+    case = Case(2, 2, block_px, 2)
+    motion = MotionCompensation(2, replace(case.history, fit_limit=1), target=target)
+    now, before = noise(5 * block_px, 5 * block_px), noise(5 * block_px, 5 * block_px, seed=2)
+    for place in ((0, 0), (block_px - 1, block_px - 1), (1, block_px - 2)):
+        for levels in (0, 8, 9):
+            for plane in (now, before):
+                plane[block_px : 2 * block_px, block_px : 2 * block_px] = 200
+                plane[block_px + place[0], block_px + place[1]] -= levels
+            found = motion.align(now, before)
+            assert_aligned(found, expected_alignment(case, now, before, 1))
+            assert found.fits.sum() == 1 and found.varied.sum() == 25 - (levels < 9)
+
+
 @pytest.mark.parametrize("threads", [2, 3])
 def test_threads(threads):
     for case in (CASES[0], CASES[1]):

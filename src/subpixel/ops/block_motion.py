@@ -39,7 +39,11 @@ rounding and weak noise."""
 
 CUT_PARTS = 8
 """If motion explains less than one in `CUT_PARTS` blocks, there is a cut, a flash or the like in between: the
-other blocks fit by chance, and none counts."""
+other blocks fit by chance, and none counts. Blocks whose samples differ by at most `PLAIN_RANGE` are left out
+of this: the black bars above and below a film fit after each cut."""
+
+PLAIN_RANGE = 8
+"""In 8-bit levels. Encoders and resampling leave some levels in bars."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ def align(
 
     It explains a block if the sum of absolute residuals is at most that of the block's detail, times
     ``fit_limit / 16``, plus `FIT_FLOOR_HALVES` / 2 for each pixel. After a cut, it explains none, see
-    `CUT_PARTS`.
+    `without_chance`.
 
     Args:
         frame, previous: ``(H, W)`` uint8.
@@ -78,14 +82,23 @@ def align(
     residual = now.astype(np.int64) - moved(samples[None], motion, block_px, steps)[0]
     detail = detail_16ths(now)
     limit = 8 * FIT_FLOOR_HALVES * block_px**2 * 16 + fit_limit * block_sums(np.abs(detail), block_px)
-    fits = nearest(without_chance(256 * block_sums(np.abs(residual), block_px) <= limit), block_px)
+    rows, columns = limit.shape
+    blocks = now.reshape(rows, block_px, columns, block_px)
+    varied = blocks.max((1, 3)) - blocks.min((1, 3)) > PLAIN_RANGE
+    explained = without_chance(256 * block_sums(np.abs(residual), block_px) <= limit, varied)
+    fits = nearest(explained, block_px)
     inside = np.s_[:height, :width]
     return Alignment(motion, residual[inside], (detail[inside] + 8) >> 4, fits[inside])
 
 
-def without_chance(fits: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return which blocks motion explains, of those that fit: none after a cut, see `CUT_PARTS`."""
-    return fits & (CUT_PARTS * np.count_nonzero(fits) >= fits.size)
+def without_chance(fits: NDArray[np.bool_], varied: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which blocks motion explains: none after a cut, see `CUT_PARTS`.
+
+    Args:
+        fits: ``(rows, columns)``: the blocks that fit.
+        varied: likewise: those whose samples differ by more than `PLAIN_RANGE`.
+    """
+    return fits & (CUT_PARTS * np.count_nonzero(fits & varied) >= np.count_nonzero(varied))
 
 
 def still(frame: Plane, previous: Plane, block_px: int) -> NDArray[np.bool_]:

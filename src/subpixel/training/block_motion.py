@@ -13,6 +13,7 @@ from subpixel.models.spec import FLAT_RADIUS_PX, History
 from subpixel.ops.block_motion import (
     CUT_PARTS,
     FIT_FLOOR_HALVES,
+    PLAIN_RANGE,
     STAY_DENOMINATOR,
     STAY_NUMERATOR,
     TAP_BITS,
@@ -58,7 +59,9 @@ def _align(frames: Tensor, previous: Tensor, scale: int, history: History) -> Al
     floor = 8 * FIT_FLOOR_HALVES * 16
     limit = floor + history.fit_limit * nn.functional.avg_pool2d(detail.abs().double(), block)
     fits = 256 * nn.functional.avg_pool2d(residual.abs().double(), block) <= limit
-    fits &= CUT_PARTS * fits.sum((1, 2, 3), keepdim=True) >= fits[0].numel()
+    varied = nn.functional.max_pool2d(now, block) + nn.functional.max_pool2d(-now, block) > PLAIN_RANGE
+    counts = [one.sum((1, 2, 3), keepdim=True) for one in (fits & varied, varied)]
+    fits &= CUT_PARTS * counts[0] >= counts[1]
     fits = fits.float().repeat_interleave(block, 2).repeat_interleave(block, 3)
     levels = torch.cat([((detail + 8) / 16).floor(), residual], dim=1)
     opened = fits[:, :, :height, :width] * ~is_flat(frames)

@@ -9,14 +9,14 @@ A cost and the number of its candidate share an integer, so that the smallest is
 of equal candidates.
 """
 
-from functools import reduce
+from functools import partial, reduce
 from itertools import product
 
 from subpixel.engines.assembler import BYTE, INT, LONG, POINTER, SHORT, Value, vector
 from subpixel.engines.history.band import BAND_PX, NUMBER_BITS, Band
 from subpixel.engines.history.vectors import TAPS
 from subpixel.engines.native.instructions import InstructionSet
-from subpixel.ops.block_motion import FIT_FLOOR_HALVES, search_steps
+from subpixel.ops.block_motion import FIT_FLOOR_HALVES, PLAIN_RANGE, search_steps
 
 ALIGN = {
     "frame": POINTER,  # uint8
@@ -33,6 +33,7 @@ ALIGN = {
     "motion": POINTER,  # LONG for each block: first all rows, then all columns
     "fits": POINTER,  # a byte for each block
     "same": POINTER,  # likewise: whether it equals the one before
+    "varied": POINTER,  # likewise: whether its samples differ by more than `PLAIN_RANGE`
     "detail": POINTER,  # SHORT; rows and columns of whole blocks, and columns of whole vectors
     "residual": POINTER,  # likewise
     "out_row": LONG,  # of both
@@ -101,7 +102,8 @@ class _Alignment(Band):
         # A block that has not changed stays: other candidates cost more.
         changes = reduce(self.build.or_, motion, difference)
         same = self.build.icmp_signed("==", changes, self.number(0))
-        for name, value in (("fits", self._fits(difference, right)), ("same", same)):
+        answers = {"fits": self._fits(difference, right), "same": same, "varied": self._varied(pixels)}
+        for name, value in answers.items():
             self.store(self.build.zext(value, BYTE), self.at(given[name], index))
 
     def _search(
@@ -175,6 +177,15 @@ class _Alignment(Band):
         allowed = self.times(self.long(self.total(sums)), self.given["fit_limit"])
         floor = 8 * FIT_FLOOR_HALVES * self.block**2 * 16
         return self.build.icmp_signed("<=", self.times(difference, 256), self.add(allowed, floor))
+
+    def _varied(self, pixels: list[Value]) -> Value:
+        """Whether a block's samples differ by more than `PLAIN_RANGE`."""
+
+        def extreme(name: str) -> Value:
+            return self.extreme(name, reduce(partial(self.binary, name), pixels))
+
+        difference = self.build.sub(extreme("umax"), extreme("umin"))
+        return self.build.icmp_unsigned(">", self.build.zext(difference, LONG), self.number(PLAIN_RANGE))
 
     # Pixels of a block
 

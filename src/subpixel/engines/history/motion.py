@@ -29,13 +29,15 @@ class BlockAlignment:
     """``(rows, columns)`` of blocks: whether they fit; after a cut, some do by chance."""
     same: NDArray[np.bool_]
     """Likewise: whether they equal the previous frame."""
+    varied: NDArray[np.bool_]
+    """Likewise: whether they count where a cut is looked for."""
     detail: NDArray[np.int16]
     """``(H, W)``; its rows, and those of ``residual``, go on in memory up to whole vectors."""
     residual: NDArray[np.int16]
 
     def explained(self) -> NDArray[np.bool_]:
         """Return whether motion explains each block, ``(rows, columns)``; after a cut, it explains none."""
-        return without_chance(self.fits)
+        return without_chance(self.fits, self.varied)
 
     def still(self) -> NDArray[np.bool_]:
         """Return the blocks that are the same as before, as are their neighbors, ``(rows, columns)``."""
@@ -91,7 +93,8 @@ class MotionCompensation:
         frame, previous = (_with_packed_rows(plane) for plane in (frame, previous))
         (height, width), block = frame.shape, self._history.block_px
         rows, columns = -(-height // block), -(-width // block)
-        motion, (fits, same) = np.empty((2, rows, columns), np.int64), np.empty((2, rows, columns), np.bool_)
+        motion = np.empty((2, rows, columns), np.int64)
+        fits, same, varied = np.empty((3, rows, columns), np.bool_)
         pitch = band.pitch(columns, block)
         detail, residual = np.empty((2, rows * block, pitch), np.int16)
         size = band.working_bytes(pitch, self._scale * self._history.parts, self._history.range_px)
@@ -112,6 +115,7 @@ class MotionCompensation:
                 motion=motion,
                 fits=fits,
                 same=same,
+                varied=varied,
                 detail=detail,
                 residual=residual,
                 out_row=detail.strides[0],
@@ -120,7 +124,8 @@ class MotionCompensation:
             )
 
         self._run(rows, size, call)
-        return BlockAlignment(motion, fits, same, detail[:height, :width], residual[:height, :width])
+        levels = (each[:height, :width] for each in (detail, residual))
+        return BlockAlignment(motion, fits, same, varied, *levels)
 
     def masks(self, plane: NDArray[Any], aligned: BlockAlignment) -> Masks:
         """Say what is done with each pixel of a frame.

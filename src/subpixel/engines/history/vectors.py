@@ -39,6 +39,12 @@ class BlockAssembler(ArgumentAssembler):
         name = f"llvm.vector.reduce.add.v{kind.count}i{kind.element.width}"
         return self.call(name, kind.element, values)
 
+    def extreme(self, name: str, values: Value) -> Value:
+        """The largest ("umax") or smallest ("umin") of a vector's lanes."""
+        kind = values.type
+        intrinsic = f"llvm.vector.reduce.{name}.v{kind.count}i{kind.element.width}"
+        return self.call(intrinsic, kind.element, values)
+
     # Interpolation
 
     def split(self, motion: Value, steps: int, most: int) -> tuple[Value, Value]:
