@@ -38,7 +38,7 @@ def guarded(call, *, at_end):
 
 
 for at_end, scale, dtype in product((True, False), (2, 3, 4), ("uint8", "uint16", "float32")):
-    model = video_model(scale)
+    model = video_model(scale, bounded=scale == 2)
     application = Application(model, threads=2)
     for height, width in SIZES:
         given = random_correction(model, height, width, dtype).mapped(partial(copy, at_end=at_end))

@@ -37,6 +37,15 @@ def model(request: pytest.FixtureRequest) -> Model:
     return calibrate_history(video_model(scale), catalog.find(f"fast-x{scale}"), clips, source="a camera")
 
 
+@pytest.fixture(params=[False, True], ids=["free", "bounded"])
+def either(model: Model, request: pytest.FixtureRequest) -> Model:
+    """With and without the bound of results."""
+    assert model.spec.history is not None
+    return replace(
+        model, spec=replace(model.spec, history=replace(model.spec.history, bounded=request.param))
+    )
+
+
 @pytest.fixture(params=["fp32", "int8"])
 def network(model: Model, request: pytest.FixtureRequest) -> NumpyHistory:
     return NumpyHistory(model, precision=request.param)
@@ -50,7 +59,8 @@ def base_of(network: NumpyHistory) -> NumpyEngine:
     return NumpyEngine(without_history(network.model), precision=network.precision)
 
 
-def test_a_file_keeps_it(model: Model, tmp_path: Path) -> None:
+def test_a_file_keeps_it(either: Model, tmp_path: Path) -> None:
+    model = either
     model.save(tmp_path / "video.safetensors")
     loaded = load_model(tmp_path / "video.safetensors")
     assert loaded == model and loaded.spec == model.spec and loaded.spec.history is not None
@@ -93,6 +103,43 @@ def test_wrong_histories_are_refused(changes: dict[str, object], message: str) -
     with pytest.raises(ModelError) as error:
         replace(base, history=replace(history_spec(4), **changes))  # type: ignore[arg-type]
     assert message in str(error.value)
+
+
+def test_files_of_the_first_networks_for_video_are_read() -> None:
+    """They do not say whether results are bounded."""
+    spec = video_model(4).spec
+    data = json.loads(json.dumps(spec.to_json()))
+    del data["history"]["bounded"]
+    assert ModelSpec.from_json(data) == spec
+    data["history"]["bounded"] = 1
+    with pytest.raises(ModelError, match="bounded must be bool, not 1"):
+        ModelSpec.from_json(data)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_bounded_results_do_not_leave_what_was(model: Model, precision: str, dtype: type) -> None:
+    """Without motion, a result is between that of the single frame and the last one, so no error grows."""
+    assert model.spec.history is not None
+    history = replace(model.spec.history, bounded=True)
+    network = NumpyHistory(replace(model, spec=replace(model.spec, history=history)), precision=precision)
+    rng, base = np.random.default_rng(4), base_of(network)
+    (frame,) = frames_of(network, 1)
+    white = 255 if dtype == np.uint8 else 65535 if dtype == np.uint16 else 1
+    is_exact = precision == "int8" and dtype == np.uint8
+    step = 0 if is_exact else 1.01 / 255  # a level of the state, and what floats round
+    _, state = network.step(as_samples(frame, dtype), None)
+    differs = []
+    for _ in range(6):
+        noisy = np.clip(frame.astype(int) + rng.integers(0, 2, frame.shape), 0, 255)
+        plane = as_samples(noisy.astype(np.uint8), dtype)
+        single = base(plane) / white
+        last = state.result / (255 if state.result.dtype == np.uint8 else 1)
+        result, state = network.step(plane, state)
+        assert np.all(result / white <= np.maximum(single, last).clip(0, 1) + step)
+        assert np.all(result / white >= np.minimum(single, last).clip(0, 1) - step)
+        differs.append(np.mean(result / white != single))
+    assert min(differs) > 0.1  # there is a history
 
 
 def test_other_networks_cannot_have_a_history() -> None:
@@ -242,8 +289,9 @@ class WithKnownOutputs(NumpyHistory):
         return self.outputs
 
 
-def test_results_and_state_are_those_of_the_formulas(model: Model) -> None:
+def test_results_and_state_are_those_of_the_formulas(either: Model) -> None:
     """Pixel by pixel, in Python's integers."""
+    model, outside = either, 0
     network = WithKnownOutputs(model, precision="int8")
     scale, squares = model.scale, model.scale**2
     first, second = frames_of(network, 2)
@@ -263,11 +311,16 @@ def test_results_and_state_are_those_of_the_formulas(model: Model) -> None:
             difference, share = int(differences[phase, row, column]), int(shares[phase])
             wanted = 32 * (int(network.outputs[phase, row, column]) - 128) + share * difference
             change = (2 * 128 * gate * wanted + 2**14) >> 15
+            low, high = sorted((0, 128 * difference))
+            outside += not low <= change <= high
+            if network.history.bounded:
+                change = min(max(change, low), high)
             expected = min(max(int(base[y, x]) + ((change + 64) >> 7), 0), 255)
             assert int(result[y, x]) == expected, (row, column, phase)
         for channel in range(network.history.state):
             value = int(network.outputs[squares + channel, row, column]) - 128
             assert int(new.hidden[channel, row, column]) == 128 + ((2 * 128 * gate * value + 2**14) >> 15)
+    assert outside > 100
 
 
 def test_changes_are_in_128ths_of_an_8_bit_level() -> None:

@@ -97,6 +97,7 @@ NETWORKS = {
     "whole pixels": {"parts": 1, "block_px": 4},
     "large blocks": {"block_px": 16, "state": 1},
     "no limit": {"fit_limit": 256, "state": 7},
+    "bounded": {"bounded": True},
 }
 
 
@@ -140,10 +141,11 @@ def test_what_it_needs_is_said() -> None:
         NativeHistory(replace(quantized(2), quantized=()))
 
 
+@pytest.mark.parametrize("bounded", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_any_correction_is_applied_as_in_the_reference(scale: int, dtype: str) -> None:
-    model = video_model(scale)
+def test_any_correction_is_applied_as_in_the_reference(scale: int, dtype: str, bounded: bool) -> None:
+    model = video_model(scale, bounded=bounded)
     for threads, width in ((1, 1), (2, 15), (3, 16), (1, 17), (2, 100)):
         application = Application(model, threads=threads)
         given = random_correction(model, 50, width, dtype)

@@ -92,10 +92,12 @@ def test_motion_and_fit_are_those_of_the_reference(
     assert 0.1 < found.opened.mean() < 0.9
 
 
-@pytest.mark.parametrize(("scale", "parts"), [(2, 2), (3, 1), (3, 2), (4, 2)])
-def test_it_is_the_reference(scale: int, parts: int) -> None:
+@pytest.mark.parametrize(
+    ("scale", "parts", "bounded"), [(2, 2, True), (3, 1, False), (3, 2, True), (4, 2, False)]
+)
+def test_it_is_the_reference(scale: int, parts: int, bounded: bool) -> None:
     """At a size that is no multiple of the blocks, as a sequence and frame by frame."""
-    model = video_model(scale, parts=parts)
+    model = video_model(scale, parts=parts, bounded=bounded)
     frames = [frame[:21, :27] for frame in lr_frames(camera(4, (1, 3), 30 * scale), scale)]
     expected = list(NumpyHistory(model)(frame / np.float32(255) for frame in frames))
     result = loaded(model)

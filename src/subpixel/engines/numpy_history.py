@@ -117,6 +117,8 @@ class NumpyHistory:
             gate = opened * np.clip(outputs[-1:] / history.GATE_WIDTH + 0.5, 0, largest)
             shares = history.integer_shares(self.model)[:, None, None] / history.CHANGE_STEPS
             change = gate * (outputs[:squares] + shares * difference)
+            if self.history.bounded:
+                change = bounded(change, difference)
             result = (result + pixel_shuffle(change, spec.scale)[0]).astype(np.float32)
             hidden = (gate * np.clip(outputs[squares:-1], -1, 1)).astype(np.float32)
             is_still = still(frame, state.frame, self.history.block_px)
@@ -234,8 +236,16 @@ def changed(
     shares = history.integer_shares(model)[:, None, None]
     steps = 128 // history.CORRECTION_STEPS
     change = history.gated(gate, steps * corrections + shares * differences)
+    assert model.spec.history is not None
+    if model.spec.history.bounded:
+        change = bounded(change, history.CHANGE_STEPS * differences)
     state = history.gated(gate, hidden) + history.ZERO
     return history.changed_samples(result, pixel_shuffle(change, scale)[0]), state.astype(np.uint8)
+
+
+def bounded(change: NDArray[Any], difference: NDArray[Any]) -> NDArray[Any]:
+    """Clip changes to the range from 0 to a difference."""
+    return np.asarray(np.clip(change, np.minimum(difference, 0), np.maximum(difference, 0)))
 
 
 def with_still_parts(

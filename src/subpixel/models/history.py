@@ -20,13 +20,15 @@ For each frame x, with the previous frame x', its result y' and its state h':
        result = b + g * (c + s * (moved y' - b))
        h      = g * (the state's outputs, clipped to ±1)
 
+   If the history is *bounded*, the result is clipped to the range between b and moved y', so that an error
+   in y' cannot grow from frame to frame: at x2, corrections without this bound are unstable.
    Outside of the frame, the inputs of the correction are 0 too.
 5. Where nothing changed (`subpixel.ops.block_motion.still`), the previous result and state stay:
 
        result = b + (y' - b)
        h      = h'
 
-   Otherwise the correction could make small errors larger over many frames of a static scene.
+   So a static scene does not change at all.
 
 Without a previous frame, the result is b, and h is 0. So it is in closed pixels: to the bit in fp32, and to
 the integer in int8. The shares are at most 127/128, and so is the gate.
@@ -44,7 +46,8 @@ integers,
        change = rounded_product(256 * G, 32 * (c - 128) + S * d)      in 1/128 of a level; S = round(128 * s)
        h      = rounded_product(256 * G, state - 128) + 128
 
-where d is the clipped difference of the results. An 8-bit result is the network's 8-bit result without
+where d is the clipped difference of the results; if the history is bounded, the change is clipped to the
+range from 0 to 128 * d. An 8-bit result is the network's 8-bit result without
 history plus ``(change + 64) >> 7``, clipped. It is rounded twice, so that any engine can compute the result
 without history. A 16-bit result gets ``(257 * change + 64) >> 7``, and floats get
 ``change * float32(1 / 32640)``. For such deep samples, pixels are also closed where the network has no weight

@@ -99,6 +99,9 @@ class History:
     of a pixel, which are interpolated."""
     fit_limit: int = 16
     """Most difference after motion, in sixteenths of a block's detail, with which history counts."""
+    bounded: bool = False
+    """Whether results lie between those without history and the moved previous ones. Without this bound,
+    a correction can gain more, but may also make its own errors larger from frame to frame."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -292,7 +295,10 @@ def _layers_from_json(layers: list[Any], where: str = "") -> tuple[Convolution, 
 
 
 def _history_from_json(data: Any) -> History:
-    types = {"layers": list, "state": int, "block_px": int, "range_px": int, "parts": int, "fit_limit": int}
+    types: dict[str, type] = dict.fromkeys(("state", "block_px", "range_px", "parts", "fit_limit"), int)
+    types |= {"layers": list, "bounded": bool}
+    if isinstance(data, dict):
+        data = {"bounded": False, **data}  # the first files of networks for video do not have it
     fields = dict(_checked_fields(data, types, where="history"))
     return History(layers=_layers_from_json(fields.pop("layers"), "history: "), **fields)
 
@@ -307,7 +313,7 @@ def _checked_fields(data: Any, types: Mapping[str, type], where: str = "the desc
             f"{where}: missing {listed(missing) or 'nothing'}; unknown {listed(unknown) or 'nothing'}"
         )
     for name, expected in types.items():
-        if not isinstance(data[name], expected) or isinstance(data[name], bool):
+        if not isinstance(data[name], expected) or isinstance(data[name], bool) != (expected is bool):
             raise ModelError(f"{where}: {name} must be {expected.__name__}, not {short(data[name])}")
     return data
 

@@ -63,6 +63,8 @@ class RecurrentConfig:
     """Steps of motion in a pixel of the result."""
     fit_limit: int = 16
     """Most difference after motion, in sixteenths of a block's detail, with which history counts."""
+    bounded: bool = False
+    """Whether results lie between those of the base and the moved previous ones."""
 
     def __post_init__(self) -> None:
         """Check the number of frames; the spec checks the others."""

@@ -53,8 +53,8 @@ def history_of(network: NetworkConfig, recurrent: RecurrentConfig) -> History:
         Convolution(inputs, outputs, 3, activation)
         for inputs, outputs, activation in zip(widths, widths[1:], activations, strict=False)
     )
-    numbers = {name: getattr(recurrent, name) for name in ("block_px", "range_px", "parts", "fit_limit")}
-    return History(layers, recurrent.state, **numbers)
+    names = ("state", "block_px", "range_px", "parts", "fit_limit", "bounded")
+    return History(layers, **{name: getattr(recurrent, name) for name in names})
 
 
 class RecurrentNetwork(Trainable):
@@ -168,8 +168,10 @@ class RecurrentNetwork(Trainable):
         largest = MAX_GATE / CHANGE_STEPS
         gate = aligned.opened * (outputs[:, -1:] / GATE_WIDTH + 0.5).clamp(0, largest)
         share = _rounded(self.share.clamp(-largest, largest), CHANGE_STEPS).view(-1, 1, 1)
-        phases = base + gate * (correction + share * difference)
-        return State(frame, phases, gate * hidden)
+        change = gate * (correction + share * difference)
+        if self.history.bounded:
+            change = torch.maximum(change, difference.clamp(max=0)).minimum(difference.clamp(min=0))
+        return State(frame, base + change, gate * hidden)
 
     def _correction(self, values: Tensor) -> Tensor:
         context_px = sum(layer.kernel // 2 for layer in self.history.layers)

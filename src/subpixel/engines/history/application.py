@@ -14,7 +14,7 @@ from subpixel.engines.history.rounding import ROUND_SAMPLES, round_samples
 from subpixel.engines.machine_code import Call
 from subpixel.engines.native import targets
 from subpixel.engines.native.engine import cut
-from subpixel.engines.numpy_history import FrameState
+from subpixel.engines.numpy_history import FrameState, checked_history
 from subpixel.engines.thread_pool import ThreadPool
 from subpixel.models.history import integer_shares
 from subpixel.models.model import Model
@@ -41,6 +41,7 @@ class Application:
             EngineError: this processor is not supported.
         """
         self._scale, self._shares = model.scale, integer_shares(model).astype(np.int16)
+        self._is_bounded = checked_history(model).bounded
         self._threads, self._instructions = threads, targets.find(target)
         self._programs: dict[tuple[Any, ...], Program] = {}
         self._pool = ThreadPool(threads - 1)
@@ -76,7 +77,7 @@ class Application:
         across = opened.shape[1]
         result = np.empty((scale * height, scale * across), samples.dtype)
         hidden = np.empty((len(old), height, across), np.uint8)
-        program = self._program(change, CHANGE, scale, samples.itemsize)
+        program = self._program(change, CHANGE, scale, samples.itemsize, self._is_bounded)
 
         def call(rows: slice) -> Call:
             return program.call(

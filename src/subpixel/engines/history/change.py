@@ -48,7 +48,9 @@ CHANGE = {
 _BYTES, _SHORTS, _INTS = (vector(kind, LANES) for kind in (BYTE, SHORT, INT))
 
 
-def change(instructions: InstructionSet, scale: int, sample_bytes: int, *, triple: str = "") -> Value:
+def change(
+    instructions: InstructionSet, scale: int, sample_bytes: int, is_bounded: bool, *, triple: str = ""
+) -> Value:
     """Emit the function whose arguments are `CHANGE`, for uint8, uint16 or float32; return its module."""
     code = _Change("change", CHANGE, triple)
     given, squares = code.given, scale**2
@@ -66,6 +68,8 @@ def change(instructions: InstructionSet, scale: int, sample_bytes: int, *, tripl
                 correction = code.signed(code.at(outputs, code.times(given["outputs_plane"], phase)))
                 difference = code.signed(code.at(inputs, code.times(given["inputs_plane"], phase)))
                 changes.append(code.changed(correction, difference, phase))
+                if is_bounded:
+                    changes[-1] = code.bounded(changes[-1], difference)
             row, place = code.add(code.times(y, scale), down), code.times(x, scale * sample_bytes)
             samples = code.sums(code.in_row("base", row, place), code.woven_row(changes), sample_bytes)
             code.store(samples, code.in_row("result", row, place))
@@ -100,6 +104,11 @@ class _Change(ArgumentAssembler):
         share = self.all(self.load(self.at(self.given["shares"], 2 * phase), SHORT, 2), LANES)
         steps = self.each(_SHORTS, CHANGE_STEPS // CORRECTION_STEPS)
         return self.gated(build.add(build.mul(correction, steps), build.mul(share, difference)))
+
+    def bounded(self, change: Value, difference: Value) -> Value:
+        """Clip a change to the range from 0 to the difference of the results."""
+        limit, zero = self.shifted(difference, CHANGE_STEPS.bit_length() - 1), self.each(_SHORTS, 0)
+        return self.least(self.most(change, self.least(limit, zero)), self.most(limit, zero))
 
     def gated(self, values: Value) -> Value:
         """Multiply by the gate: `quantization.rounded_product`, in the form that LLVM knows."""
