@@ -68,6 +68,8 @@ TABLES: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "motion": training.block_motion,
         "networks": training.several_frames,
         "warm-up": quality.warm_up,
+        "breaks": quality.breaks,
+        "compressed clips": quality.compressed_clips,
     },
     "docs/research/2026-11-26-training.md": {
         "paces": training.gpu_step,

@@ -230,6 +230,39 @@ def several_frames() -> str:
     return markdown_table(["clip", *(f"x{scale} (dB)" for scale in scales)], rows)
 
 
+def breaks() -> str:
+    """Gain of `video` over `best` where films break off, by event and scale: mean, and lowest of a clip."""
+    scales = load("video-cuts")["scales"]
+    rows = []
+    for name in scales["3"]["events"]:
+        cells = [name]
+        for scale in scales.values():
+            clips = scale["events"][name].values()
+            gains = [clip["mean_db"] for clip in clips]
+            cells.append(f"{mean(gains):+.2f} ({min(gains):+.2f})")
+        clips = scales["3"]["events"][name].values()
+        cells.append(f"{min(clip['after_db'] for clip in clips):+.3f}")
+        left = [(clip["left_after"], clip["left_later"]) for clip in clips if "left_later" in clip]
+        cells.append(" to ".join(f"{mean(values):.2f}" for values in zip(*left, strict=True)))
+        rows.append(cells)
+    cells = ["a still frame with noise, last 8 of 240 frames"]
+    for scale in scales.values():
+        gains = [clip["last_db"] for clip in scale["noisy still"].values()]
+        cells.append(f"{mean(gains):+.2f} ({min(gains):+.2f})")
+    rows.append([*cells, "", ""])
+    heads = [*(f"x{scale} (dB)" for scale in scales), "frame after, x3 (dB)", "left, x3 (levels)"]
+    return markdown_table(["event", *heads], rows)
+
+
+def compressed_clips() -> str:
+    """PSNR after H.264 of the networks for compressed video, by clip at x4."""
+    clips = load("video-network")["compressed"]["4"]
+    names = list(next(iter(clips.values())))
+    rows = [[clip, *(f"{values[name]:.2f}" for name in names)] for clip, values in clips.items()]
+    rows.append(["mean", *(f"{mean(values[name] for values in clips.values()):.2f}" for name in names)])
+    return markdown_table(["clip", *(f"`{name}` (dB)" for name in names)], rows)
+
+
 def warm_up() -> str:
     """PSNR after a warm-up, minus that of an endless run, by clip at x3 and number of frames."""
     clips = load("video-network")["scales"]["3"]

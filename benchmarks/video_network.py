@@ -1,10 +1,10 @@
 """Measure the packaged networks for video beside `best`, and draw what they gain.
 
-    python benchmarks/video_network.py --datasets ../shared/datasets [--frames 56]
+    python benchmarks/video_network.py --datasets ../shared/datasets [--only compressed --scales 4]
 
 The validation clips, and five of a still camera, at x2, x3 and x4: PSNR of each frame on luma (bicubic LR,
 all pixels, int8); how near a state that begins some frames before a frame comes to that of an endless run;
-and 200 times the same frame.
+and 200 times the same frame. Those for compressed video, beside the others for it: PSNR after H.264.
 Writes ``benchmarks/results/video-network.json``, and two figures in ``docs/figures``: the gain frame by
 frame, and crops.
 """
@@ -18,15 +18,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from shared import ROOT, store
+from shared import ROOT, load, store
 
 from subpixel.engines.history.frames import NativeHistory
 from subpixel.engines.native.engine import NativeEngine
 from subpixel.engines.numpy_history import FrameState
+from subpixel.evaluation.compression import through_h264
 from subpixel.evaluation.metrics import psnr_db
 from subpixel.evaluation.protocol import bicubic, crop_to_multiple, lr_plane
+from subpixel.models import catalog
 from subpixel.models.catalog import find
 from subpixel.training.clips import find_training_clips, read_frames
+
+SCALES = (2, 3, 4)
 
 WARM_UPS = (2, 4, 8, 12, 16, 24)
 STARTS, FOLLOWING = (26, 36, 46), 4
@@ -38,6 +42,11 @@ CROPS = "edgetam_hideandseek", 3, (0, 1, 3, 7, 15)
 """The clip, scale and frames of the crops."""
 
 CROP_PX, MAGNIFIED = 108, 2
+
+CRF = 23
+"""Of the compressed clips."""
+
+FOR_COMPRESSED = ("default-compressed", "best-compressed", "video-compressed")
 
 Plane = NDArray[np.uint8]
 
@@ -131,29 +140,67 @@ def draw_gain(clips: dict[str, dict[str, Any]], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--datasets", type=Path, required=True)
-    parser.add_argument("--frames", type=int, default=56)
-    options = parser.parse_args()
-    paths = find_training_clips(options.datasets / "video_train" / "validation")
-    paths += sorted((options.datasets / "video").glob("sam2_*.mp4"))
+def measure_clean(paths: Sequence[Path], frames: int, wanted: Sequence[int]) -> dict[str, dict[str, Any]]:
+    """Measure the networks for clean video by scale and clip, and draw the figures."""
     scales: dict[str, dict[str, Any]] = {}
-    for scale in (2, 3, 4):
+    for scale in wanted:
         video = NativeHistory(find(f"video-x{scale}"))
         clips: dict[str, Any] = {}
         for path in paths:
-            clip = Clip(path, scale, options.frames, video)
+            clip = Clip(path, scale, frames, video)
             clips[clip.name] = measured(clip)
             gain = mean(clips[clip.name]["video_db"]) - mean(clips[clip.name]["best_db"])
             print(f"x{scale} {clip.name}: {gain:+.3f} dB", flush=True)
             if (clip.name, scale) == CROPS[:2]:
                 draw_crops(clip, ROOT / "docs" / "figures" / "video-crops.png")
         scales[str(scale)] = clips
-    store("video-network", {"frames": options.frames, "scales": scales})
-    draw_gain(scales["3"], ROOT / "docs" / "figures" / "video-gain.png")
+    if 3 in wanted:
+        draw_gain(scales["3"], ROOT / "docs" / "figures" / "video-gain.png")
+    return scales
+
+
+def measure_compressed(
+    paths: Sequence[Path], frames: int, wanted: Sequence[int]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Mean PSNR after H.264 by scale, clip and network."""
+    scales: dict[str, dict[str, dict[str, float]]] = {}
+    for scale in wanted:
+        clips = scales[str(scale)] = {}
+        models = [find(name, scale=scale) for name in FOR_COMPRESSED]
+        for path in paths:
+            hr = [crop_to_multiple(frame, scale) for frame in read_frames(path, frames)]
+            lr = through_h264([lr_plane(frame, scale) for frame in hr], CRF)
+            clips[path.stem] = {}
+            for name, model in zip(FOR_COMPRESSED, models, strict=True):
+                engine = (
+                    map(NativeEngine(model), lr) if model.spec.history is None else NativeHistory(model)(lr)
+                )
+                psnr = mean(psnr_db(one, frame, shave=0) for one, frame in zip(engine, hr, strict=True))
+                clips[path.stem][name] = round(psnr, 3)
+            print(f"x{scale} {path.stem}, CRF {CRF}: {clips[path.stem]}", flush=True)
+    return scales
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--datasets", type=Path, required=True)
+    parser.add_argument("--frames", type=int, default=56)
+    parser.add_argument("--only", choices=("clean", "compressed"))
+    parser.add_argument("--scales", type=int, nargs="+", choices=SCALES, default=SCALES)
+    options = parser.parse_args()
+    paths = find_training_clips(options.datasets / "video_train" / "validation")
+    paths += sorted((options.datasets / "video").glob("sam2_*.mp4"))
+    result, scales = load("video-network"), options.scales
+    if options.only != "compressed":
+        clean = measure_clean(paths, options.frames, scales)
+        result |= {"frames": options.frames, "scales": {**result["scales"], **clean}}
+    if options.only != "clean":
+        packaged = [scale for scale in scales if scale in catalog.scales("video-compressed")]
+        compressed = measure_compressed(paths, options.frames, packaged)
+        result |= {"crf": CRF, "compressed": {**result.get("compressed", {}), **compressed}}
+    store("video-network", result)
 
 
 if __name__ == "__main__":
