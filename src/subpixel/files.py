@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import glob
 import os
 import secrets
 import stat
@@ -255,8 +254,15 @@ def _remove_leftovers(target: Path) -> None:
     """
     if fcntl is None:
         return
-    pattern = f"{glob.escape(_part_prefix(target))}{'[0-9a-f]' * _RANDOM_DIGITS}.part"
-    for leftover in target.parent.glob(pattern):
+    prefix, length = _part_prefix(target), len(_part_prefix(target)) + _RANDOM_DIGITS + len(".part")
+    # Folders of many thousand outputs are listed for each of them: pathlib's glob takes twice the time.
+    names: list[str] = []
+    with contextlib.suppress(FileNotFoundError, PermissionError):
+        names = os.listdir(target.parent)  # noqa: PTH208
+    for name in names:
+        if not name.startswith(prefix) or len(name) != length or not name.endswith(".part"):
+            continue
+        leftover = target.with_name(name)
         with contextlib.suppress(OSError):
             handle = os.open(leftover, os.O_RDWR | os.O_NOFOLLOW)
             try:
