@@ -1,6 +1,7 @@
 """Films by a network that sees the frames before: results do not depend on how the work is divided."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -150,15 +151,38 @@ def test_arrays_prepare_the_network_once(model, planes, monkeypatch):
 
 
 def test_it_is_said_where_frames_are_upscaled_by_themselves(upscale, source, model, tmp_path):
-    message = "video-test upscales each frame by itself: it sees other frames only in int8"
+    def warnings(name, upscaler, **options):
+        path = tmp_path / f"{name}.mkv"
+        return subpixel.upscale_video(source, path, upscaler=upscaler, codec="ffv1", **options).warnings
+
+    start = "video-test upscales each frame by itself, with the result of fast-x2: "
+    precision = (
+        "only in int8, and numpy computes fp32 here; pass --precision int8 (precision='int8') and no engine"
+    )
+    several = "only where one network alone reaches the size; choose a factor of at most 2"
     fp32 = Upscaler(model, "numpy", precision="fp32", threads=1)
-    result = subpixel.upscale_video(source, tmp_path / "fp32.mkv", upscaler=fp32, codec="ffv1")
-    assert any(message in warning for warning in result.warnings)
     int8 = Upscaler(model, precision="int8", threads=1)
-    result = subpixel.upscale_video(source, tmp_path / "x4.mkv", upscaler=int8, size=(128, 128), codec="ffv1")
-    assert any(message in warning for warning in result.warnings)
-    result = subpixel.upscale_video(source, tmp_path / "x2.mkv", upscaler=int8, codec="ffv1")
-    assert not result.warnings
+    (text,) = warnings("fp32", fp32)
+    assert text.startswith(start) and text.endswith(precision)
+    (text,) = warnings("x4", int8, size=(128, 128))
+    assert several in text and "int8" not in text
+    (text,) = warnings("both", fp32, size=(128, 128))
+    assert several in text and text.endswith(precision)
+    assert not warnings("x2", int8)
+    for size in ((32, 32), (16, 16)):  # no network runs
+        (text,) = warnings(f"{size[0]}", fp32, size=size)
+        assert "video-test" not in text
+
+
+def test_the_base_of_a_network_is_known_by_its_weights(model):
+    assert catalog.base_name(model) == "fast-x2"
+    assert [catalog.base_name(catalog.find(f"video-x{n}")) for n in (2, 3, 4)] == [
+        "best-x2",
+        "best-x3",
+        "best-x4",
+    ]
+    weights = model.weights | {"layers.0.bias": model.weights["layers.0.bias"] + 1}
+    assert catalog.base_name(replace(model, weights=weights)) == ""
 
 
 def test_frames_of_any_source_have_an_endless_state(model, planes):

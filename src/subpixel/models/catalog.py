@@ -10,6 +10,7 @@ import numpy as np
 from subpixel.errors import ModelError
 from subpixel.files import is_file
 from subpixel.models.file import open_tensors
+from subpixel.models.history import without_history
 from subpixel.models.model import Model, load_model
 
 DEFAULT_NETWORKS: dict[str, str] = {"clean": "default", "compressed": "default-compressed"}
@@ -129,6 +130,13 @@ def find(name: str | None = None, *, scale: int | None = None, content: str = "c
             f"model {model.name} upscales x{model.scale}, not x{scale}; omit the scale, or pass another model"
         )
     return model
+
+
+def base_name(model: Model) -> str:
+    """Return the packaged model for single images that is the base of a network for video; "" if none is."""
+    base = without_history(model)
+    same_scale = (name for name in names() if name.endswith(f"-x{model.scale}"))
+    return next((name for name in same_scale if find(name) == base), "")
 
 
 def scales(network: str) -> list[int]:

@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from subpixel.engines.base import to_float
-from subpixel.engines.pixel_art import AnyUpsampling
+from subpixel.engines.family import ModelFamily
+from subpixel.engines.pixel_art import AnyUpsampling, PixelArtFamily
 from subpixel.engines.select import correcting, is_for_video
 from subpixel.engines.upsampling import Upsampling
+from subpixel.models import catalog
 from subpixel.video.pipeline import encode
 from subpixel.video.pipeline.links import FrameLink
 
@@ -58,6 +60,36 @@ def history_of(upsampling: AnyUpsampling) -> History | None:
         return None
     alone = Upsampling(upsampling.engines, upsampling.source)
     return History(correcting(upsampling.engines[0]), alone)
+
+
+def missing_history(family: ModelFamily | PixelArtFamily, upsampling: AnyUpsampling) -> list[str]:
+    """What users are told if networks for video see only single frames: why, and the cure. At most one text.
+
+    Empty if no network for video runs, such as for a size that needs no network.
+    """
+    if isinstance(family, PixelArtFamily) or not isinstance(upsampling, Upsampling):
+        return []
+    engines = [engine for engine in upsampling.engines if engine.model.spec.history]
+    if not engines or has_history(upsampling):
+        return []
+    reasons = []
+    if len(upsampling.engines) > 1:
+        largest = max(model.scale for model in family.models)
+        reasons.append(
+            "the frames before help only where one network alone reaches the size; "
+            f"choose a factor of at most {largest}"
+        )
+    first = engines[0]
+    if not is_for_video(first):
+        reasons.append(
+            f"the frames before help only in int8, and {first.name} computes {first.precision} here; "
+            "pass --precision int8 (precision='int8') and no engine"
+        )
+    models = list(dict.fromkeys(engine.model for engine in engines))
+    names = " and ".join(model.name for model in models)
+    bases = " and ".join(filter(None, map(catalog.base_name, models))) or "the base alone"
+    upscale = "upscale" if len(models) > 1 else "upscales"
+    return [f"{names} {upscale} each frame by itself, with the result of {bases}: {'; '.join(reasons)}"]
 
 
 def reduced(result: NDArray[Any], upsampling: Upsampling) -> NDArray[np.float32]:

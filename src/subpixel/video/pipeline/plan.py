@@ -44,7 +44,7 @@ from subpixel.video.media.trial import refusals
 from subpixel.video.pipeline.deinterlace import Deinterlacing
 from subpixel.video.pipeline.encode import encode_one
 from subpixel.video.pipeline.frames import FrameUpscaler, can_have_grain
-from subpixel.video.pipeline.history import has_history
+from subpixel.video.pipeline.history import has_history, missing_history
 
 _MAX_BITS_X264 = 10
 """Bits. With ``codec="auto"`` deeper sources go to libx265, which takes 12."""
@@ -204,20 +204,8 @@ def plan_video(
     if grain and not can_have_grain(plan.upsampling):
         plan.warnings.append("it gets no grain, because no network makes it larger")
     plan.warnings += plan.upsampling.warnings
-    plan.warnings += _history_warnings(plan)
+    plan.warnings += missing_history(family, plan.upsampling)
     return plan
-
-
-def _history_warnings(plan: VideoPlan) -> list[str]:
-    """What users are told if a network for video sees only single frames."""
-    if isinstance(plan.family, PixelArtFamily) or plan.has_history:
-        return []
-    names = [model.name for model in plan.family.models if model.spec.history]
-    return [
-        f"{name} upscales each frame by itself: it sees other frames only in int8, and if it reaches the "
-        "size without another network"
-        for name in names[:1]
-    ]
 
 
 def _check_reachable(
