@@ -9,9 +9,10 @@ import pytest
 
 import subpixel
 from pages import description, pngs, samples
-from subpixel.comparison.frames import time_label
+from subpixel.comparison.frames import read_frames, time_label
+from subpixel.comparison.reference import read_reference_frame
 from subpixel.errors import InputError
-from video_files import ffmpeg, luma, make_frames, write
+from video_files import ffmpeg, frames_of, luma, make_frames, write
 
 
 def compare(source, target, **options):
@@ -127,6 +128,29 @@ def test_a_reference_video(tmp_path):
         error = np.mean((large - luma(frames[number])[2:-2, 2:-2]) ** 2)
         shown = description(page)["stills"][still]["scores"]["method-1"]["psnr_db"]
         assert shown == pytest.approx(10 * np.log10(255**2 / error), abs=1e-3)
+
+
+@pytest.mark.parametrize("rate", [3, 25, Fraction(30000, 1001)])
+@pytest.mark.parametrize("suffix", [".y4m", ".avi", ".mp4", ".mkv", ".264"])
+def test_the_reference_frame_is_at_the_same_time(suffix, rate, tmp_path):
+    """Also where a tick of the container is a whole frame."""
+    levels = (np.full((16, 16), 20 + 6 * number, np.uint8) for number in range(30))
+    lossless = write(tmp_path / "all.mkv", frames_of(levels))
+    files = [tmp_path / f"{name}{suffix}" for name in ("low", "high")]
+    codec = {".y4m": "rawvideo", ".avi": "ffv1"}.get(suffix, "libx264")
+    for file, size in zip(files, ("16:16", "32:32"), strict=True):
+        filters = f"setpts=N/({rate})/TB,scale={size}:flags=neighbor"
+        ffmpeg(
+            "-r", str(rate), "-i", lossless, "-vf", filters, "-r", str(rate), "-c:v", codec, "-qp", "0", file
+        )
+    stills = list(read_frames(files[0], 3, None))
+    references = [read_reference_frame(files[1], still, 2)[0] for still in stills]
+    for number, still, reference in zip((5, 15, 25), stills, references, strict=True):
+        levels = [int(np.median(one.original().luma)) for one in (still, reference)]
+        assert levels[0] == levels[1]
+        assert float(still.time * rate) == pytest.approx((levels[0] - 20) / 6, abs=0.05)
+        if suffix != ".264":  # of unknown length
+            assert levels[0] == 20 + 6 * number
 
 
 def test_a_reference_of_other_frames(clip, tmp_path):

@@ -28,6 +28,9 @@ _UNSPECIFIED, _BT601, _BT709 = 2, 5, 1
 _HD_ROWS = 720
 """Players take untagged video of this height or more as BT.709, and smaller video as BT.601."""
 
+_MAX_EARLIER_SECONDS = Fraction(1, 20)
+"""A frame that is shown much longer at the start of a time range belongs to the range."""
+
 _PQ, _HLG = 16, 18
 """Transfer characteristics of HDR."""
 
@@ -106,12 +109,14 @@ def read_frames(path: Path, count: int, crop: Crop | None) -> Iterator[FrameStil
         total, rate = source.timeline.expected_frames, source.timeline.frame_rate
         if total is None or not source.seekable:
             picked = _decode_all(source, count)
-            yield from (FrameStill(path, frame, _time(frame), None, crop) for frame in picked)
+            time_of = source.timeline.time_of
+            yield from (FrameStill(path, frame, time_of(frame), None, crop) for frame in picked)
             return
     numbers = sorted({(2 * number + 1) * total // (2 * count) for number in range(count)})
-    # Half a frame earlier, so that rounded times of the file do not give the next frame.
+    # Earlier, so that rounded times of the file do not give the next frame.
+    earlier = min(1 / (2 * rate), _MAX_EARLIER_SECONDS)
     found, failure = 0, None
-    for start in (max(Fraction(0), (number - Fraction(1, 2)) / rate) for number in numbers):
+    for start in (max(Fraction(0), number / rate - earlier) for number in numbers):
         try:
             still = read_frame_at(path, start, crop)
         except UnreadableVideo as error:  # a file that is cut off still tells its whole length
@@ -127,7 +132,8 @@ def read_frame_at(path: Path, start: Fraction, crop: Crop | None) -> FrameStill:
     """Read the first frame from a time on, in seconds from the start of the video."""
     with contextlib.closing(open_source(path, TimeRange(start))) as source:
         frame = source.first_frame
-        return FrameStill(path, frame, start + _time(frame), source.timeline.expected_frames, crop)
+        timeline = source.timeline
+        return FrameStill(path, frame, timeline.time_of(frame), timeline.expected_frames, crop)
 
 
 def _decode_all(source: Source, count: int) -> "list[VideoFrame]":
@@ -145,11 +151,6 @@ def _decode_all(source: Source, count: int) -> "list[VideoFrame]":
         raise UnreadableVideo(f"{source.name}: gives no frame")
     picked = sorted({(2 * number + 1) * len(kept) // (2 * count) for number in range(count)})
     return [kept[number] for number in picked]
-
-
-def _time(frame: "VideoFrame") -> Fraction:
-    assert frame.pts is not None and frame.time_base is not None
-    return Fraction(frame.pts * frame.time_base)
 
 
 def _luma(frame: "VideoFrame") -> NDArray[np.uint8]:

@@ -187,6 +187,15 @@ class Timeline:
             end = min(end, round((self.time_range.end - self.time_range.start) / self.time_base))
         frame.duration = max(0, end - frame.pts)
 
+    def time_of(self, frame: "VideoFrame") -> Fraction:
+        """The seconds from the beginning of the whole video to a frame that `trim_frame` has moved.
+
+        Not the start of the time range plus the frame's new time: `trim_frame` rounds the start to ticks, and
+        in YUV4MPEG2 and AVI a tick is a whole frame.
+        """
+        assert frame.pts is not None
+        return self.seconds(frame.pts + round(self.shift / self.time_base))
+
     def _move(self, event: Union["Packet", "VideoFrame"]) -> None:
         if not self.shift or event.time_base is None:
             return
