@@ -1,18 +1,23 @@
 """Pages of `subpixel compare` about videos."""
 
+import re
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import imagecodecs
 import numpy as np
 import pytest
+from PIL import Image
 
 import subpixel
+from history_models import camera, lr_frames
 from pages import description, pngs, samples
-from subpixel.comparison.frames import read_frames, time_label
+from subpixel.comparison.frames import read_frames, read_frames_before, time_label
 from subpixel.comparison.reference import read_reference_frame
-from subpixel.errors import InputError
-from video_files import ffmpeg, frames_of, luma, make_frames, write
+from subpixel.errors import InputError, UnsupportedVideo
+from subpixel.video.pipeline import history
+from video_files import decoded, ffmpeg, frames_of, luma, make_frames, write
 
 
 def compare(source, target, **options):
@@ -179,3 +184,90 @@ def test_a_real_clip(datasets, tmp_path):
 )
 def test_times(seconds, text):
     assert time_label(Fraction(seconds)) == text
+
+
+@pytest.fixture(scope="module")
+def moving():
+    """The luma of small frames of a camera that moves, with a cut."""
+    return [*lr_frames(camera(20, (1, 2), 64), 2), *lr_frames(camera(14, (-1, 1), 64, (150, 120)), 2)]
+
+
+def upscaled(planes, *, first, number):
+    """Luma of a frame by ``video``, which has seen the frames from ``first`` on."""
+    upscaler = subpixel.load("video", scale=2, precision="int8", threads=1)
+    return [luma(frame) for frame in upscaler.frames(frames_of(planes[first : number + 1]))][-1]
+
+
+@pytest.mark.parametrize(("warm_up", "first"), [(24, 0), (3, 14), (1, 16)])
+@pytest.mark.parametrize("suffix", [".mkv", ".y4m", ".avi"])
+def test_a_network_for_video_sees_the_frames_before(moving, tmp_path, monkeypatch, suffix, warm_up, first):
+    """From the start of the video, or as many as before a segment."""
+    monkeypatch.setattr(history, "WARM_UP_FRAMES", warm_up)
+    clip = tmp_path / f"clip{suffix}"
+    codec = {".y4m": "wrapped_avframe"}.get(suffix, "ffv1")
+    write(clip, frames_of(moving), codec=codec, time_base=Fraction(1, 25))
+    (still,) = read_frames(clip, 1, None)
+    assert still.time == Fraction(17, 25)
+    found = still.upscaled(subpixel.load("video", scale=2, precision="int8", threads=1)).luma
+    np.testing.assert_array_equal(found, upscaled(moving, first=first, number=17))
+    base = still.upscaled(subpixel.load("best", scale=2, precision="int8", threads=1)).luma
+    assert np.abs(found.astype(int) - base).mean() > 0.1
+    np.testing.assert_array_equal(base, upscaled(moving, first=17, number=17))
+
+
+def test_the_first_frame_has_none_before(moving, tmp_path):
+    clip = write(tmp_path / "clip.mkv", frames_of(moving[:1]), codec="ffv1")
+    result = compare(clip, tmp_path / "page.html", frames=1, models=["video", "best"], precision="int8")
+    assert result.methods == ("bicubic", "video-x2", "best-x2")
+    views = [samples(tmp_path / "page.html", f"method-{number}") for number in (1, 2)]
+    np.testing.assert_array_equal(*views)
+
+
+def test_the_page_shows_what_upscale_writes(moving, tmp_path):
+    """Its PSNR is that of the film which `upscale_video` writes."""
+    high, low, page = tmp_path / "high.mkv", tmp_path / "low.mkv", tmp_path / "page.html"
+    write(high, frames_of(camera(20, (1, 2), 64)), codec="ffv1")
+    write(low, frames_of(moving[:20]), codec="ffv1")
+    options = {"precision": "int8", "engine": "numpy", "threads": 1}
+    result = compare(low, page, reference=high, frames=1, models=["best", "video"], **options)
+    subpixel.upscale_video(low, tmp_path / "out.mkv", model="video", scale=2, codec="ffv1", **options)
+    written, original = (luma(decoded(file)[10])[2:-2, 2:-2] for file in (tmp_path / "out.mkv", high))
+    error = np.mean((written.astype(float) - original) ** 2)
+    assert result.psnr_db["video-x2"] == pytest.approx(10 * np.log10(255**2 / error), abs=1e-3)
+    assert result.psnr_db["video-x2"] != result.psnr_db["best-x2"]
+    assert not result.warnings
+    details = [view["detail"] for view in description(page)["views"]]
+    assert details[2:4] == ["model, int8 arithmetic", "model, int8 arithmetic, with the frames before"]
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "words"),
+    [
+        (
+            {"precision": "fp32", "scale": 2},
+            "video-x2 without history",
+            "the result of best-x2: .* only in int8",
+        ),
+        ({"precision": "int8", "scale": 5}, "video-x3 to x5 without history", "choose a factor of at most 4"),
+    ],
+)
+def test_it_is_said_where_the_frames_before_do_not_help(clip, tmp_path, options, name, words):
+    page = tmp_path / "page.html"
+    result = compare(clip, page, frames=1, models=["video", "best"], **options)
+    assert result.methods[1] == name
+    (warning,) = result.warnings
+    assert re.search(words, warning)
+    assert description(page)["warnings"] == [warning]
+    assert "frames before" not in description(page)["views"][2]["detail"]
+
+
+def test_images_are_upscaled_by_the_base(moving, tmp_path):
+    image = tmp_path / "image.png"
+    Image.fromarray(moving[0]).save(image)
+    result = compare(image, tmp_path / "page.html", models=["video", "best"], precision="fp32")
+    assert result.methods == ("bicubic", "video-x2", "best-x2") and not result.warnings
+
+
+def test_a_network_for_video_needs_a_file(moving, tmp_path):
+    with pytest.raises(UnsupportedVideo, match="copy it into a file first"):
+        read_frames_before(Path("/dev/null"), Fraction(1), 24)

@@ -42,7 +42,7 @@ class PageContent:
         self._crop = crop
         self._max_page_pixels = max_page_pixels
         self._stills: list[dict[str, Any]] = []
-        self._warnings: list[str] = []
+        self._warnings = [warning for method in methods for warning in method.warnings]
         self._is_transparent = False
         self._dtype = np.dtype(np.uint8)
 
@@ -151,6 +151,7 @@ class PageContent:
         for number, method in enumerate(self._methods):
             engine = method.upscaler.engine
             detail = "interpolation, no network" if number == 0 else f"model, {engine.precision} arithmetic"
+            detail += ", with the frames before" if method.has_history else ""
             detail = f"{detail}, {method.note}" if method.note else detail
             views.append({"id": f"method-{number}", "name": method.name, "detail": detail})
         if self._reference is not None:

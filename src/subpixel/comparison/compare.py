@@ -76,7 +76,7 @@ def compare(
 
     The page is one HTML file. It contains everything and requests nothing from any host. The images in it
     are lossless: they have the samples that `upscale_image` writes, or that `upscale_video` gives to its
-    encoder.
+    encoder. Of a video, networks for video see the frames before.
 
     >>> import subpixel
     >>> page = subpixel.compare("film.mp4", "page.html", models=["default", "fast"], frames=2, overwrite=True)
@@ -126,7 +126,7 @@ def compare(
         raise ValueError(f"frames must be at least 1, not {frames}")
     classify = content_of_video if is_video else content_of_image
     options = EngineOptions(engine, precision, threads)
-    methods = find_methods(models, scale, options, lambda: classify(source))
+    methods = find_methods(models, scale, options, lambda: classify(source), is_video=is_video)
     content = PageContent(source, other, methods, part, max_page_pixels)
 
     def report(fraction: float) -> None:

@@ -1,6 +1,7 @@
 """Frames of a video that a page shows, spread evenly over its length."""
 
 import contextlib
+from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -15,9 +16,11 @@ from subpixel.images.image import Metadata
 from subpixel.sizes import TargetSize
 from subpixel.upscaler import Upscaler
 from subpixel.video.media.pixel_formats import bit_depth, is_full_range, plane, round_to_depth, to_planar
-from subpixel.video.media.source import Source, is_packet, open_source
+from subpixel.video.media.source import Source, is_packet, is_regular, open_source
 from subpixel.video.media.time_range import TimeRange
+from subpixel.video.pipeline import history
 from subpixel.video.pipeline.frames import FrameUpscaler
+from subpixel.video.pipeline.links import FrameLink
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -47,6 +50,7 @@ class FrameStill(Still):
     def __init__(
         self, path: Path, frame: "VideoFrame", time: Fraction, remaining: int | None, crop: Crop | None
     ) -> None:
+        self._path = path
         self.frame = frame
         self.remaining = remaining
         self.time = time
@@ -66,8 +70,21 @@ class FrameStill(Still):
         return self._rendering(self.frame, self.crop)
 
     def upscaled(self, upscaler: Upscaler) -> Rendering:
-        """Return the part after upscaling: the frame that `upscale_video` gives to the encoder."""
-        large = FrameUpscaler(upscaler.family, TargetSize(scale=upscaler.scale))(self.frame)
+        """Return the part after upscaling: the frame that `upscale_video` gives to the encoder.
+
+        A network for video first sees the frames before, from the start of the video or as many as before a
+        segment.
+
+        Raises:
+            UnsupportedVideo: see `FrameUpscaler`; or a network for video cannot read the file twice.
+        """
+        upscale = FrameUpscaler(upscaler.family, TargetSize(scale=upscaler.scale))
+        link = None
+        if history.has_history(upscale.upsampling(self.frame.width, self.frame.height)):
+            for frame in read_frames_before(self._path, self.time, history.WARM_UP_FRAMES):
+                with FrameLink(link) as link:
+                    upscale.warm_up(frame, link)
+        large = upscale(self.frame, FrameLink(link))
         return self._rendering(large, self.crop.enlarged(int(upscaler.scale)))
 
     def _rendering(self, frame: "VideoFrame", part: Crop) -> Rendering:
@@ -134,6 +151,33 @@ def read_frame_at(path: Path, start: Fraction, crop: Crop | None) -> FrameStill:
         frame = source.first_frame
         timeline = source.timeline
         return FrameStill(path, frame, timeline.time_of(frame), timeline.expected_frames, crop)
+
+
+def read_frames_before(path: Path, time: Fraction, count: int) -> "list[VideoFrame]":
+    """Read the last ``count`` frames that end by a time, in seconds; all of them if there are fewer.
+
+    Raises:
+        UnsupportedVideo: the file cannot be read twice.
+    """
+    if not is_regular(path):
+        raise UnsupportedVideo(
+            f"{path}: a network for video needs the frames before again, and a pipe is read only once; "
+            "copy it into a file first"
+        )
+    seconds = Fraction(1)
+    while True:
+        start = max(Fraction(0), time - seconds)
+        found: deque[VideoFrame] = deque(maxlen=count)
+        with contextlib.closing(open_source(path, TimeRange(start))) as source:
+            source.discard_others()
+            frames: Iterator[Any] = (event for event in source.events() if not is_packet(event))
+            for frame in frames:
+                if source.timeline.time_of(frame) + frame.duration * source.timeline.time_base > time:
+                    break
+                found.append(frame)
+        if len(found) == count or not start:
+            return list(found)
+        seconds *= 2
 
 
 def _decode_all(source: Source, count: int) -> "list[VideoFrame]":

@@ -16,6 +16,10 @@ from subpixel.ops.resize import bicubic_kernels
 from subpixel.options import EngineName, Precision
 from subpixel.selection import ModelOptions
 from subpixel.upscaler import Upscaler
+from subpixel.video.pipeline.history import has_history, missing_history
+
+_EXAMPLE_PX = 8
+"""A side of a frame: at an integer factor, its size does not change which models are needed."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,10 @@ class Method:
     upscaler: Upscaler
     note: str = ""
     """Why it is on the page, if the caller did not ask for it."""
+    has_history: bool = False
+    """Whether the frames before help: a network for video, on frames of a video."""
+    warnings: tuple[str, ...] = ()
+    """Why they do not help, though it is a network for video."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,8 @@ def find_methods(
     scale: int | None,
     options: EngineOptions,
     classify: Callable[[], Content],
+    *,
+    is_video: bool = False,
 ) -> list[Method]:
     """Load bicubic and the models of a page.
 
@@ -52,6 +62,7 @@ def find_methods(
         scale: the factor of all models; by default that of the first model whose name or file has one.
         options: how they run.
         classify: classifies the input.
+        is_video: whether the input has frames, of which networks for video see those before.
 
     Returns:
         Bicubic first, then the models in their order.
@@ -81,7 +92,7 @@ def find_methods(
             upscaler, _ = load(model)
             if any(upscaler.model == known.upscaler.model for known in methods):
                 raise ValueError(f"{os.fspath(model)}: this model is already on the page; name it once")
-            methods.append(Method(_unique_name(upscaler, model, methods), upscaler))
+            methods.append(_method(upscaler, model, methods, is_video=is_video))
     else:
         default, _ = load("default")
         selected, content = load(None)
@@ -92,6 +103,19 @@ def find_methods(
             methods.append(Method(_unique_name(selected, "selected", methods), selected, why))
     bicubic = Upscaler(bicubic_model(scale), options.engine, threads=options.threads)
     return [Method("bicubic", bicubic), *methods]
+
+
+def _method(
+    upscaler: Upscaler, model: str | os.PathLike[str], others: Sequence[Method], *, is_video: bool
+) -> Method:
+    """A model that the caller asks for. Its name says if it is for video, but sees single frames."""
+    if not is_video:
+        return Method(_unique_name(upscaler, model, others), upscaler)
+    side = _EXAMPLE_PX * int(upscaler.scale)
+    upsampling = upscaler.family.upsampling((_EXAMPLE_PX, _EXAMPLE_PX), (side, side))
+    warnings = missing_history(upscaler.family, upsampling)
+    name = _unique_name(upscaler, model, others, " without history" if warnings else "")
+    return Method(name, upscaler, has_history=has_history(upsampling), warnings=tuple(warnings))
 
 
 def bicubic_model(scale: int) -> Model:
@@ -116,13 +140,16 @@ def _scale_of(models: Sequence[str | os.PathLike[str]]) -> int:
     return catalog.DEFAULT_SCALE
 
 
-def _unique_name(upscaler: Upscaler, model: str | os.PathLike[str], others: Sequence[Method]) -> str:
+def _unique_name(
+    upscaler: Upscaler, model: str | os.PathLike[str], others: Sequence[Method], ending: str = ""
+) -> str:
     """The name of a model; with its file if another model on the page has the same name.
 
     A scale that no network has is reached by several, and reduced; then the name has the scale too.
     """
     network = upscaler.model
     name = network.name if network.scale == upscaler.scale else f"{network.name} to x{upscaler.scale:g}"
+    name += ending
     taken = {"bicubic", *(other.name for other in others)}
     with_file = f"{name} ({Path(model).name})"  # without its folder: pages are passed on
     numbered = (f"{with_file} {number}" for number in itertools.count(2))

@@ -126,7 +126,7 @@ class FrameUpscaler:
         self._put_luma(*luma, depths, seed, link or FrameLink(), number)
         return large
 
-    def warm_up(self, frame: "VideoFrame", link: FrameLink, number: int) -> None:
+    def warm_up(self, frame: "VideoFrame", link: FrameLink, number: int | None = None) -> None:
         """Let a network for video see a frame whose result is not wanted.
 
         Args:
