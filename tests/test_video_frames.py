@@ -222,6 +222,12 @@ def test_frames_that_are_not_iterable(upscaler):
         list(upscaler.frames(5))
 
 
+def test_one_array_is_not_frames(upscaler):
+    with pytest.raises(TypeError, match=r"one after another, such as \[array\], not as one array \(4, 5\)"):
+        upscaler.frames(np.zeros((4, 5), np.uint8))
+    assert [large.shape for large in upscaler.frames(np.zeros((2, 4, 5), np.uint8))] == [(12, 15)] * 2
+
+
 @pytest.mark.parametrize("format", ["rgb24", "gbrp"])
 def test_rgb_gets_the_tags_of_its_conversion(upscaler, format):
     """The tags of RGB do not count: RGB has no matrix."""

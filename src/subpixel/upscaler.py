@@ -1,7 +1,7 @@
 """`Upscaler`: upscales images and frames in memory."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 import numpy as np
@@ -20,11 +20,6 @@ from subpixel.sizes import SizeArgument, TargetSize, check_scale
 if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
-
-    from subpixel.video.pipeline.arrays import ArrayUpscaler
-
-_STOP_TIMEOUT_SECONDS = 1
-"""How long `Upscaler.frames` waits for its source to stop; a camera may never answer."""
 
 _EXAMPLE_PX = 1000
 """A side that shows which models a factor needs."""
@@ -277,16 +272,13 @@ class Upscaler:
         return torch.from_numpy(np.ascontiguousarray(large)).to(image.device)
 
     def _pillow_image(self, image: "Image", target: TargetSize, wrap: Wrap | None) -> "Image":
-        from subpixel.images.pillow import from_samples, to_samples
+        from subpixel.images.pillow import from_samples, to_samples, with_info_of
 
         samples = to_samples(image)
         result = from_samples(
             self._samples(samples, target, wrap, alpha=samples.ndim == 3 and samples.shape[2] in (2, 4))
         )
-        result.info = {key: value for key, value in image.info.items() if key != "transparency"}
-        if image.mode in ("CMYK", "LAB"):
-            result.info.pop("icc_profile", None)
-        return result
+        return with_info_of(image, result)
 
     def _samples(
         self, samples: NDArray[Any], target: TargetSize, wrap: Wrap | None, *, alpha: bool
@@ -316,8 +308,9 @@ class Upscaler:
         Args:
             frames: ``VideoFrame`` objects of PyAV in any pixel format, or images as for `__call__`. They may
                 differ in size and type. Interlaced frames are upscaled as they are; deinterlace them first.
-                A network for video sees the frame before, if frames are those of PyAV, or gray or RGB arrays
-                of uint8, uint16 or float32; other images are upscaled by themselves.
+                A network for video sees the frame before, if it runs alone in int8, and frames are those of
+                PyAV, Pillow images, or arrays ``(H, W)``, ``(H, W, 3)`` and ``(H, W, 4)``; alpha is upscaled
+                by itself. Other frames are upscaled by themselves, and a `UserWarning` says so once.
             size, fit: see `__call__`.
 
         Yields:
@@ -327,46 +320,25 @@ class Upscaler:
 
         Raises:
             UnsupportedVideo: FFmpeg cannot convert a ``VideoFrame`` to planes.
-            ValueError, TypeError: see `__call__`.
+            TypeError: ``frames`` is one array; or see `__call__`.
+            ValueError: see `__call__`.
             Exception: an error of the iterable itself is raised after the results of the frames before it.
         """
-        from subpixel.video.pipeline.arrays import ArrayUpscaler
-        from subpixel.video.pipeline.links import linked
-        from subpixel.video.pipeline.stages import Pipeline
+        from subpixel.video.pipeline.in_memory import upscale_frames
 
-        pipeline = Pipeline()
-        try:
-            arrays = ArrayUpscaler(self.family, _target(size, fit).or_scale(self.scale))
-
-            def is_frame(frame: Any) -> bool:
-                return _is_video_frame(frame) or arrays.takes(frame)
-
-            read = linked(pipeline.add("read", lambda: frames), is_frame, private=True)
-            upscale, workers = self._frame_upscaler(size, fit, arrays), self.compiled.frames_at_once
-            yield from pipeline.add_parallel("upscale", upscale, read, workers)
-        finally:
-            pipeline.close(_STOP_TIMEOUT_SECONDS)
-
-    def _frame_upscaler(
-        self, size: SizeArgument | None, fit: Fit | None, arrays: "ArrayUpscaler"
-    ) -> "Callable[[Any], Any]":
-        from subpixel.video.pipeline.frames import FrameUpscaler
-        from subpixel.video.pipeline.links import FrameLink
-
-        upscale_frame = FrameUpscaler(self.family, _target(size, fit).or_scale(self.scale))
-
-        def upscale(linked_frame: tuple[Any, FrameLink | None]) -> Any:
-            frame, link = linked_frame
-            if link is None:
-                return self(frame, size=size, fit=fit)
-            with link:
-                return (upscale_frame if _is_video_frame(frame) else arrays)(frame, link)
-
-        return upscale
-
-
-def _is_video_frame(frame: Any) -> bool:
-    return not isinstance(frame, np.ndarray) and hasattr(frame, "planes")
+        if isinstance(frames, np.ndarray) and frames.ndim == 2:
+            raise TypeError(
+                f"frames must be given one after another, such as [array], not as one array {frames.shape}, "
+                "whose rows are no frames"
+            )
+        return upscale_frames(
+            frames,
+            self.family,
+            _target(size, fit).or_scale(self.scale),
+            upscale_image=lambda image: self(image, size=size, fit=fit),
+            check=_check,
+            workers=self.compiled.frames_at_once,
+        )
 
 
 def _target(size: SizeArgument | None, fit: Fit | None) -> TargetSize:

@@ -1,15 +1,19 @@
 """Films by a network that sees the frames before: results do not depend on how the work is divided."""
 
+import re
 import threading
+import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import subpixel
 from history_models import camera, lr_frames, video_model
 from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.engines.numpy_history import NumpyHistory
+from subpixel.images.alpha import fill_hidden_colors
 from subpixel.models import catalog
 from subpixel.models.history import without_history
 from subpixel.training.history_calibration import calibrate_history
@@ -151,7 +155,7 @@ def test_arrays_prepare_the_network_once(model, planes, monkeypatch):
 
 
 def test_it_is_said_where_frames_are_upscaled_by_themselves(upscale, source, model, tmp_path):
-    def warnings(name, upscaler, **options):
+    def notes(name, upscaler, **options):
         path = tmp_path / f"{name}.mkv"
         return subpixel.upscale_video(source, path, upscaler=upscaler, codec="ffv1", **options).warnings
 
@@ -162,15 +166,15 @@ def test_it_is_said_where_frames_are_upscaled_by_themselves(upscale, source, mod
     several = "only where one network alone reaches the size; choose a factor of at most 2"
     fp32 = Upscaler(model, "numpy", precision="fp32", threads=1)
     int8 = Upscaler(model, precision="int8", threads=1)
-    (text,) = warnings("fp32", fp32)
+    (text,) = notes("fp32", fp32)
     assert text.startswith(start) and text.endswith(precision)
-    (text,) = warnings("x4", int8, size=(128, 128))
+    (text,) = notes("x4", int8, size=(128, 128))
     assert several in text and "int8" not in text
-    (text,) = warnings("both", fp32, size=(128, 128))
+    (text,) = notes("both", fp32, size=(128, 128))
     assert several in text and text.endswith(precision)
-    assert not warnings("x2", int8)
+    assert not notes("x2", int8)
     for size in ((32, 32), (16, 16)):  # no network runs
-        (text,) = warnings(f"{size[0]}", fp32, size=size)
+        (text,) = notes(f"{size[0]}", fp32, size=size)
         assert "video-test" not in text
 
 
@@ -230,7 +234,7 @@ def test_callers_may_change_frames_and_results_that_they_have(model, planes, kin
 
     def one_by_one():
         for frame, ready in zip(given, [None, *taken], strict=False):
-            assert ready is None or ready.wait(5)
+            assert ready is None or ready.wait(60)
             yield frame
 
     for number, result in enumerate(upscaler.frames(one_by_one())):
@@ -240,8 +244,84 @@ def test_callers_may_change_frames_and_results_that_they_have(model, planes, kin
         taken[number].set()
 
 
-def test_other_arrays_are_images(model, planes):
+@pytest.mark.parametrize(("dtype", "plain"), [("float64", "float32"), (">f4", "float32"), (">u2", "uint16")])
+def test_float64_and_the_other_byte_order_have_the_same_state(model, planes, dtype, plain):
     upscaler = Upscaler(model, precision="int8", threads=2)
-    with_alpha = [np.dstack([one] * 4) for one in planes[:3]]
-    for result, one in zip(upscaler.frames(with_alpha), with_alpha, strict=True):
-        np.testing.assert_array_equal(result, upscaler(one))
+    white = 65535 if plain == "uint16" else 1
+    frames = [(one / 255 * white).astype(dtype) for one in planes[:5]]
+    expected = list(upscaler.frames([one.astype(plain) for one in frames]))
+    for result, wanted in zip(upscaler.frames(frames), expected, strict=True):
+        assert result.dtype == np.dtype(dtype)
+        np.testing.assert_array_equal(result, wanted)
+    assert np.any(expected[4] != upscaler(frames[4]))
+
+
+@pytest.mark.parametrize("size", [None, (48, 48)])
+@pytest.mark.parametrize("mode", ["L", "RGB", "P"])
+def test_pillow_images_have_the_same_state(model, planes, mode, size):
+    upscaler = Upscaler(model, precision="int8", threads=2)
+    images = [Image.fromarray(one).convert("L" if mode == "P" else mode) for one in planes[:5]]
+    expected = list(upscaler.frames([np.asarray(one) for one in images], size=size))
+    if mode == "P":  # a palette becomes RGB
+        images = [one.convert("P") for one in images]
+        expected = list(upscaler.frames([np.asarray(one.convert("RGB")) for one in images], size=size))
+    images[4].info["dpi"] = (72, 72)
+    results = list(upscaler.frames(images, size=size))
+    for result, wanted in zip(results, expected, strict=True):
+        np.testing.assert_array_equal(np.asarray(result), wanted)
+    assert results[4].info["dpi"] == (72, 72)
+    assert np.any(expected[4] != np.asarray(upscaler(images[4], size=size)))
+
+
+@pytest.mark.parametrize("size", [None, (48, 48)])
+@pytest.mark.parametrize("kind", ["RGBA", "LA", "uint8", "float64"])
+def test_colors_with_alpha_have_history(model, planes, kind, size):
+    """Hidden pixels get the colors around them; alpha is that of an image."""
+    upscaler = Upscaler(model, precision="int8", threads=2)
+    alpha = np.tile(np.linspace(0, 255, 32).astype(np.uint8), (32, 1))
+    gray = kind == "LA"
+    colors = [one[..., None] if gray else np.stack([one, one[::-1], one], axis=2) for one in planes[:5]]
+    frames = [np.dstack([one, alpha]) for one in colors]
+    if kind == "float64":
+        frames = [one / 255 for one in frames]
+    filled = [fill_hidden_colors(one)[..., :-1] for one in frames]
+    given = [Image.fromarray(one) for one in frames] if kind in ("RGBA", "LA") else frames
+    expected = list(upscaler.frames([one[..., 0] if gray else one for one in filled], size=size))
+    for number, result in enumerate(upscaler.frames(given, size=size)):
+        alone = np.asarray(upscaler(given[number], size=size))
+        samples = np.asarray(result)
+        assert samples.dtype == frames[0].dtype and samples.shape == alone.shape
+        np.testing.assert_allclose(samples[..., :-1].squeeze(), expected[number], atol=1e-6)
+        np.testing.assert_array_equal(samples[..., -1], alone[..., -1])
+    assert np.any(samples != alone)
+
+
+def test_frames_without_history_are_those_of_images_with_one_warning(model, planes):
+    int8, fp32 = (Upscaler(model, "numpy", precision=each, threads=1) for each in ("int8", "fp32"))
+    five = [np.dstack([one] * 5) for one in planes[:3]]
+    cases = [
+        (int8, five, {}, r"^uint8 \(32, 32, 5\): a network for video upscales this frame by itself"),
+        (int8, [np.stack([planes[0]] * 3)[..., None]] * 2, {}, "(3, 32, 32, 1).*; convert the frames$"),
+        (int8, planes[:2], {"size": (128, 128)}, "video-test upscales each frame by itself, .* at most 2"),
+        (fp32, planes[:2], {}, "the result of fast-x2: .* only in int8, and numpy computes fp32 here"),
+        (fp32, frames_of(planes[:2]), {}, "the result of fast-x2"),
+        (fp32, [Image.fromarray(one) for one in planes[:2]], {}, "the result of fast-x2"),
+    ]
+    for upscaler, given, options, words in cases:
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            results = list(upscaler.frames(given, **options))
+        (warning,) = found
+        assert warning.category is UserWarning and warning.filename == __file__
+        assert re.search(words, str(warning.message))
+        if isinstance(given[0], np.ndarray):
+            for result, frame in zip(results, given, strict=True):
+                np.testing.assert_array_equal(result, upscaler(frame, **options))
+    for upscaler, options in [(fp32, {"size": (16, 16)}), (int8, {})]:
+        assert len(list(upscaler.frames(planes[:2], **options))) == 2  # a warning would be an error
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_floats_out_of_range_are_refused(model, planes, dtype):
+    with pytest.raises(ValueError, match=r"in \[0, 1\], and are in"):
+        list(Upscaler(model, precision="int8").frames([planes[0].astype(dtype)]))

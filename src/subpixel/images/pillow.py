@@ -56,6 +56,14 @@ def from_samples(samples: NDArray[Any]) -> Image.Image:
     return Image.fromarray(samples)
 
 
+def with_info_of(source: Image.Image, result: Image.Image) -> Image.Image:
+    """Give a result the ``info`` of the image it was made of, except what is no longer true."""
+    result.info = {key: value for key, value in source.info.items() if key != "transparency"}
+    if source.mode in ("CMYK", "LAB"):
+        result.info.pop("icc_profile", None)
+    return result
+
+
 def to_jpeg(samples: NDArray[np.uint8], quality: int) -> bytes:
     """Compress ``(H, W)`` gray or ``(H, W, 3)`` RGB samples as a baseline JPEG file, without subsampling."""
     # Pillow lets go of the interpreter's lock only if it writes to a file of the operating system. It does
