@@ -1,5 +1,7 @@
 """The packaged models, found by name or by scale. Needs no network access."""
 
+import difflib
+import re
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -139,6 +141,11 @@ def base_name(model: Model) -> str:
     return next((name for name in same_scale if find(name) == base), "")
 
 
+def described_base(model: Model) -> str:
+    """Return how notes call the base of a network for video: ``"the base of video-x3, best-x3"``."""
+    return ", ".join(filter(None, (f"the base of {model.name}", base_name(model))))
+
+
 def scales(network: str) -> list[int]:
     """Return the scales at which a network such as ``"default"`` is packaged; empty if there are none."""
     return [scale for scale in range(1, 9) if path(f"{network}-x{scale}")]
@@ -147,8 +154,7 @@ def scales(network: str) -> list[int]:
 def _not_found(name: str | None, network: str, scale: int | None) -> str:
     """The message for a model that does not exist: the reason, and the available models."""
     if not (known := scales(network)):
-        listed = ", ".join([*names(), *video_names()]) or "none"
-        return f"no packaged model {network!r}; packaged: {listed}. Pass the path of a file of your own"
+        return _unknown(network)
     available = _joined([f"x{each}" for each in known])
     if name is None:
         return f"no packaged model upscales x{scale}, only {available}"
@@ -157,6 +163,19 @@ def _not_found(name: str | None, network: str, scale: int | None) -> str:
             f"model {network} is packaged for {available}, and x{DEFAULT_SCALE} is the default: pass a scale"
         )
     return f"model {network} is packaged for {available}, not for x{scale}"
+
+
+def _unknown(network: str) -> str:
+    """The message for a name that no packaged model has, at any scale: similar ones, and all in short."""
+    full = [*names(), *video_names()]
+    short = sorted({name.rpartition("-x")[0] for name in full})
+    known = full if re.search(r"-x\d+$", network) else short
+    similar = difflib.get_close_matches(network.lower(), known, n=1)
+    question = f" Did you mean {similar[0]!r}?" if similar else ""
+    listed = ", ".join(short) or "none"
+    return (
+        f"no packaged model {network!r}; packaged: {listed}.{question} Or pass the path of a file of your own"
+    )
 
 
 def _joined(words: list[str]) -> str:
