@@ -132,6 +132,13 @@ def test_runtimes_run_the_same_network(name):
     assert max(off) < (3 if name == "openvino" else 0.6), "saturated products make a larger difference"
 
 
+def test_it_is_said_that_a_network_for_video_is_timed_without_history():
+    result = run("--size", "16x16", "-m", "video-x2", "--json")
+    assert json.loads(result.stdout)["model"] == "video-x2"
+    assert result.stderr.startswith("note: the times are those of the base of video-x2, best-x2, without ")
+    assert "note" not in run("--size", "16x16", "-m", "fast-x2", "--json").stderr
+
+
 def test_models_of_three_channels_are_refused(tmp_path):
     random_model(espcn(2, channels=3)).save(tmp_path / "rgb.safetensors")
     result = run("-m", tmp_path / "rgb.safetensors")

@@ -161,6 +161,19 @@ def test_command_writes_the_same_graph(tmp_path, model, run):
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
 
 
+def test_of_a_network_for_video_the_base_is_exported(tmp_path, run):
+    result = run("video", "-s", 3, "-o", tmp_path / "a.onnx")
+    assert f"note: {tmp_path / 'a.onnx'} is only the base of video-x3, best-x3: " in result.stderr
+    video, best = (onnx.load(tmp_path / name) for name in ("a.onnx", export_best(tmp_path)))
+    for nodes in (lambda graph: graph.node, lambda graph: graph.initializer):
+        assert list(nodes(video.graph)) == list(nodes(best.graph))
+
+
+def export_best(folder):
+    export(packaged.find("best-x3"), folder / "best.onnx")
+    return "best.onnx"
+
+
 def test_command_refuses_an_existing_file(tmp_path, model, run):
     model.save(tmp_path / "model.safetensors")
     (tmp_path / "a.onnx").write_text("precious")

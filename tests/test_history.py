@@ -337,7 +337,7 @@ def test_what_it_needs_is_said(model: Model) -> None:
         NumpyHistory(without_history(model))
     with pytest.raises(EngineError, match="no 8-bit layers"):
         NumpyHistory(replace(model, quantized=()), precision="int8")
-    with pytest.raises(EngineError, match="calibrate_history"):
+    with pytest.raises(EngineError, match="int8 layers in training"):
         calibrate(model, [np.zeros((30, 30), np.uint8)])
 
 

@@ -342,6 +342,12 @@ class TestCommand:
         assert all(np.array_equal(calibrated.weights[key], halved.weights[key]) for key in model.weights)
         assert output.stat().st_size < (folder / "in.safetensors").stat().st_size
 
+    def test_a_network_for_video_is_refused_before_images_are_read(self, folder):
+        result = self.run("video-x3", folder / "nonesuch", "-o", folder / "out.safetensors")
+        assert result.exit_code == 1
+        assert "model video-x3 is for video: such networks get their int8 layers in training" in result.stderr
+        assert "calibrate_history" not in result.stderr
+
     def test_wrong_usage(self, folder):
         assert self.run("espcn-t91-x2", folder, "-o", folder / "out.onnx").exit_code == 2
         missing = self.run("nonesuch", folder, "-o", folder / "out.safetensors")

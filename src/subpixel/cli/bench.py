@@ -57,11 +57,13 @@ def bench(
     """Time a model on one luma plane: Subpixel's engine, and other runtimes in each precision.
 
     All runtimes run the same network, in turn, round after round. The result is the median time and the
-    spread, and the share of the processor's peak multiply-adds, which is measured in the same rounds.
+    spread, and the share of the processor's peak multiply-adds, which is measured in the same rounds. Of a
+    network for video, it times the base, which upscales single frames.
     """
     from subpixel.benchmark.report import draw
     from subpixel.engines.select import available_cpus
     from subpixel.evaluation.drawing import require_matplotlib
+    from subpixel.models.catalog import described_base
 
     width, height = width_and_height(size, MAX_PIXELS)
     with exit_on_error(1, SubpixelError):
@@ -70,6 +72,10 @@ def bench(
     with exit_on_error(2, SubpixelError):
         chosen = _find_luma_model(model, scale)
     console = stderr_console()
+    if chosen.spec.history:
+        typer.echo(
+            f"note: the times are those of {described_base(chosen)}, without the frames before", err=True
+        )
     names = [name.strip() for name in against.split(",") if name]
     result = _measure(
         chosen, _test_plane(width, height), names, threads or available_cpus(), rounds, target, console

@@ -46,7 +46,8 @@ def calibrate(
     """Add int8 layers to a model, for `--precision int8`.
 
     The images are downscaled, and the int8 layers are fitted so that they give what the float32 layers give.
-    The float32 weights do not change, except with `--half`.
+    The float32 weights do not change, except with `--half`. Networks for video get their int8 layers in
+    training.
     """
     if output.suffix != ".safetensors":
         raise typer.BadParameter(f"{output}: the name must end in .safetensors", param_hint="--output")
@@ -80,7 +81,9 @@ def _fit(model: "Model", folder: Path, seed: int, contrast_share: float) -> "Mod
 
     from subpixel.evaluation import protocol
     from subpixel.models.calibration import calibrate as fit
+    from subpixel.models.calibration import check_model
 
+    check_model(model)  # before all images are read
     console = stderr_console()
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         planes = [

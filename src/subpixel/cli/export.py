@@ -27,7 +27,7 @@ def export(
 
     The input `lr` and the output `hr` are float32, of shape (N, channels, height, width), from 0 to 1. Clip
     `hr` to that range. The packaged models have one channel, luma. The graph computes in fp32; int8 layers
-    are not exported.
+    are not exported. Of a network for video, the graph is the base, which upscales single frames.
 
     The graph pads with zeros, which shows at the border of `hr`. To get the result of `upscale`, first pad
     `lr` with `halo_px` edge pixels on each side, then crop `scale * halo_px` pixels from each side of `hr`.
@@ -35,11 +35,15 @@ def export(
     """
     from subpixel.engines import onnx_graph
     from subpixel.models import catalog as packaged
+    from subpixel.models.history import without_history
 
     if output.suffix != ".onnx":
         raise typer.BadParameter(f"{output}: the name must end in .onnx", param_hint="--output")
     with exit_on_error(2, ModelError):
         chosen = packaged.find(model, scale=scale)
     with exit_on_error(1, SubpixelError):
-        onnx_graph.export(chosen, output, overwrite=overwrite)
+        onnx_graph.export(without_history(chosen), output, overwrite=overwrite)
+    if chosen.spec.history:
+        base = packaged.described_base(chosen)
+        typer.echo(f"note: {output} is only {base}: a graph has no frames before", err=True)
     typer.echo(f"wrote {output}", err=True)

@@ -118,10 +118,7 @@ def calibrate(
             one for video.
     """
     check_callables(progress=progress)
-    if model.spec.upsampling == "bicubic":
-        raise EngineError(f"model {model.name} works in HR space, and has no form in 8 bits; use fp32")
-    if model.spec.history is not None:
-        raise EngineError(f"model {model.name} is for video: `calibrate_history` adds its int8 layers")
+    check_model(model)
     if contrast_share <= 0:
         raise ValueError(f"contrast_share must be above 0, not {contrast_share}")
     rng, channels = np.random.default_rng(seed), model.spec.channels
@@ -134,6 +131,17 @@ def calibrate(
         progress((index + 1) / len(model.spec.layers))
     metadata = replace(model.metadata, calibration=source)
     return replace(model, metadata=metadata, quantized=tuple(calibration.layers))
+
+
+def check_model(model: Model) -> None:
+    """Raise `EngineError` for a network that `calibrate` gives no int8 layers."""
+    if model.spec.upsampling == "bicubic":
+        raise EngineError(f"model {model.name} works in HR space, and has no form in 8 bits; use fp32")
+    if model.spec.history is not None:
+        raise EngineError(
+            f"model {model.name} is for video: such networks get their int8 layers in training "
+            "(subpixel train), from sequences of frames"
+        )
 
 
 class Calibration:
