@@ -44,6 +44,23 @@ def expected(upscaler, frames):
     return np.stack([np.asarray(upscaler(frame).convert("RGBA")) for frame in frames])
 
 
+@pytest.mark.parametrize("name", ["gif", "png", "webp"])
+def test_a_network_for_video_has_no_history_in_animations(tmp_path, name):
+    save(tmp_path / f"in.{name}", [sticker(number) for number in range(3)])
+    results = []
+    for model in ("video", "best"):
+        output = tmp_path / f"{model}.{name}"
+        result = subpixel.upscale_image(
+            tmp_path / f"in.{name}", output, model=model, scale=2, precision="int8"
+        )
+        notes = [text for text in result.warnings if "frames before" in text]
+        assert len(notes) == (model == "video")
+        results.append(output.read_bytes())
+    assert results[0] == results[1]
+    still = subpixel.upscale_image(tmp_path / f"in.{name}", tmp_path / "a.tiff", model="video", scale=2)
+    assert not [text for text in still.warnings if "frames before" in text]
+
+
 @pytest.mark.parametrize("target", ["gif", "png", "webp"])
 @pytest.mark.parametrize("source", ["gif", "png", "webp"])
 def test_from_format_to_format(tmp_path, upscaler, source, target):

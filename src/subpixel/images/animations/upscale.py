@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from subpixel.engines.pixel_art import AnyUpsampling
+from subpixel.engines.upsampling import Upsampling
 from subpixel.images.animations.animation import Animation, Frame, Sequence, nearest_tick
 from subpixel.images.formats import GIF, PNG, Format
 from subpixel.images.tiles import upscale_array, worker_count
 from subpixel.images.workers import Workers
 from subpixel.images.write import storable
+from subpixel.models.catalog import described_base
 
 _MAX_FRAMES_AHEAD = 4
 _GIF_TICKS_PER_SECOND, _SHORTEST_TICKS_IN_BROWSERS = 100, 2
@@ -70,7 +72,18 @@ def upscale_animation(
             from subpixel.images.animations import webp
 
             webp.write(file, sequence, metadata, quality)
-    return [*animation.warnings, *job.warnings(), *warnings]
+    return [*animation.warnings, *_history_warnings(upsampling), *job.warnings(), *warnings]
+
+
+def _history_warnings(upsampling: AnyUpsampling) -> list[str]:
+    """What users are told if networks for video upscale an animation."""
+    engines = upsampling.engines if isinstance(upsampling, Upsampling) else ()
+    return [
+        f"each frame of an animation is upscaled by itself, by {described_base(engine.model)}; the frames "
+        "before help only in a video, such as .mkv"
+        for engine in engines[:1]
+        if engine.model.spec.history
+    ]
 
 
 class _Job:
