@@ -124,8 +124,18 @@ def test_a_network_for_video_is_measured_with_its_history(tmp_path, clip):
     assert report["mean"]["psnr_db"] == pytest.approx(expected.mean.model.psnr_db, abs=0.01)
     single = evaluate_clip(clip, NumpyEngine(without_history(model)), ClipSetup(2))
     assert expected.model[0] == single.model[0] and expected.model[-1] != single.model[-1]
-    with pytest.raises(EngineError, match="runs only its base"):
-        find_method(str(tmp_path / "video.safetensors"), engine="onnxruntime")
+
+
+def test_without_history_the_base_is_measured_with_a_note(clip):
+    pytest.importorskip("onnxruntime")
+    result = CliRunner().invoke(
+        app, ["evaluate", str(clip), "-m", "video-x2", "--engine", "onnxruntime", "--json"]
+    )
+    report = json.loads(result.stdout)
+    assert (report["model"], report["engine"]) == ("video-x2 without history", "onnxruntime")
+    assert "note: video-x2 upscales each frame by itself, with the result of best-x2: " in result.stderr
+    base = as_json(clip, "-m", "best-x2", "--engine", "onnxruntime")
+    assert report["mean"] == base["mean"]
 
 
 def test_a_packaged_network_for_video_is_measured_in_int8(clip):

@@ -111,6 +111,8 @@ def evaluate(
     report: ClipReport | ImageReport
     with exit_on_error(1, SubpixelError):
         if clips:
+            for note in setup.method.notes:
+                typer.echo(f"note: {note}", err=True)
             report = _on_clips(clips, setup, measured, frame_size, frames)
         else:
             report = _on_images(inputs[0], setup)

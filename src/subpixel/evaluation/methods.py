@@ -15,6 +15,11 @@ from subpixel.evaluation.protocol import UpscaleFrames, UpscaleLuma, bicubic
 from subpixel.models.catalog import frames_file, tnrd_file
 from subpixel.models.model import Model
 from subpixel.options import EngineName, Precision
+from subpixel.upscaler import Upscaler
+from subpixel.video.pipeline.history import missing_history
+
+_EXAMPLE_PX = 8
+"""A side of a frame; any shows how the network runs."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,8 @@ class Method:
     """The network; None for those that are not a `Model`."""
     upscale_clip: UpscaleFrames | None = None
     """How a network over several frames upscales a clip; its `upscale` takes an image as a clip of one."""
+    notes: tuple[str, ...] = ()
+    """What users are told if a network for video upscales each frame of a clip by itself."""
 
     @property
     def upscale_frames(self) -> UpscaleFrames:
@@ -88,12 +95,12 @@ def find_method(
     if scale not in (None, model.scale):  # `load` accepts it, for results of any size
         raise ModelError(f"model {model.name} upscales x{model.scale}, not x{scale}; omit the scale")
     if model.spec.history is not None:
-        return _for_video(model, engine, chosen)
+        return _for_video(model, engine, chosen, upscaler)
     return Method(model.name, model.scale, chosen, chosen.name, chosen.precision, model)
 
 
-def _for_video(model: Model, engine: str, chosen: Engine) -> Method:
-    """A network with a history: in int8 on the fast engine, otherwise in NumPy."""
+def _for_video(model: Model, engine: str, chosen: Engine, upscaler: Upscaler) -> Method:
+    """A network with a history: in int8 on the fast engine, in NumPy, or elsewhere without the history."""
     name, precision = chosen.name, chosen.precision
     network: UpscaleFrames
     if is_for_video(chosen):
@@ -101,9 +108,11 @@ def _for_video(model: Model, engine: str, chosen: Engine) -> Method:
     elif engine in ("auto", "numpy"):
         name, network = "numpy", NumpyHistory(model, precision=precision)
     else:
-        raise EngineError(
-            f"model {model.name} is for video, and {engine} runs only its base: leave engine at auto"
-        )
+        side = _EXAMPLE_PX * model.scale
+        upsampling = upscaler.family.upsampling((_EXAMPLE_PX, _EXAMPLE_PX), (side, side))
+        notes = tuple(missing_history(upscaler.family, upsampling))
+        name_of_base = f"{model.name} without history"
+        return Method(name_of_base, model.scale, chosen, name, precision, model, notes=notes)
 
     def upscale(plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return next(network([plane]))
