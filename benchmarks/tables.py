@@ -27,6 +27,7 @@ TABLES: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "compressed": quality.compressed,
         "by quality": quality.by_quality,
         "several frames": quality.several_frames,
+        "compressed clips": quality.compressed_clips,
     },
     "docs/images.md": {"sizes": quality.sizes, "stages": speed.stills},
     "docs/engine.md": {
@@ -69,7 +70,6 @@ TABLES: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "networks": training.several_frames,
         "warm-up": quality.warm_up,
         "breaks": quality.breaks,
-        "compressed clips": quality.compressed_clips,
     },
     "docs/research/2026-11-26-training.md": {
         "paces": training.gpu_step,
