@@ -64,7 +64,8 @@ class RecurrentConfig:
     fit_limit: int = 16
     """Most difference after motion, in sixteenths of a block's detail, with which history counts."""
     bounded: bool = False
-    """Whether results lie between those of the base and the moved previous ones."""
+    """Whether results lie between those of the base and the moved previous ones. Only in use: trained with
+    this bound, a network gains more where the camera moves, and loses more in drawings."""
 
     def __post_init__(self) -> None:
         """Check the number of frames; the spec checks the others."""

@@ -61,7 +61,8 @@ class RecurrentNetwork(Trainable):
     """Upscales all frames of a sequence, each with the help of the one before.
 
     ``forward`` maps ``(N, frames, H, W)`` to ``(N, frames * scale**2, H, W)``, before the pixel shuffle.
-    Frames are 8-bit samples in [0, 1].
+    Frames are 8-bit samples in [0, 1]. This is for training: what bounds results, and keeps them where
+    nothing changed, is only in `step`.
     """
 
     def __init__(self, spec: ModelSpec, *, generator: torch.Generator | None = None) -> None:
@@ -135,8 +136,8 @@ class RecurrentNetwork(Trainable):
             return self._first_state(frame, base)
         now, before = ((255 * one).round() for one in (frame, state.frame))
         aligned = align(now, before, self.scale, self.history)
-        new = self._corrected(frame, base, state, aligned)
         # Only in use: in training, static sequences teach the correction not to drift.
+        new = self._corrected(frame, base, state, aligned, bounded=self.history.bounded)
         is_still = still(now, before, self.history.block_px)
         phases = torch.where(is_still, state.phases, new.phases)
         return State(frame, phases, torch.where(is_still, state.hidden, new.hidden))
@@ -149,7 +150,9 @@ class RecurrentNetwork(Trainable):
     def _first_state(self, frame: Tensor, base: Tensor) -> State:
         return State(frame, base, base.new_zeros(len(frame), self.history.state, *frame.shape[2:]))
 
-    def _corrected(self, frame: Tensor, base: Tensor, state: State, aligned: Alignment) -> State:
+    def _corrected(
+        self, frame: Tensor, base: Tensor, state: State, aligned: Alignment, *, bounded: bool = False
+    ) -> State:
         """Correct the base's result, as `subpixel.models.history` describes."""
         squares, levels = self.scale**2, self.quantization_levels
         old, old_hidden = self._moved(state, aligned.motion)
@@ -169,7 +172,7 @@ class RecurrentNetwork(Trainable):
         gate = aligned.opened * (outputs[:, -1:] / GATE_WIDTH + 0.5).clamp(0, largest)
         share = _rounded(self.share.clamp(-largest, largest), CHANGE_STEPS).view(-1, 1, 1)
         change = gate * (correction + share * difference)
-        if self.history.bounded:
+        if bounded:
             change = torch.maximum(change, difference.clamp(max=0)).minimum(difference.clamp(min=0))
         return State(frame, base + change, gate * hidden)
 
