@@ -130,13 +130,13 @@ def draw_gain(clips: dict[str, dict[str, Any]], path: Path) -> None:
     mpl.use("agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
+    figure, axes = plt.subplots(figsize=(9, 4), layout="constrained")
     for name, clip in clips.items():
         gain = np.subtract(clip["video_db"], clip["best_db"])
         axes.plot(range(1, len(gain) + 1), gain, label=name)
     axes.axhline(0, color="gray", linewidth=0.8)
     axes.set(xlabel="frame", ylabel="PSNR over best-x3 (dB)")
-    axes.legend(fontsize="small")
+    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     figure.savefig(path, dpi=110)
 
 
