@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,9 @@ from typer.testing import CliRunner
 from image_files import smooth_image
 from subpixel.batch import Job
 from subpixel.cli import app
-from subpixel.cli.upscale_shard import Shard
+from subpixel.cli.upscale_shard import ClaimedFiles, Shard
 from subpixel.storage.claims import Claims
+from subpixel.storage.local import LocalStorage
 from subpixel.storage.select import open_storage
 from subpixel.video.pipeline import encode
 from subpixel.video.pipeline import run as video_run
@@ -253,6 +255,28 @@ def test_two_processes_of_one_shard_of_files(start, run, pictures):
     for path in (pictures / "whole").iterdir():
         assert (pictures / "out" / path.name).read_bytes() == path.read_bytes()
     assert hidden() == []
+
+
+def test_claims_that_others_make_meanwhile_stay(pictures, monkeypatch):
+    """A process that has no more claims removes their folder, and another one takes one at that moment."""
+    job = Job(pictures / "in" / "00.png", pictures / "out" / "00.png")
+    folder = pictures / "out" / ".subpixel-claims"
+    others = Claims(open_storage(folder))
+    listed = LocalStorage.entries
+
+    taken = []
+
+    def entries(storage, *arguments):
+        found = listed(storage, *arguments)
+        if not found and not taken:
+            taken.append(others.take("01.png.claim"))
+        return found
+
+    with closing(ClaimedFiles([job])) as claimed, claimed.claim(job) as left:
+        assert left == ""
+        monkeypatch.setattr(LocalStorage, "entries", entries)
+    assert taken and (folder / "01.png.claim").is_file()
+    others.close()
 
 
 def test_a_dead_claim_on_a_file_is_waited_for_at_the_end(run, pictures, monkeypatch):

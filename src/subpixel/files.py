@@ -283,7 +283,9 @@ def rename_to_new(part: Path, target: Path) -> None:
             raise FileExistsError from None
         part.replace(target)
     else:
-        part.unlink()  # at once: flushing the folder takes long enough for a kill to leave both names
+        # At once: flushing the folder takes long enough for a kill to leave both names. Another process may
+        # have taken the part for a leftover.
+        part.unlink(missing_ok=True)
 
 
 def flush_folder(folder: Path) -> None:

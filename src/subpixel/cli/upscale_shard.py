@@ -167,7 +167,7 @@ class ClaimedFiles:
                 claims.close()
                 return claims.holder(name) or "another process"
             time.sleep(_POLL_SECONDS)
-        stack.callback(_remove_if_empty, storage)
+        stack.callback(storage.prune)
         stack.callback(claims.close)
         return ""
 
@@ -195,9 +195,4 @@ def _remove_dead(folder: Location, own: Collection[Location], claims: Claims) ->
         if is_own and claims.state(name) is ClaimState.DEAD and (claim := claims.take(name)):
             claims.release(claim)
     if entries:
-        _remove_if_empty(storage)
-
-
-def _remove_if_empty(storage: Storage) -> None:
-    if not storage.entries():
-        storage.remove()
+        storage.prune()
