@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,6 +51,28 @@ def reopened(folder, fingerprint=FINGERPRINT, *, alone=True):
 
 def files(folder, pattern="*/*.segment"):
     return sorted(path.name for path in folder.glob(pattern))
+
+
+def test_an_interrupt_as_a_segment_begins_leaves_no_file(tmp_path, monkeypatch):
+    """A signal may arrive after the file was created, and before anyone knows it."""
+    segments, opens = opened(tmp_path / "folder"), Path.open
+
+    def interrupted(path, *arguments):
+        opens(path, *arguments).close()
+        raise KeyboardInterrupt
+
+    writer = None
+    try:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(Path, "open", interrupted)
+            writer = segments.start_segment(0)
+            writer.write(b"packet", 0, 40, True)
+    finally:
+        if writer is not None:  # as `run` does
+            writer.discard()
+    assert not list(tmp_path.rglob("*.part"))
+    fill(segments)
+    segments.close()
 
 
 @pytest.mark.parametrize("alone", [True, False])

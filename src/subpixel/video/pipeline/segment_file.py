@@ -56,12 +56,21 @@ class SegmentFile:
     """A segment that is being written, to a temporary file."""
 
     def __init__(self, folder: Path, job: str, number: int) -> None:
-        """Create the temporary file. Raises ``OSError``."""
+        """Choose the name of the file, which the first write creates.
+
+        So an interrupt at any moment meets a caller who knows the file, and removes it.
+        """
         self._job, self._number = job, number
         self._digest = hashlib.sha256()
         self._packets: list[PacketEntry] = []
         self.path = folder / f".{number:06}.{secrets.token_hex(8)}.part"
-        self._file = self.path.open("wb")
+        self._open: IO[bytes] | None = None
+
+    @property
+    def _file(self) -> IO[bytes]:
+        if self._open is None:
+            self._open = self.path.open("wb")
+        return self._open
 
     def write(self, data: bytes, pts: int, duration: int, is_keyframe: bool) -> None:
         """Add a packet. Raises ``OSError``."""
@@ -81,7 +90,8 @@ class SegmentFile:
     def remove(self) -> None:
         """Close and remove the temporary file."""
         with contextlib.suppress(OSError):
-            self._file.close()
+            if self._open is not None:
+                self._open.close()
         with contextlib.suppress(OSError):
             self.path.unlink(missing_ok=True)
 

@@ -330,9 +330,10 @@ class SegmentWriter:
     def __init__(self, folder: SegmentFolder, number: int, job: str) -> None:
         self._folder, self._number = folder, number
         try:
-            self._file = SegmentFile(folder.storage.scratch, job, number)
+            scratch = folder.storage.scratch
         except OSError as error:
             raise folder.write_error(error) from error
+        self._file = SegmentFile(scratch, job, number)
 
     def write(self, data: bytes, pts: int, duration: int, is_keyframe: bool) -> None:
         """Add a packet. Raises `OutputError` if the disk is full or fails."""
