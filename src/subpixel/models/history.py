@@ -20,8 +20,8 @@ For each frame x, with the previous frame x', its result y' and its state h':
        result = b + g * (c + s * (moved y' - b))
        h      = g * (the state's outputs, clipped to ±1)
 
-   If the history is *bounded*, the result is clipped to the range between b and moved y', so that an error
-   in y' cannot grow from frame to frame: at x2, corrections without this bound are unstable.
+   If the history is *bounded*, the result is clipped to the range between b and moved y', so that the
+   correction cannot make an error in y' larger: at x2, corrections without this bound are unstable.
    Outside of the frame, the inputs of the correction are 0 too.
 5. Where nothing changed (`subpixel.ops.block_motion.still`), the previous result and state stay:
 
