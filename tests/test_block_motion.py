@@ -14,10 +14,12 @@ from subpixel.ops.block_motion import (
     detail_16ths,
     kernel_taps,
     moved,
+    quarter_motion,
     still,
     whole_blocks,
     whole_pixels,
 )
+from subpixel.ops.pixel_art import nearest
 from subpixel.ops.resize import imresize
 
 STEPS = (2, 3, 4, 6, 8)
@@ -105,6 +107,40 @@ def test_the_search_is_that_of_loops(steps: int, seed: int) -> None:
     found = block_motion(now, samples, steps, block_px=block, range_px=limit)
     np.testing.assert_array_equal(found, expected)
     assert len(np.unique(expected.reshape(2, -1), axis=1).T) > 2
+    assert_quarters_are_those_of_loops(now, samples, steps, expected)
+
+
+def assert_quarters_are_those_of_loops(
+    now: np.ndarray, samples: np.ndarray, steps: int, motion: np.ndarray
+) -> None:
+    """Of blocks of 4x4: each quarter takes its block's motion, or that of a block it touches."""
+
+    def cost(row: int, column: int, offset: tuple[int, int]) -> int:
+        return sum(
+            abs(int(now[y, x]) - pixel(samples, y * steps + offset[0], x * steps + offset[1]))
+            for y in range(2 * row, 2 * row + 2)
+            for x in range(2 * column, 2 * column + 2)
+        )
+
+    rows, columns = 2 * motion.shape[1], 2 * motion.shape[2]
+    expected = np.empty((2, rows, columns), int)
+    for row, column in product(range(rows), range(columns)):
+        block = row // 2, column // 2
+        vertical = block[0] + (1 if row % 2 else -1), block[1]
+        horizontal = block[0], block[1] + (1 if column % 2 else -1)
+        best = tuple(motion[:, block[0], block[1]])
+        quarters = product((2 * block[0], 2 * block[0] + 1), (2 * block[1], 2 * block[1] + 1))
+        if sum(cost(*quarter, best) for quarter in quarters) > 16:
+            least = cost(row, column, best) - 13 * 4 // 64
+            for near in (vertical, horizontal):
+                if 0 <= near[0] < motion.shape[1] and 0 <= near[1] < motion.shape[2]:
+                    other = tuple(motion[:, near[0], near[1]])
+                    if (found := cost(row, column, other)) < least:
+                        best, least = other, found
+        expected[:, row, column] = best
+    found = quarter_motion(now, samples, motion, steps, 4)
+    np.testing.assert_array_equal(found, expected)
+    assert (found != motion.repeat(2, 1).repeat(2, 2)).any()
 
 
 def test_moving_copies_from_where_motion_points_at_any_size() -> None:

@@ -172,10 +172,10 @@ def alignment(spec: ModelSpec, frame: NDArray[np.uint8], state: FrameState) -> A
 def moved_state(spec: ModelSpec, state: FrameState, aligned: Alignment) -> tuple[NDArray[Any], NDArray[Any]]:
     """Move the last result and the hidden state onto the frame."""
     assert spec.history is not None
-    block, scale, parts = spec.history.block_px, spec.scale, spec.history.parts
+    quarter_px, scale, parts = spec.history.block_px // 2, spec.scale, spec.history.parts
     samples = between_samples(state.result, parts)
-    result = moved(samples[None], aligned.motion, scale * block, parts)[0]
-    return result, moved(state.hidden, whole_pixels(aligned.motion, scale * parts), block)
+    result = moved(samples[None], aligned.motion, scale * quarter_px, parts)[0]
+    return result, moved(state.hidden, whole_pixels(aligned.motion, scale * parts), quarter_px)
 
 
 def correction_inputs(

@@ -22,8 +22,8 @@ Plane = NDArray[np.uint8]
 """Luma ``(H, W)`` in 8 bits."""
 
 Motion = NDArray[np.int64]
-"""``(2, rows, columns)`` of blocks: where each block was in the previous frame, relative to where it is:
-rows and columns, in steps."""
+"""``(2, rows, columns)`` of blocks or their quarters: where each was in the previous frame, relative to where it
+is: rows and columns, in steps."""
 
 TAP_BITS = 7
 """The kernels' taps are in steps of ``2**-TAP_BITS``."""
@@ -31,6 +31,9 @@ TAP_BITS = 7
 STAY_NUMERATOR, STAY_DENOMINATOR = 13, 64
 """A block stays where it is unless motion lowers its mean absolute difference by more than 13/64, in 8-bit
 levels: noise in flat areas would otherwise move them."""
+
+DIVIDED_ABOVE = 1
+"""Mean absolute difference of a block after motion, in 8-bit levels, up to which its quarters move together."""
 
 FIT_FLOOR_HALVES = 3
 """Mean absolute difference of a block after motion, in halves of an 8-bit level, that always counts as a fit:
@@ -51,6 +54,7 @@ class Alignment:
     """How the previous frame explains a frame."""
 
     motion: Motion
+    """Of the blocks' quarters."""
     residual: NDArray[np.int64]
     """``(H, W)``: the frame minus the moved previous one."""
     detail: NDArray[np.int64]
@@ -79,7 +83,8 @@ def align(
     now, before = (whole_blocks(plane, block_px) for plane in (frame, previous))
     samples = between_samples(before, steps)
     motion = block_motion(now, samples, steps, block_px=block_px, range_px=range_px)
-    residual = now.astype(np.int64) - moved(samples[None], motion, block_px, steps)[0]
+    motion = quarter_motion(now, samples, motion, steps, block_px)
+    residual = now.astype(np.int64) - moved(samples[None], motion, block_px // 2, steps)[0]
     detail = detail_16ths(now)
     limit = 8 * FIT_FLOOR_HALVES * block_px**2 * 16 + fit_limit * block_sums(np.abs(detail), block_px)
     rows, columns = limit.shape
@@ -204,6 +209,55 @@ def block_motion(frame: Plane, samples: Plane, steps: int, *, block_px: int, ran
     return best
 
 
+def quarter_motion(frame: Plane, samples: Plane, motion: Motion, steps: int, block_px: int) -> Motion:
+    """Let the quarters of blocks move as a neighbor does: motion changes within a block, and at objects' edges.
+
+    Candidates are the block's motion, that of the block above or below which the quarter touches, and that of
+    the block to the left or right which it touches. As for blocks, the first one stays unless another lowers
+    the mean absolute difference by more than 13/64; the first one of equal candidates wins. The quarters
+    of a block stay together if motion leaves a mean absolute difference of at most `DIVIDED_ABOVE`.
+
+    Args:
+        frame, samples, steps, block_px: as for `block_motion`.
+        motion: of blocks, its result.
+
+    Returns:
+        The motion of quarters: ``(2, 2*rows, 2*columns)``.
+    """
+    side = block_px // 2
+    (row, column), (near_row, near_column) = quarters_and_neighbors(motion.shape[1:])
+    best: Motion = motion[:, row, column]
+
+    def cost(motion: Motion) -> NDArray[np.int64]:
+        difference = np.abs(frame.astype(np.int64) - moved(samples[None], motion, side, steps)[0])
+        return block_sums(difference, side)
+
+    least = cost(best)
+    divided = nearest(block_sums(least, 2) > DIVIDED_ABOVE * block_px**2, 2)
+    least = least - STAY_NUMERATOR * side**2 // STAY_DENOMINATOR
+    for candidate in (motion[:, near_row, column], motion[:, row, near_column]):
+        found = cost(candidate)
+        better = divided & (found < least)
+        best, least = np.where(better, candidate, best), np.where(better, found, least)
+    return best
+
+
+def quarters_and_neighbors(
+    blocks: tuple[int, ...],
+) -> tuple[tuple[NDArray[np.int64], ...], tuple[NDArray[np.int64], ...]]:
+    """Return the rows and columns of the blocks of all quarters, and those of the blocks that they touch.
+
+    At the edge of the frame, where there is none, it is the block itself.
+    """
+    quarters = [np.arange(2 * count) for count in blocks]
+    own = [each // 2 for each in quarters]
+    near = [
+        np.clip(block + 2 * (each % 2) - 1, 0, count - 1)
+        for block, each, count in zip(own, quarters, blocks, strict=True)
+    ]
+    return (own[0][:, None], own[1]), (near[0][:, None], near[1])
+
+
 def search_steps(steps: int) -> Iterator[int]:
     """Yield the distances of the search below a whole pixel: 4, 2 and 1 steps of 8."""
     distance = steps // 2
@@ -220,12 +274,12 @@ def neighbors(step: int) -> Iterator[tuple[int, int]]:
 
 
 def moved(values: NDArray[Sample], motion: Motion, block: int, step: int = 1) -> NDArray[Sample]:
-    """Read each sample of a grid from where the motion of its block points; the edge continues.
+    """Read each sample of a grid from where the motion of its block or quarter points; the edge continues.
 
     Args:
         values: ``(C, h, w)``.
         motion: in samples of ``values``.
-        block: side of the blocks, in samples of the grid.
+        block: side of the blocks or quarters, in samples of the grid.
         step: distance of the samples of the grid, in samples of ``values``: 1 to move all of them.
 
     Returns:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from subpixel.models.spec import FLAT_RADIUS_PX, History
 from subpixel.ops.block_motion import (
     CUT_PARTS,
+    DIVIDED_ABOVE,
     FIT_FLOOR_HALVES,
     PLAIN_RANGE,
     STAY_DENOMINATOR,
@@ -28,7 +29,7 @@ class Alignment:
     """How the previous frames explain frames, see `subpixel.ops.block_motion.Alignment`."""
 
     motion: Tensor
-    """``(N, 2, rows, columns)`` of blocks, integers."""
+    """``(N, 2, 2*rows, 2*columns)`` of the blocks' quarters, integers."""
     levels: Tensor
     """``(N, 2, H, W)``: the detail, and the residual after motion."""
     opened: Tensor
@@ -51,8 +52,8 @@ def _align(frames: Tensor, previous: Tensor, scale: int, history: History) -> Al
     sides = (0, -width % block, 0, -height % block)
     now, before = (extended(one, *sides) for one in (frames, previous))
     samples = between_samples(before, steps)
-    motion = block_motion(now, before, samples, steps, history)
-    residual = now - moved(samples, motion, block, steps)
+    motion = quarter_motion(now, samples, block_motion(now, before, samples, steps, history), steps, block)
+    residual = now - moved(samples, motion, block // 2, steps)
     padded = extended(now, 1, 1, 1, 1)
     kernel = torch.tensor([1.0, 2.0, 1.0]).to(now)
     detail = 16 * now - nn.functional.conv2d(padded, (kernel[:, None] * kernel)[None, None])
@@ -127,6 +128,29 @@ def block_motion(frames: Tensor, previous: Tensor, samples: Tensor, steps: int, 
     return motion
 
 
+def quarter_motion(frames: Tensor, samples: Tensor, motion: Tensor, steps: int, block: int) -> Tensor:
+    """Let quarters move as a neighbor, see `subpixel.ops.block_motion`: ``(N, 2, 2*rows, 2*columns)``."""
+    side, (rows, columns) = block // 2, motion.shape[2:]
+    row, near_row = _own_and_near(rows, motion)
+    column, near_column = _own_and_near(columns, motion)
+    pairs = ((row, column), (near_row, column), (row, near_column))
+    candidates = torch.stack([motion[:, :, down[:, None], right] for down, right in pairs], dim=-1)
+    quarters = frames.reshape(len(frames), 2 * rows, side, 2 * columns, side)
+    sums = _sums_at(quarters, samples, candidates, steps)
+    own = sums[..., 0].reshape(-1, rows, 2, columns, 2).sum((2, 4))
+    together = (own <= DIVIDED_ABOVE * block**2).repeat_interleave(2, 1).repeat_interleave(2, 2)
+    stay = sums[..., :1] - STAY_NUMERATOR * side**2 // STAY_DENOMINATOR
+    number = torch.cat([stay, sums[..., 1:]], dim=-1).argmin(3).where(~together, 0)
+    return candidates.gather(4, number[:, None, ..., None].expand(-1, 2, -1, -1, -1))[..., 0]
+
+
+def _own_and_near(count: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the blocks of quarters along one axis, and the blocks that they touch."""
+    quarters = torch.arange(2 * count, device=like.device)
+    own = quarters // 2
+    return own, (own + 2 * (quarters % 2) - 1).clamp(0, count - 1)
+
+
 def _sums_at(blocks: Tensor, samples: Tensor, motion: Tensor, steps: int) -> Tensor:
     """Sums of absolute differences of blocks ``(N, rows, block, columns, block)`` after several motions.
 
@@ -156,7 +180,7 @@ def moved_between(phases: Tensor, motion: Tensor, scale: int, parts: int, block:
 
     Args:
         phases: ``(N, scale**2, H, W)``, not shuffled.
-        motion: ``(N, 2, rows, columns)`` of blocks of ``block`` LR pixels, in ``1 / parts`` of a pixel of the
+        motion: ``(N, 2, rows, columns)`` of blocks or quarters of ``block`` LR pixels, in ``1 / parts`` of a pixel of the
             result.
         scale, parts, block: see there.
 

@@ -188,12 +188,12 @@ class RecurrentNetwork(Trainable):
 
     def _moved(self, state: State, motion: Tensor) -> tuple[Tensor, Tensor]:
         """Move the last result and the hidden state."""
-        block, scale, parts = self.history.block_px, self.scale, self.history.parts
+        quarter_px, scale, parts = self.history.block_px // 2, self.scale, self.history.parts
         with torch.autocast(motion.device.type, enabled=False):
-            phases = moved_between(state.phases, motion, scale, parts, block)
+            phases = moved_between(state.phases, motion, scale, parts, quarter_px)
         steps = scale * parts
         whole = torch.div(motion + steps // 2, steps, rounding_mode="floor")
-        return phases, moved(state.hidden, whole, block)
+        return phases, moved(state.hidden, whole, quarter_px)
 
     def upscale_frames(self, frames: Iterator[Tensor]) -> Iterator[Tensor]:
         """See `Trainable.upscale_frames`."""
