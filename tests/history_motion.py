@@ -90,10 +90,10 @@ def random_inputs(case, height, width):
 def expected_planes(case, inputs, motion, detail, residual):
     """The inputs of the correction."""
     samples = between_samples(inputs.result, case.parts)
-    old = moved(samples[None], motion, case.scale * case.block_px, case.parts)[0]
+    old = moved(samples[None], motion, case.scale * case.block_px // 2, case.parts)[0]
     difference = pixel_unshuffle(np.clip(old.astype(int) - inputs.base, -128, 127)[None], case.scale)
     levels = np.clip(np.stack([detail, residual]).astype(int), -128, 127)
-    hidden = moved(inputs.hidden, whole_pixels(motion, case.steps), case.block_px).astype(int) - 128
+    hidden = moved(inputs.hidden, whole_pixels(motion, case.steps), case.block_px // 2).astype(int) - 128
     return (np.concatenate([difference, levels, hidden]) * inputs.opened + 128).astype(np.uint8)
 
 

@@ -22,8 +22,8 @@ Plane = NDArray[np.uint8]
 """Luma ``(H, W)`` in 8 bits."""
 
 Motion = NDArray[np.int64]
-"""``(2, rows, columns)`` of blocks or their quarters: where each was in the previous frame, relative to where it
-is: rows and columns, in steps."""
+"""``(2, rows, columns)`` of blocks or their quarters: where each was in the previous frame, relative to where
+it is: rows and columns, in steps."""
 
 TAP_BITS = 7
 """The kernels' taps are in steps of ``2**-TAP_BITS``."""
@@ -33,7 +33,7 @@ STAY_NUMERATOR, STAY_DENOMINATOR = 13, 64
 levels: noise in flat areas would otherwise move them."""
 
 DIVIDED_ABOVE = 1
-"""Mean absolute difference of a block after motion, in 8-bit levels, up to which its quarters move together."""
+"""Mean absolute difference of a block after motion, in 8-bit levels, up to which it is not divided."""
 
 FIT_FLOOR_HALVES = 3
 """Mean absolute difference of a block after motion, in halves of an 8-bit level, that always counts as a fit:
@@ -210,7 +210,7 @@ def block_motion(frame: Plane, samples: Plane, steps: int, *, block_px: int, ran
 
 
 def quarter_motion(frame: Plane, samples: Plane, motion: Motion, steps: int, block_px: int) -> Motion:
-    """Let the quarters of blocks move as a neighbor does: motion changes within a block, and at objects' edges.
+    """Let the quarters of blocks move as a neighbor does: motion changes within blocks, too.
 
     Candidates are the block's motion, that of the block above or below which the quarter touches, and that of
     the block to the left or right which it touches. As for blocks, the first one stays unless another lowers

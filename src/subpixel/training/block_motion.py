@@ -180,8 +180,8 @@ def moved_between(phases: Tensor, motion: Tensor, scale: int, parts: int, block:
 
     Args:
         phases: ``(N, scale**2, H, W)``, not shuffled.
-        motion: ``(N, 2, rows, columns)`` of blocks or quarters of ``block`` LR pixels, in ``1 / parts`` of a pixel of the
-            result.
+        motion: ``(N, 2, rows, columns)`` of blocks or quarters of ``block`` LR pixels, in ``1 / parts`` of a
+            pixel of the result.
         scale, parts, block: see there.
 
     Returns:

@@ -1,48 +1,36 @@
-"""Emits `align`: `subpixel.ops.block_motion.align`, the motion of blocks and what it leaves of each pixel.
+"""Emits `align`: what motion explains of each pixel and block, as `subpixel.ops.block_motion.align` does.
 
-Rows of blocks are computed in bands, so that what a band needs stays in the cache: its rows of the frame and,
-for each step of a pixel, those of the previous frame, interpolated along rows. All rows are continued beyond
-both edges. So candidates on whole pixels are compared for many blocks at once, and those in between need only
-be interpolated along columns.
-
-A cost and the number of its candidate share an integer, so that the smallest is the best, and the first one
-of equal candidates.
+It also lets the quarters of a block move as a neighbor does (`quarter_motion` there). So it needs the motion
+of all blocks, from `subpixel.engines.history.search`.
 """
 
 from functools import partial, reduce
-from itertools import product
+from typing import NamedTuple
 
 from subpixel.engines.assembler import BYTE, INT, LONG, POINTER, SHORT, Value, vector
-from subpixel.engines.history.band import BAND_PX, NUMBER_BITS, Band
-from subpixel.engines.history.vectors import TAPS
+from subpixel.engines.history.band import BAND_ARGUMENTS, Band, each_band
+from subpixel.engines.history.vectors import QUARTERS
 from subpixel.engines.native.instructions import InstructionSet
-from subpixel.ops.block_motion import FIT_FLOOR_HALVES, PLAIN_RANGE, search_steps
+from subpixel.ops.block_motion import (
+    DIVIDED_ABOVE,
+    FIT_FLOOR_HALVES,
+    PLAIN_RANGE,
+    STAY_DENOMINATOR,
+    STAY_NUMERATOR,
+)
 
 ALIGN = {
-    "frame": POINTER,  # uint8
-    "frame_row": LONG,  # from row to row, in bytes
-    "previous": POINTER,
-    "previous_row": LONG,
-    "height": LONG,
-    "width": LONG,
-    "rows": LONG,  # of blocks
-    "columns": LONG,
-    "first": LONG,  # rows of blocks to compute
-    "stop": LONG,
+    **BAND_ARGUMENTS,
     "fit_limit": LONG,
-    "motion": POINTER,  # LONG for each block: first all rows, then all columns
+    "blocks": POINTER,  # LONG for each block: first all rows, then all columns
+    "motion": POINTER,  # likewise for each quarter of a block
     "fits": POINTER,  # a byte for each block
     "same": POINTER,  # likewise: whether it equals the one before
     "varied": POINTER,  # likewise: whether its samples differ by more than `PLAIN_RANGE`
     "detail": POINTER,  # SHORT; rows and columns of whole blocks, and columns of whole vectors
     "residual": POINTER,  # likewise
     "out_row": LONG,  # of both
-    "pitch": LONG,  # from row to row in the working memory: see `band.pitch`
-    "working": POINTER,  # `band.working_bytes`
 }
-
-_NEIGHBOR_BITS, _CENTER = 4, 4
-"""Bits for the number of a neighbor; the place among the neighbors, row by row, of what they surround."""
 
 
 def align(
@@ -50,126 +38,138 @@ def align(
 ) -> Value:
     """Emit the function whose arguments are `ALIGN`; return its module."""
     code = _Alignment(instructions, steps, block_px, range_px, triple)
-    given, band = code.given, BAND_PX // block_px
-    with code.loop(given["first"], given["stop"], band) as start:
-        code.begin_band(start, code.least(code.add(start, band), given["stop"]))
-        with code.loop(start, code.least(code.add(start, band), given["stop"])) as row:
-            down = code.times(code.minus(row, start), block_px)
-            code.search_whole_pixels(down)
-            code.write_detail(row, down)
-            with code.loop(code.number(0), given["columns"]) as column:
-                code.finish_block(row, column, down)
+    for row, down in each_band(code):
+        code.write_detail(row, down)
+        with code.loop(code.number(0), code.given["columns"]) as column:
+            code.finish_block(row, column, down)
     code.succeed()
     return code.module
 
 
+class _Block(NamedTuple):
+    row: Value
+    column: Value
+    place: Value
+    """In the previous frame, without motion."""
+    pixels: list[Value]
+
+
 class _Alignment(Band):
-    """The code for single blocks."""
+    """The code for a band."""
 
     def __init__(
         self, instructions: InstructionSet, steps: int, block_px: int, range_px: int, triple: str
     ) -> None:
         super().__init__("align", ALIGN, instructions, (steps, block_px, range_px), triple)
-        # The pixels of a block that are compared at once; a block is one or more such pieces.
-        self.piece = vector(BYTE, min(block_px**2, instructions.line))
-        self.pieces = block_px**2 // self.piece.count
-        self.pixels = self.local("pixels", block_px**2)
-        self.last_row = self.minus(self.times(self.given["rows"], block_px), 1)
+        self.quarter = block_px // 2
+        self.penalty = STAY_NUMERATOR * self.quarter**2 // STAY_DENOMINATOR
+        self.old = self.local("old", block_px**2)  # the pixels that motion brings
+        self.costs = self.local("costs", 8 * len(QUARTERS))
 
     def finish_block(self, row: Value, column: Value, down: Value) -> None:
-        """Search in between pixels, and write what there is to say about a block."""
-        given = self.given
+        """Write what there is to say about a block."""
         top, right = (self.times(each, self.block) for each in (row, column))
-        self._gather(
-            self.indexed(self.frame, (self.add(down, 1), self.pitch), (right, 1)), self.pixels, self.block
-        )
-        pixels = [self._piece(self.pixels, piece) for piece in range(self.pieces)]
-        place = self.indexed(self.previous, (self.add(down, self.range + 1), self.pitch), (right, 1))
-        index = self.add(self.times(row, given["columns"]), column)
-        blocks = self.times(given["rows"], given["columns"])
-        found = [self.indexed(given["motion"], (offset, 8)) for offset in (index, self.add(index, blocks))]
-        self._search(pixels, place, top, column, found)
-        motion = [self.load(pointer, LONG, 8) for pointer in found]
-
-        (y, y_step), (x, x_step) = (self.split(each, self.steps, self.range) for each in motion)
-        window = self._window(0)
-        self._gather_window(place, y, x, x_step, window)
-        moved = self._moved(window, y_step, self.add(top, y))
-        for piece, values in enumerate(moved):
-            self.store(values, self.at(window, piece * self.piece.count))
-        self._write_residual(window, top, right)
-        difference = self._difference(pixels, moved)
+        block = _Block(row, column, self.place(down, right), self.block_pixels(down, right))
+        motion = self._motion(row, column)
+        for quarter in QUARTERS:
+            self._store_motion(motion, block, quarter)
+        moved = self._moved(block, motion)
+        self._store_old(moved)
+        limit = self.number(DIVIDED_ABOVE * self.block**2)
+        with self.build.if_then(self.build.icmp_unsigned(">", self.difference(block.pixels, moved), limit)):
+            self._divide(block, motion, moved)
+        self._write_residual(self.old, top, right)
+        difference = self.difference(block.pixels, self.pieces_at(self.old))
         # A block that has not changed stays: other candidates cost more.
         changes = reduce(self.build.or_, motion, difference)
         same = self.build.icmp_signed("==", changes, self.number(0))
-        answers = {"fits": self._fits(difference, right), "same": same, "varied": self._varied(pixels)}
+        answers = {"fits": self._fits(difference, right), "same": same, "varied": self._varied(block.pixels)}
+        index = self.add(self.times(row, self.given["columns"]), column)
         for name, value in answers.items():
-            self.store(self.build.zext(value, BYTE), self.at(given[name], index))
+            self.store(self.build.zext(value, BYTE), self.at(self.given[name], index))
 
-    def _search(
-        self, pixels: list[Value], place: Value, top: Value, column: Value, found: list[Value]
-    ) -> None:
-        """Find the motion of a block, whose place in the previous frame is given, and store it."""
-        build, side = self.build, 2 * self.range + 1
-        best = self.long(self.load(self.indexed(self.best, (column, self.block)), INT, 4))
-        cost, stays, y, x = self._candidate(best, NUMBER_BITS, side)
-        motion = [
-            build.select(stays, self.number(0), self.times(self.minus(each, self.range), self.steps))
-            for each in (y, x)
-        ]
-        self._store_pair(motion, found)
-        distances = list(search_steps(self.steps))
-        # All others cost at least the penalty: without a difference, or none to speak of, the search ends.
-        with build.if_then(build.icmp_unsigned(">", cost, self.number(self.penalty))):
-            down, right, _, _ = self.repeat(
-                len(distances),
-                [*motion, cost, self.number(distances[0])],
-                lambda _, values: self._search_neighbors(pixels, place, top, values),
-            )
-            self._store_pair([down, right], found)
+    def _motion(self, row: Value, column: Value) -> list[Value]:
+        return [self.load(pointer, LONG, 8) for pointer in self.motion_of("blocks", row, column)]
 
-    def _store_pair(self, motion: list[Value], found: list[Value]) -> None:
-        for each, pointer in zip(motion, found, strict=True):
+    def _moved(self, block: _Block, motion: list[Value]) -> list[Value]:
+        """The pixels that motion brings to a block."""
+        (y, y_step), (x, x_step) = (self.split(each, self.steps, self.range) for each in motion)
+        window = self.window(0)
+        self.gather_window(block.place, y, x, x_step, window)
+        return self.moved(window, y_step, self.add(self.times(block.row, self.block), y))
+
+    def _store_old(self, pixels: list[Value]) -> None:
+        for piece, values in enumerate(pixels):
+            self.store(values, self.at(self.old, piece * self.piece.count))
+
+    def _store_motion(self, motion: list[Value], block: _Block, quarter: tuple[int, int]) -> None:
+        part = [self.number(each) for each in quarter]
+        for each, pointer in zip(motion, self.quarter_motion(block.row, block.column, *part), strict=True):
             self.store(each, pointer, 8)
 
-    def _search_neighbors(
-        self, pixels: list[Value], place: Value, top: Value, values: list[Value]
-    ) -> list[Value]:
-        """Compare the eight neighbors at a distance: from motion, cost and distance, the new ones."""
-        build, (*motion, cost, distance), limit = self.build, values, self.steps * self.range
-        offsets = self.minus(self.number(0), distance), self.number(0), distance
-        choices = [
-            [self.clamped(self.add(each, offset), -limit, limit) for offset in offsets] for each in motion
-        ]
-        rows, columns = ([self.split(each, self.steps, self.range) for each in axis] for axis in choices)
-        first = rows[0][0]
-        windows = [self._window(index) for index in range(3)]
-        for (x, step), window in zip(columns, windows, strict=True):
-            self._gather_window(place, first, x, step, window)
-        best = build.shl(cost, self.number(_NEIGHBOR_BITS))
-        for number, ((y, step), window) in enumerate(product(rows, windows)):
-            if number != _CENTER:
-                start = self.at(window, self.times(self.minus(y, first), self.block))
-                moved = self._moved(start, step, self.add(top, y))
-                found = self.add(self._difference(pixels, moved), self.penalty)
-                best = self.least(best, self.add(self.times(found, 2**_NEIGHBOR_BITS), number + 1))
-        cost, stays, *places = self._candidate(best, _NEIGHBOR_BITS, 3)
-        for axis, (place, (before, same, after)) in enumerate(zip(places, choices, strict=True)):
-            offset = (
-                build.icmp_signed("==", place, self.number(0)),
-                build.icmp_signed("==", place, self.number(2)),
-            )
-            moved = build.select(offset[0], before, build.select(offset[1], after, same))
-            motion[axis] = build.select(stays, same, moved)
-        return [*motion, cost, build.lshr(distance, self.number(1))]
+    # Quarters
 
-    def _candidate(self, best: Value, bits: int, side: int) -> tuple[Value, Value, Value, Value]:
-        """Split the best one into its cost, whether it is none of a square of candidates, row and column."""
-        number = self.build.and_(best, self.number(2**bits - 1))
-        stays = self.build.icmp_signed("==", number, self.number(0))
-        place = self.minus(number, 1)
-        row = self.build.udiv(place, self.number(side))
-        return self.build.lshr(best, self.number(bits)), stays, row, self.minus(place, self.times(row, side))
+    def _divide(self, block: _Block, motion: list[Value], moved: list[Value]) -> None:
+        """Let each quarter of a block move as a neighbor that it touches does, if that costs less."""
+        for quarter in QUARTERS:
+            cost = self.minus(self._quarter_difference(block.pixels, moved, quarter), self.penalty)
+            self.store(cost, self._least(quarter), 8)
+        for axis, side in QUARTERS:  # first those above and below
+            neighbor = self._neighbor(block, axis, side)
+            differences = (self.build.xor(*each) for each in zip(motion, neighbor, strict=True))
+            apart = self.build.icmp_signed("!=", self.build.or_(*differences), self.number(0))
+            with self.build.if_then(apart):
+                found = self._moved(block, neighbor)
+                for quarter in QUARTERS:
+                    if quarter[axis] == side:
+                        self._keep_better(block, quarter, neighbor, found)
+
+    def _neighbor(self, block: _Block, axis: int, side: int) -> list[Value]:
+        """The motion of a neighbor along an axis: before the block (0) or after it; at the edge its own."""
+        place = [block.row, block.column]
+        if side == 0:
+            place[axis] = self.most(self.minus(place[axis], 1), self.number(0))
+        else:
+            last = self.minus(self.given[("rows", "columns")[axis]], 1)
+            place[axis] = self.least(self.add(place[axis], 1), last)
+        return self._motion(*place)
+
+    def _keep_better(
+        self, block: _Block, quarter: tuple[int, int], motion: list[Value], found: list[Value]
+    ) -> None:
+        """Give a quarter a motion, and the pixels it brings, if it costs less than the best one before."""
+        build, least = self.build, self._least(quarter)
+        cost = self._quarter_difference(block.pixels, found, quarter)
+        with build.if_then(build.icmp_signed("<", cost, self.load(least, LONG, 8))):
+            self.store(cost, least, 8)
+            self._store_motion(motion, block, quarter)
+            inside = (
+                build.icmp_unsigned("!=", mask, self.each(mask.type, 0)) for mask in self._masks(quarter)
+            )
+            before = self.pieces_at(self.old)
+            self._store_old([build.select(*each) for each in zip(inside, found, before, strict=True)])
+
+    def _least(self, quarter: tuple[int, int]) -> Value:
+        """A pointer to the cost of a quarter's best motion."""
+        return self.at(self.costs, 8 * QUARTERS.index(quarter))
+
+    def _quarter_difference(
+        self, pixels: list[Value], others: list[Value], quarter: tuple[int, int]
+    ) -> Value:
+        """The sum of absolute differences of a quarter."""
+        masks = self._masks(quarter)
+        return self.difference(
+            *([self.build.and_(*each) for each in zip(side, masks, strict=True)] for side in (pixels, others))
+        )
+
+    def _masks(self, quarter: tuple[int, int]) -> list[Value]:
+        """Bytes of 255 in a quarter and 0 elsewhere, for each piece of a block."""
+        places = (divmod(place, self.block) for place in range(self.block**2))
+        inside = [255 * ((row // self.quarter, column // self.quarter) == quarter) for row, column in places]
+        count = self.piece.count
+        return [self.lanes(BYTE, inside[piece * count : (piece + 1) * count]) for piece in range(self.pieces)]
+
+    # Blocks
 
     def _fits(self, difference: Value, right: Value) -> Value:
         """Whether a block's difference is small enough for its detail."""
@@ -187,45 +187,6 @@ class _Alignment(Band):
         difference = self.build.sub(extreme("umax"), extreme("umin"))
         return self.build.icmp_unsigned(">", self.build.zext(difference, LONG), self.number(PLAIN_RANGE))
 
-    # Pixels of a block
-
-    def _window(self, index: int) -> Value:
-        """Memory for columns of a block, with the rows that its neighbors need."""
-        return self.local(f"window {index}", self.block * (self.block + TAPS))
-
-    def _gather_window(self, place: Value, y: Value, x: Value, step: Value, window: Value) -> None:
-        """Copy columns at a step of a pixel, from the row above ``y`` on."""
-        source = self.indexed(place, (step, self.plane_bytes), (self.minus(y, 1), self.pitch), (x, 1))
-        self._gather(source, window, self.block + TAPS)
-
-    def _gather(self, source: Value, target: Value, rows: int) -> None:
-        """Copy so many rows of a block, without gaps."""
-        kind = vector(BYTE, self.block)
-        for row in range(rows):
-            pixels = self.load(self.indexed(source, (row, self.pitch)), kind)
-            self.store(pixels, self.at(target, row * self.block))
-
-    def _piece(self, pointer: Value, piece: int) -> Value:
-        return self.load(self.at(pointer, piece * self.piece.count), self.piece)
-
-    def _moved(self, window: Value, step: Value, first_row: Value) -> list[Value]:
-        """Interpolate a block along columns. Beyond the first and the last row of the frame are no steps."""
-        taps, result = self.taps_at(step, self.piece.count // 2), []
-        for piece in range(self.pieces):
-            windows = [self._piece(self.at(window, tap * self.block), piece) for tap in range(TAPS)]
-            rows = [(piece * self.piece.count + lane) // self.block for lane in range(self.piece.count)]
-            inside = self.inside(first_row, self.last_row, rows)
-            result.append(self.build.select(inside, self.interpolated(windows, taps), windows[1]))
-        return result
-
-    def _difference(self, pixels: list[Value], others: list[Value]) -> Value:
-        """The sum of absolute differences of a block."""
-        sums = [self.instructions.distances(self, *pair) for pair in zip(pixels, others, strict=True)]
-        total = sums[0]
-        for each in sums[1:]:
-            total = self.build.add(total, each)
-        return self.total(total)
-
     def _write_residual(self, moved: Value, top: Value, right: Value) -> None:
         kind, given = vector(BYTE, self.block), self.given
         out = self.indexed(given["residual"], (top, given["out_row"]), (right, 2))
@@ -235,3 +196,39 @@ class _Alignment(Band):
                 for each in (self.pixels, moved)
             )
             self.store(self.build.sub(pixels, others), self.indexed(out, (row, given["out_row"])))
+
+    # Detail
+
+    def write_detail(self, row: Value, down: Value) -> None:
+        """Write the detail of a row of blocks, and sum its absolute values in 16ths."""
+        build, kind = self.build, vector(SHORT, self.line.count // 2)
+        frame = self.indexed(self.frame, (down, self.pitch))  # the row above
+        detail = self.indexed(self.given["detail"], (self.times(row, self.block), self.given["out_row"]))
+        with self.loop(self.number(0), self.across, kind.count) as x:
+
+            def one_row(turn: Value, values: list[Value]) -> list[Value]:
+                sixteenths = self._detail(self.indexed(frame, (turn, self.pitch), (x, 1)), kind)
+                rounded = build.ashr(build.add(sixteenths, self.each(kind, 8)), self.each(kind, 4))
+                self.store(rounded, self.indexed(detail, (turn, self.given["out_row"]), (x, 2)))
+                return [build.add(values[0], self.instructions.magnitude(self, sixteenths))]
+
+            (sums,) = self.repeat(self.block, [self.each(kind, 0)], one_row)
+            pairs = build.bitcast(sums, vector(INT, kind.count // 2))
+            low = build.and_(pairs, self.each(pairs.type, 0xFFFF))
+            high = build.lshr(pairs, self.each(pairs.type, 16))
+            self.store(build.add(low, high), self.indexed(self.details, (x, 2)))
+
+    def _detail(self, above: Value, kind: Value) -> Value:
+        """16 times the difference of pixels from their binomial mean; the pointer is to the row above."""
+        build = self.build
+
+        def binomial(values: list[Value]) -> Value:
+            return build.add(build.add(values[0], values[2]), build.shl(values[1], self.each(kind, 1)))
+
+        def pixels(row: int, right: int) -> Value:
+            pointer = self.at(self.indexed(above, (row, self.pitch)), right)
+            return build.zext(self.load(pointer, vector(BYTE, kind.count)), kind)
+
+        columns = [[pixels(row, right) for row in range(3)] for right in (-1, 0, 1)]
+        center = build.shl(columns[1][1], self.each(kind, 4))
+        return build.sub(center, binomial([binomial(column) for column in columns]))

@@ -1,11 +1,10 @@
-"""Emits what is done for many blocks at once: the rows that they need, whole pixels, and detail."""
+"""Emits what functions over bands of rows of blocks share: the rows that they need, and pixels of a block."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
-from subpixel.engines.assembler import BYTE, INT, SHORT, Value, vector
+from subpixel.engines.assembler import BYTE, LONG, POINTER, Value, vector
 from subpixel.engines.history.vectors import TAPS, BlockAssembler
 from subpixel.engines.native.instructions import InstructionSet
-from subpixel.ops.block_motion import STAY_DENOMINATOR, STAY_NUMERATOR
 
 MARGIN = 64
 """Bytes to the left and to the right of rows in the working memory."""
@@ -15,8 +14,20 @@ BAND_PX = 64
 
 _FRAME_ROWS = BAND_PX + 2
 
-NUMBER_BITS = 16
-"""Bits for the number of a candidate on whole pixels; a cost takes no more."""
+BAND_ARGUMENTS = {
+    "frame": POINTER,  # uint8
+    "frame_row": LONG,  # from row to row, in bytes
+    "previous": POINTER,
+    "previous_row": LONG,
+    "height": LONG,
+    "width": LONG,
+    "rows": LONG,  # of blocks
+    "columns": LONG,
+    "first": LONG,  # rows of blocks to compute
+    "stop": LONG,
+    "pitch": LONG,  # from row to row in the working memory: see `pitch`
+    "working": POINTER,  # `working_bytes`
+}
 
 
 def pitch(columns: int, block_px: int) -> int:
@@ -52,7 +63,6 @@ class Band(BlockAssembler):
         """Begin the function; ``sizes`` are the steps in a pixel, ``block_px`` and ``range_px``."""
         self.steps, self.block, self.range = sizes
         super().__init__(name, arguments, instructions, self.steps, triple)
-        self.penalty = STAY_NUMERATOR * self.block**2 // STAY_DENOMINATOR
         self.line = vector(BYTE, instructions.line)
         given, self.pitch = self.given, self.given["pitch"]
         self.across = self.times(given["columns"], self.block)
@@ -64,6 +74,11 @@ class Band(BlockAssembler):
         self.frame, memory = memory, self.at(memory, self.times(self.pitch, _FRAME_ROWS))
         # For each 4 columns the best candidate, and for each 2 the sum of absolute detail: INT.
         self.best, self.details = memory, self.at(memory, self.pitch)
+        # The pixels of a block that are compared at once; a block is one or more such pieces.
+        self.piece = vector(BYTE, min(self.block**2, instructions.line))
+        self.pieces = self.block**2 // self.piece.count
+        self.pixels = self.local("pixels", self.block**2)
+        self.last_row = self.minus(self.times(given["rows"], self.block), 1)
 
     # The rows of a band
 
@@ -100,101 +115,73 @@ class Band(BlockAssembler):
             for start, pixel in ends:
                 self.fill(self.load(pixel, BYTE), self.at(start, self.times(self.plane_bytes, step)), MARGIN)
 
-    # Whole pixels
+    # Blocks
 
-    def search_whole_pixels(self, down: Value) -> None:
-        """Find the best candidate of each block in a row of blocks."""
-        frame = self.indexed(self.frame, (self.add(down, 1), self.pitch))
-        previous = self.indexed(self.previous, (self.add(down, self.range + 1), self.pitch))
-        side = 2 * self.range + 1
-        with self.loop(self.number(0), self.across, self.line.count) as x:
-            rows = [
-                self._columns(self.load(self.indexed(frame, (row, self.pitch), (x, 1)), self.line))
-                for row in range(self.block)
-            ]
-            place = self.at(previous, x)
-            corner = self.at(place, self.times(self.pitch, -self.range), -self.range)
-            best = self._costs(rows, place)
-            number = self.each(best.type, (self.penalty << NUMBER_BITS) + 1)
+    def place(self, down: Value, right: Value) -> Value:
+        """Where a block is in the previous frame, if it does not move."""
+        return self.indexed(self.previous, (self.add(down, self.range + 1), self.pitch), (right, 1))
 
-            def candidate(pointer: Value, values: list[Value]) -> list[Value]:
-                best, number = values
-                cost = self.build.add(self._costs(rows, pointer), number)
-                return [self.binary("umin", best, cost), self.build.add(number, self.each(number.type, 1))]
+    def motion_of(self, name: str, row: Value, column: Value) -> list[Value]:
+        """Pointers to the two numbers of a block's motion, in an argument: LONG, first all rows."""
+        given = self.given
+        index = self.add(self.times(row, given["columns"]), column)
+        blocks = self.times(given["rows"], given["columns"])
+        return [self.indexed(given[name], (place, 8)) for place in (index, self.add(index, blocks))]
 
-            def row_of_candidates(row: Value, values: list[Value]) -> list[Value]:
-                pointer = self.indexed(corner, (row, self.pitch))
-                return self.repeat(
-                    side, values, lambda turn, values: candidate(self.at(pointer, turn), values)
-                )
+    def block_pixels(self, down: Value, right: Value) -> list[Value]:
+        """Copy the pixels of a block to `pixels`; return them in pieces."""
+        frame = self.indexed(self.frame, (self.add(down, 1), self.pitch), (right, 1))
+        self._gather(frame, self.pixels, self.block)
+        return self.pieces_at(self.pixels)
 
-            self.store(best, self.at(self.best, x))
-            # All others cost at least the penalty. Where all blocks have as little without motion, they stay.
-            limit = self.each(best.type, self.penalty << NUMBER_BITS)
-            may_move = self.any(self.build.icmp_unsigned(">", best, limit))
-            with self.build.if_then(may_move):
-                best, _ = self.repeat(side, [best, number], row_of_candidates)
-                self.store(best, self.at(self.best, x))
+    def pieces_at(self, pointer: Value) -> list[Value]:
+        """The pixels of a block in memory, without gaps, in pieces."""
+        return [self.piece_at(pointer, piece) for piece in range(self.pieces)]
 
-    def _costs(self, rows: list[list[Value]], pointer: Value) -> Value:
-        """The differences of blocks from those at a pointer, above the bits of the number."""
-        build = self.build
-        sums: list[Value] = []
-        for row, columns in enumerate(rows):
-            other = self.load(self.indexed(pointer, (row, self.pitch)), self.line)
-            found = [
-                self.instructions.distances(self, *pair)
-                for pair in zip(columns, self._columns(other), strict=True)
-            ]
-            sums = [build.add(*pair) for pair in zip(sums, found, strict=True)] if sums else found
-        total, kind = sums[0], sums[0].type
-        if self.block == 4:
-            total = build.or_(total, build.shl(sums[1], self.each(kind, 32)))
-        if self.block == 16:
-            total = build.add(total, self.pick(total, [lane ^ 1 for lane in range(kind.count)]))
-        costs = build.bitcast(total, vector(INT, 2 * kind.count))
-        return build.shl(costs, self.each(costs.type, NUMBER_BITS))
+    def window(self, index: int) -> Value:
+        """Memory for columns of a block, with the rows that its neighbors need."""
+        return self.local(f"window {index}", self.block * (self.block + TAPS))
 
-    def _columns(self, pixels: Value) -> list[Value]:
-        """The pixels in groups of 8 columns that belong to one block: if it has but 4, others are 0."""
-        if self.block > 4:
-            return [pixels]
-        pairs = range(pixels.type.count // 8)
-        masks = ([255] * 4 + [0] * 4, [0] * 4 + [255] * 4)
-        return [self.build.and_(pixels, self.lanes(BYTE, [b for _ in pairs for b in mask])) for mask in masks]
+    def gather_window(self, place: Value, y: Value, x: Value, step: Value, window: Value) -> None:
+        """Copy columns at a step of a pixel, from the row above ``y`` on."""
+        source = self.indexed(place, (step, self.plane_bytes), (self.minus(y, 1), self.pitch), (x, 1))
+        self._gather(source, window, self.block + TAPS)
 
-    # Detail
+    def _gather(self, source: Value, target: Value, rows: int) -> None:
+        """Copy so many rows of a block, without gaps."""
+        kind = vector(BYTE, self.block)
+        for row in range(rows):
+            pixels = self.load(self.indexed(source, (row, self.pitch)), kind)
+            self.store(pixels, self.at(target, row * self.block))
 
-    def write_detail(self, row: Value, down: Value) -> None:
-        """Write the detail of a row of blocks, and sum its absolute values in 16ths."""
-        build, kind = self.build, vector(SHORT, self.line.count // 2)
-        frame = self.indexed(self.frame, (down, self.pitch))  # the row above
-        detail = self.indexed(self.given["detail"], (self.times(row, self.block), self.given["out_row"]))
-        with self.loop(self.number(0), self.across, kind.count) as x:
+    def piece_at(self, pointer: Value, piece: int) -> Value:
+        """A piece of a block in memory, without gaps."""
+        return self.load(self.at(pointer, piece * self.piece.count), self.piece)
 
-            def one_row(turn: Value, values: list[Value]) -> list[Value]:
-                sixteenths = self._detail(self.indexed(frame, (turn, self.pitch), (x, 1)), kind)
-                rounded = build.ashr(build.add(sixteenths, self.each(kind, 8)), self.each(kind, 4))
-                self.store(rounded, self.indexed(detail, (turn, self.given["out_row"]), (x, 2)))
-                return [build.add(values[0], self.instructions.magnitude(self, sixteenths))]
+    def moved(self, window: Value, step: Value, first_row: Value) -> list[Value]:
+        """Interpolate a block along columns. Beyond the first and the last row of the frame are no steps."""
+        taps, result = self.taps_at(step, self.piece.count // 2), []
+        for piece in range(self.pieces):
+            windows = [self.piece_at(self.at(window, tap * self.block), piece) for tap in range(TAPS)]
+            rows = [(piece * self.piece.count + lane) // self.block for lane in range(self.piece.count)]
+            inside = self.inside(first_row, self.last_row, rows)
+            result.append(self.build.select(inside, self.interpolated(windows, taps), windows[1]))
+        return result
 
-            (sums,) = self.repeat(self.block, [self.each(kind, 0)], one_row)
-            pairs = build.bitcast(sums, vector(INT, kind.count // 2))
-            low = build.and_(pairs, self.each(pairs.type, 0xFFFF))
-            high = build.lshr(pairs, self.each(pairs.type, 16))
-            self.store(build.add(low, high), self.indexed(self.details, (x, 2)))
+    def difference(self, pixels: list[Value], others: list[Value]) -> Value:
+        """The sum of absolute differences of a block."""
+        sums = [self.instructions.distances(self, *pair) for pair in zip(pixels, others, strict=True)]
+        total = sums[0]
+        for each in sums[1:]:
+            total = self.build.add(total, each)
+        return self.total(total)
 
-    def _detail(self, above: Value, kind: Value) -> Value:
-        """16 times the difference of pixels from their binomial mean; the pointer is to the row above."""
-        build = self.build
 
-        def binomial(values: list[Value]) -> Value:
-            return build.add(build.add(values[0], values[2]), build.shl(values[1], self.each(kind, 1)))
-
-        def pixels(row: int, right: int) -> Value:
-            pointer = self.at(self.indexed(above, (row, self.pitch)), right)
-            return build.zext(self.load(pointer, vector(BYTE, kind.count)), kind)
-
-        columns = [[pixels(row, right) for row in range(3)] for right in (-1, 0, 1)]
-        center = build.shl(columns[1][1], self.each(kind, 4))
-        return build.sub(center, binomial([binomial(column) for column in columns]))
+def each_band(code: Band) -> Iterator[tuple[Value, Value]]:
+    """Emit what follows for each row of blocks to compute: its number, and its place in its band."""
+    given, band = code.given, BAND_PX // code.block
+    with code.loop(given["first"], given["stop"], band) as start:
+        stop = code.least(code.add(start, band), given["stop"])
+        code.begin_band(start, stop)
+        with code.loop(start, stop) as row:
+            yield row, code.times(code.minus(row, start), code.block)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from subpixel.engines.color import LANES
-from subpixel.engines.history import alignment, band, masks, moving
+from subpixel.engines.history import alignment, band, masks, moving, search
 from subpixel.engines.history.program import Program
 from subpixel.engines.machine_code import Call
 from subpixel.engines.native import targets
@@ -25,6 +25,7 @@ class BlockAlignment:
     """How the previous frame explains a frame: `subpixel.ops.block_motion.Alignment`, with fits by block."""
 
     motion: Motion
+    """Of the blocks' quarters."""
     fits: NDArray[np.bool_]
     """``(rows, columns)`` of blocks: whether they fit; after a cut, some do by chance."""
     same: NDArray[np.bool_]
@@ -76,10 +77,9 @@ class MotionCompensation:
         self._instructions = instructions = targets.find(target)
         self._masks: dict[int, Program] = {}  # for each size of samples
         block = history.block_px
-        self._align = Program(
-            *(alignment.align, alignment.ALIGN, instructions),
-            *(scale * history.parts, block, history.range_px),
-        )
+        sizes = scale * history.parts, block, history.range_px
+        self._search = Program(search.search_motion, search.SEARCH_MOTION, instructions, *sizes)
+        self._align = Program(alignment.align, alignment.ALIGN, instructions, *sizes)
         self._move = Program(
             moving.moved_inputs, moving.MOVED_INPUTS, instructions, scale, history.parts, block
         )
@@ -93,25 +93,36 @@ class MotionCompensation:
         frame, previous = (_with_packed_rows(plane) for plane in (frame, previous))
         (height, width), block = frame.shape, self._history.block_px
         rows, columns = -(-height // block), -(-width // block)
-        motion = np.empty((2, rows, columns), np.int64)
+        blocks = np.empty((2, rows, columns), np.int64)
+        motion = np.empty((2, 2 * rows, 2 * columns), np.int64)
         fits, same, varied = np.empty((3, rows, columns), np.bool_)
         pitch = band.pitch(columns, block)
         detail, residual = np.empty((2, rows * block, pitch), np.int16)
         size = band.working_bytes(pitch, self._scale * self._history.parts, self._history.range_px)
+        planes = {
+            "frame": frame,
+            "frame_row": frame.strides[0],
+            "previous": previous,
+            "previous_row": previous.strides[0],
+            "height": height,
+            "width": width,
+            "rows": rows,
+            "columns": columns,
+            "pitch": pitch,
+        }
 
-        def call(part: slice, working: Planes) -> Call:
+        def search(part: slice, working: Planes) -> Call:
+            return self._search.call(
+                **planes, first=part.start, stop=part.stop, motion=blocks, working=working
+            )
+
+        def align(part: slice, working: Planes) -> Call:
             return self._align.call(
-                frame=frame,
-                frame_row=frame.strides[0],
-                previous=previous,
-                previous_row=previous.strides[0],
-                height=height,
-                width=width,
-                rows=rows,
-                columns=columns,
+                **planes,
                 first=part.start,
                 stop=part.stop,
                 fit_limit=self._history.fit_limit,
+                blocks=blocks,
                 motion=motion,
                 fits=fits,
                 same=same,
@@ -119,11 +130,11 @@ class MotionCompensation:
                 detail=detail,
                 residual=residual,
                 out_row=detail.strides[0],
-                pitch=pitch,
                 working=working,
             )
 
-        self._run(rows, size, call)
+        self._run(rows, size, search)
+        self._run(rows, size, align)  # needs the motion of the rows of blocks around, too
         levels = (each[:height, :width] for each in (detail, residual))
         return BlockAlignment(motion, fits, same, varied, *levels)
 

@@ -1,17 +1,18 @@
 """Emits `moved_inputs`: the inputs of the correction, from what motion brings from the previous frame.
 
 Each row of blocks is moved into working memory, and then compared with the new result and written to planes,
-so that both have whole vectors. Blocks are read in place. Only where motion points out of the picture, the
-continued picture is copied first.
+so that both have whole vectors. Blocks are read in place, or their quarters
+if these move apart. Only where motion points out of the picture, the continued picture is copied first.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import reduce
 from typing import NamedTuple
 
 from subpixel.engines.assembler import BYTE, LONG, POINTER, SHORT, Value, vector
 from subpixel.engines.color import LANES
-from subpixel.engines.history.vectors import TAPS, BlockAssembler
+from subpixel.engines.history.vectors import QUARTERS, TAPS, BlockAssembler
 from subpixel.engines.native.instructions import InstructionSet
 from subpixel.models.history import ZERO
 from subpixel.models.spec import MAX_RANGE_PX
@@ -30,7 +31,7 @@ MOVED_INPUTS = {
     "level_row": LONG,  # of both
     "opened": POINTER,  # a byte for each LR pixel
     "opened_row": LONG,
-    "motion": POINTER,  # from `align`
+    "motion": POINTER,  # of the blocks' quarters, from `align`
     "rows": LONG,  # of blocks
     "columns": LONG,
     "first": LONG,  # rows of blocks to compute
@@ -119,9 +120,9 @@ class _Moving(BlockAssembler):
             *(self.times(given[name], self.scale) for name in ("height", "width")),
         )
 
-        def place(block: Value, motion: Value) -> _Place:
+        def place(first: Value, motion: Value) -> _Place:
             whole, step = self.split(motion, self.steps, self.scale * MAX_RANGE_PX)
-            return _Place(self.add(self.times(block, side), whole), step if self.steps > 1 else None)
+            return _Place(self.add(first, whole), step if self.steps > 1 else None)
 
         self._move_blocks(source, row, side, place)
 
@@ -131,33 +132,45 @@ class _Moving(BlockAssembler):
         pointer = self.indexed(given["hidden"], (channel, given["hidden_plane"]))
         source = _Plane(pointer, *(given[name] for name in ("hidden_row", "height", "width")))
 
-        def place(block: Value, motion: Value) -> _Place:
+        def place(first: Value, motion: Value) -> _Place:
             whole, _ = self.split(self.add(motion, steps // 2), steps, MAX_RANGE_PX)
-            return _Place(self.add(self.times(block, self.block), whole))
+            return _Place(self.add(first, whole))
 
         self._move_blocks(source, row, self.block, place)
 
     def _move_blocks(
         self, source: _Plane, row: Value, side: int, place: Callable[[Value, Value], _Place]
     ) -> None:
-        """Write blocks of a row, each with what is next to it on the right up to a whole vector."""
-        given = self.given
-        blocks = self.times(given["rows"], given["columns"])
+        """Move the blocks of a row, whole or in quarters."""
+        build, half = self.build, side // 2
+        with self.loop(self.number(0), self.given["columns"]) as column:
+            working = self.at(self.given["working"], self.times(column, side))
+            top, left = (self.times(each, side) for each in (row, column))
+            first, *others = (self._motion(row, column, *map(self.number, each)) for each in QUARTERS)
+            differences = [build.xor(*pair) for other in others for pair in zip(first, other, strict=True)]
+            divided = build.icmp_signed("!=", reduce(build.or_, differences), self.number(0))
+            with build.if_else(divided, likely=False) as (apart, together):
+                with apart, self.loop(self.number(0), self.number(len(QUARTERS))) as quarter:
+                    part = build.lshr(quarter, self.number(1)), build.and_(quarter, self.number(1))
+                    motion = self._motion(row, column, *part)
+                    down, right = (self.times(each, half) for each in part)
+                    y, x = place(self.add(top, down), motion[0]), place(self.add(left, right), motion[1])
+                    self._move(source, y, x, half, self.at(self._line(working, down), right))
+                with together:
+                    self._move(source, place(top, first[0]), place(left, first[1]), side, working)
+
+    def _motion(self, row: Value, column: Value, down: Value, right: Value) -> list[Value]:
+        return [self.load(pointer, LONG, 8) for pointer in self.quarter_motion(row, column, down, right)]
+
+    def _move(self, source: _Plane, y: _Place, x: _Place, side: int, target: Value) -> None:
+        """Write a block or quarter, with what is next to it on the right up to a whole vector."""
         kind = vector(BYTE, max(LANES, 1 << (side - 1).bit_length()))
-        with self.loop(self.number(0), given["columns"]) as column:
-            index = self.add(self.times(row, given["columns"]), column)
-            down, right = (
-                self.load(self.indexed(given["motion"], (each, 8)), LONG, 8)
-                for each in (index, self.add(index, blocks))
-            )
-            y, x = place(row, down), place(column, right)
-            block = self._read(source, y, x, side, kind)
-            target = self.at(given["working"], self.times(column, side))
-            if x.step is None:
-                self._copy(block, side, kind, target)
-            else:
-                block = self._along_rows(block, source, y, x, side, kind)
-                self._along_columns(block, source, y, side, kind, target)
+        block = self._read(source, y, x, side, kind)
+        if x.step is None:
+            self._copy(block, side, kind, target)
+        else:
+            block = self._along_rows(block, source, y, x, side, kind)
+            self._along_columns(block, source, y, side, kind, target)
 
     def _read(self, source: _Plane, y: _Place, x: _Place, side: int, kind: Value) -> _Block:
         """Return a block in its plane, or in a copy if it reaches beyond the edges."""

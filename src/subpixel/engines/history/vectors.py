@@ -8,6 +8,9 @@ from subpixel.engines.history.arguments import ArgumentAssembler
 from subpixel.engines.native.instructions import InstructionSet
 from subpixel.ops.block_motion import TAP_BITS, kernel_taps
 
+QUARTERS = (0, 0), (0, 1), (1, 0), (1, 1)
+"""Rows and columns of a block's quarters."""
+
 TAPS = 4
 """Samples that one in between is interpolated from: the one before, two at the place, and the one after."""
 
@@ -44,6 +47,17 @@ class BlockAssembler(ArgumentAssembler):
         kind = values.type
         intrinsic = f"llvm.vector.reduce.{name}.v{kind.count}i{kind.element.width}"
         return self.call(intrinsic, kind.element, values)
+
+    def quarter_motion(self, row: Value, column: Value, down: Value, right: Value) -> list[Value]:
+        """Pointers to the two numbers of a quarter's motion, which are LONG, in the argument "motion".
+
+        Arguments "rows" and "columns" are the numbers of blocks; ``down`` and ``right`` are 0 or 1.
+        """
+        given = self.given
+        y, x = self.add(self.times(row, 2), down), self.add(self.times(column, 2), right)
+        index = self.add(self.times(y, self.times(given["columns"], 2)), x)
+        quarters = self.times(self.times(given["rows"], given["columns"]), len(QUARTERS))
+        return [self.indexed(given["motion"], (place, 8)) for place in (index, self.add(index, quarters))]
 
     # Interpolation
 
