@@ -190,8 +190,9 @@ def test_the_motion_of_a_camera_is_found(scale: int, speed: tuple[int, int]) -> 
     right = (np.abs(inside - np.array(speed)[:, None, None]) <= (scale > 2)).all(0)
     assert textured.sum() >= 5 and right[textured].mean() > 0.85
     halves = align(now, before, 2 * scale, block_px=8, range_px=6, fit_limit=16)
-    assert np.abs(halves.residual).mean() <= np.abs(found.residual).mean()
-    assert found.fits[8:-8, 8:-8].mean() > 0.9
+    inner = np.s_[8:-8, 8:-8]
+    assert np.abs(halves.residual[inner]).mean() <= np.abs(found.residual[inner]).mean()
+    assert found.fits[inner].mean() > 0.9
 
 
 def test_frames_that_are_no_whole_blocks_are_continued() -> None:

@@ -4,9 +4,10 @@ For each frame x, with the previous frame x', its result y' and its state h':
 
 1. The network without history gives the result b.
 2. `subpixel.ops.block_motion.align` finds the motion of blocks, in ``scale * parts`` steps of an LR pixel: a
-   pixel of the result, or half of one. It gives the residual r of each pixel after motion, the frame's
-   detail, and which blocks motion explains. A pixel is *open* if motion explains its block, and the frame is
-   not flat around it (`subpixel.engines.flat`). After a cut, none is.
+   pixel of the result, or half of one. Quarters of a block may move as the block next to them. It gives the
+   residual r of each pixel after motion, the frame's detail, and which blocks motion explains. A pixel is
+   *open* if motion explains its block, and the frame is not flat around it (`subpixel.engines.flat`). After
+   a cut, none is.
 3. y' is moved, interpolated by the same kernel as frames where motion is not of whole pixels. h' is moved by
    whole LR pixels. The inputs of the correction are, in LR space,
 
