@@ -255,12 +255,16 @@ def breaks() -> str:
 
 
 def compressed_clips() -> str:
-    """PSNR after H.264 of the networks for compressed video, by clip at x4."""
-    clips = load("video-network")["compressed"]["4"]
-    names = list(next(iter(clips.values())))
-    rows = [[clip, *(f"{values[name]:.2f}" for name in names)] for clip, values in clips.items()]
-    rows.append(["mean", *(f"{mean(values[name] for values in clips.values()):.2f}" for name in names)])
-    return markdown_table(["clip", *(f"`{name}` (dB)" for name in names)], rows)
+    """PSNR after H.264 of the networks for compressed video, by clip and scale, and the mean."""
+    scales = {scale: dict(clips) for scale, clips in load("video-network")["compressed"].items()}
+    for clips in scales.values():
+        names = next(iter(clips.values()))
+        clips["mean"] = {name: mean(values[name] for values in clips.values()) for name in names}
+    rows = [
+        [clip, *(" / ".join(f"{value:.2f}" for value in clips[clip].values()) for clips in scales.values())]
+        for clip in next(iter(scales.values()))
+    ]
+    return markdown_table(["clip", *(f"x{scale} (dB)" for scale in scales)], rows)
 
 
 def warm_up() -> str:

@@ -199,7 +199,8 @@ def main() -> None:
     if options.only != "clean":
         packaged = [scale for scale in scales if scale in catalog.scales("video-compressed")]
         compressed = measure_compressed(paths, options.frames, packaged)
-        result |= {"crf": CRF, "compressed": {**result.get("compressed", {}), **compressed}}
+        merged = {**result.get("compressed", {}), **compressed}
+        result |= {"crf": CRF, "compressed": dict(sorted(merged.items()))}
     store("video-network", result)
 
 

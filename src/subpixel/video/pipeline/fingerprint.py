@@ -14,7 +14,7 @@ from subpixel.video.pipeline.segment_file import from_line, to_line
 _TIMESTAMPS_VERSION = 2
 """Version of how frames get their times. A change invalidates the segments of earlier versions."""
 
-_FRAMES_VERSION = 3
+_FRAMES_VERSION = 4
 """Version of how frames are computed. Raise it with every change of the code that changes samples or packets.
 Models, engines and options need no new version: the fingerprint contains them."""
 
