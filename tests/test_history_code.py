@@ -70,12 +70,14 @@ def written(compensation, case, aligned, inputs):
 @every_target
 @every_case
 def test_motion(case, target):
-    compensation = MotionCompensation(case.scale, case.history, target=target)
+    compensation, apart = MotionCompensation(case.scale, case.history, target=target), []
     for size in SIZES:
         for now, before in frame_pairs(*size):
             found, block = compensation.align(now, before), case.block_px
             assert_aligned(found, expected_alignment(case, now, before))
             np.testing.assert_array_equal(found.still(), still(now, before, block)[::block, ::block])
+            apart.append((found.motion[:, ::2, ::2] != found.motion[:, 1::2, 1::2]).any(0).mean())
+    assert max(apart) > 0.3 and min(apart) == 0  # quarters of many blocks, and of none
 
 
 @every_target
