@@ -65,6 +65,11 @@ def frame_pairs(height, width):
     yield waves(height, width), waves(height, width, 1.3, -2.6)
     yield waves(height, width), waves(height, width, -0.4, 0.7)
     yield noise(height, width, 4), np.roll(noise(height, width, 4), (2, -1), (0, 1))
+    # Up to the middle of a block it moves, behind it all stays: a block has changed, and still fits exactly.
+    for middle in (6, 12, 24):
+        now, before = waves(height, width), waves(height, width)
+        now[:, :middle] = np.pad(before, ((0, 0), (2, 0)), mode="edge")[:, :width][:, :middle]
+        yield now, before
     # Differences about as large as those that let a block stay.
     grain = np.random.default_rng(width).random((2, height, width)) < 0.1
     yield 100 + np.roll(grain[0], (1, 1), (0, 1)).astype(np.uint8), 100 + grain[0].astype(np.uint8)

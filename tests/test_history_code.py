@@ -50,9 +50,11 @@ def assert_aligned(found, expected):
 
 
 def random_motion(case, aligned):
-    """Replace the motion that was found by one that points far beyond the edges, too."""
+    """Replace the motion of blocks, and of some quarters, by one that points far beyond the edges, too."""
     limit, rng = case.steps * case.range_px, np.random.default_rng(1)
-    return replace(aligned, motion=rng.integers(-limit, limit + 1, aligned.motion.shape))
+    quarters = rng.integers(-limit, limit + 1, aligned.motion.shape)
+    blocks = quarters[:, ::2, ::2].repeat(2, 1).repeat(2, 2)
+    return replace(aligned, motion=np.where(rng.random(blocks.shape[1:]) < 0.1, quarters, blocks))
 
 
 def random_fits(aligned):

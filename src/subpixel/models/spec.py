@@ -91,7 +91,7 @@ class History:
     state: int
     """Channels of the hidden state."""
     block_px: int = 8
-    """Side of the blocks that move together, in LR pixels."""
+    """Side of the blocks whose motion is searched, in LR pixels; their quarters may move as a neighbor."""
     range_px: int = 7
     """Largest motion of a block from frame to frame along each axis, in LR pixels."""
     parts: int = 2

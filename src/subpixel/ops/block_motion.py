@@ -214,8 +214,9 @@ def quarter_motion(frame: Plane, samples: Plane, motion: Motion, steps: int, blo
 
     Candidates are the block's motion, that of the block above or below which the quarter touches, and that of
     the block to the left or right which it touches. As for blocks, the first one stays unless another lowers
-    the mean absolute difference by more than 13/64; the first one of equal candidates wins. The quarters
-    of a block stay together if motion leaves a mean absolute difference of at most `DIVIDED_ABOVE`.
+    the sum of absolute differences by more than 13/64 for each pixel, rounded down; the first one of equal
+    candidates wins. The quarters of a block stay together if its motion leaves a mean absolute difference of
+    at most `DIVIDED_ABOVE`.
 
     Args:
         frame, samples, steps, block_px: as for `block_motion`.

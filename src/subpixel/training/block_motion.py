@@ -233,7 +233,7 @@ def _matrices(side: int, parts: int) -> Tensor:
 
 
 def moved(values: Tensor, motion: Tensor, block: int, step: int = 1) -> Tensor:
-    """Read samples from where the motion of their block points, see `subpixel.ops.block_motion.moved`.
+    """Read samples from where the motion of their block or quarter points: `subpixel.ops.block_motion.moved`.
 
     Args:
         values: ``(N, C, h, w)``.

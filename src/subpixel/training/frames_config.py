@@ -56,7 +56,7 @@ class RecurrentConfig:
     frames: int = 10
     """Frames of the sequences to train on."""
     block_px: int = 8
-    """Side of the blocks that move together, in LR pixels."""
+    """Side of the blocks whose motion is searched, in LR pixels; their quarters may move as a neighbor."""
     range_px: int = 7
     """Largest motion of a block from frame to frame, in LR pixels."""
     parts: int = 2

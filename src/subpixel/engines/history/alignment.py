@@ -5,6 +5,7 @@ of all blocks, from `subpixel.engines.history.search`.
 """
 
 from functools import partial, reduce
+from itertools import product
 from typing import NamedTuple
 
 from subpixel.engines.assembler import BYTE, INT, LONG, POINTER, SHORT, Value, vector
@@ -61,8 +62,8 @@ class _Alignment(Band):
         self, instructions: InstructionSet, steps: int, block_px: int, range_px: int, triple: str
     ) -> None:
         super().__init__("align", ALIGN, instructions, (steps, block_px, range_px), triple)
-        self.quarter = block_px // 2
-        self.penalty = STAY_NUMERATOR * self.quarter**2 // STAY_DENOMINATOR
+        self.quarter_px = block_px // 2
+        self.penalty = STAY_NUMERATOR * self.quarter_px**2 // STAY_DENOMINATOR
         self.old = self.local("old", block_px**2)  # the pixels that motion brings
         self.costs = self.local("costs", 8 * len(QUARTERS))
 
@@ -75,13 +76,14 @@ class _Alignment(Band):
             self._store_motion(motion, block, quarter)
         moved = self._moved(block, motion)
         self._store_old(moved)
-        limit = self.number(DIVIDED_ABOVE * self.block**2)
-        with self.build.if_then(self.build.icmp_unsigned(">", self.difference(block.pixels, moved), limit)):
+        together, limit = self.difference(block.pixels, moved), self.number(DIVIDED_ABOVE * self.block**2)
+        with self.build.if_then(self.build.icmp_unsigned(">", together, limit)):
             self._divide(block, motion, moved)
         self._write_residual(self.old, top, right)
         difference = self.difference(block.pixels, self.pieces_at(self.old))
-        # A block that has not changed stays: other candidates cost more.
-        changes = reduce(self.build.or_, motion, difference)
+        # A block that has not changed stays: other candidates cost more. One that has changed may fit as
+        # exactly, but only in quarters.
+        changes = reduce(self.build.or_, motion, together)
         same = self.build.icmp_signed("==", changes, self.number(0))
         answers = {"fits": self._fits(difference, right), "same": same, "varied": self._varied(block.pixels)}
         index = self.add(self.times(row, self.given["columns"]), column)
@@ -89,7 +91,7 @@ class _Alignment(Band):
             self.store(self.build.zext(value, BYTE), self.at(self.given[name], index))
 
     def _motion(self, row: Value, column: Value) -> list[Value]:
-        return [self.load(pointer, LONG, 8) for pointer in self.motion_of("blocks", row, column)]
+        return [self.load(pointer, LONG, 8) for pointer in self.motion_pointers("blocks", row, column)]
 
     def _moved(self, block: _Block, motion: list[Value]) -> list[Value]:
         """The pixels that motion brings to a block."""
@@ -104,7 +106,7 @@ class _Alignment(Band):
 
     def _store_motion(self, motion: list[Value], block: _Block, quarter: tuple[int, int]) -> None:
         part = [self.number(each) for each in quarter]
-        for each, pointer in zip(motion, self.quarter_motion(block.row, block.column, *part), strict=True):
+        for each, pointer in zip(motion, self.quarter_pointers(block.row, block.column, *part), strict=True):
             self.store(each, pointer, 8)
 
     # Quarters
@@ -114,7 +116,7 @@ class _Alignment(Band):
         for quarter in QUARTERS:
             cost = self.minus(self._quarter_difference(block.pixels, moved, quarter), self.penalty)
             self.store(cost, self._least(quarter), 8)
-        for axis, side in QUARTERS:  # first those above and below
+        for axis, side in product(range(2), repeat=2):  # first those above and below
             neighbor = self._neighbor(block, axis, side)
             differences = (self.build.xor(*each) for each in zip(motion, neighbor, strict=True))
             apart = self.build.icmp_signed("!=", self.build.or_(*differences), self.number(0))
@@ -164,7 +166,9 @@ class _Alignment(Band):
     def _masks(self, quarter: tuple[int, int]) -> list[Value]:
         """Bytes of 255 in a quarter and 0 elsewhere, for each piece of a block."""
         places = (divmod(place, self.block) for place in range(self.block**2))
-        inside = [255 * ((row // self.quarter, column // self.quarter) == quarter) for row, column in places]
+        inside = [
+            255 * ((row // self.quarter_px, column // self.quarter_px) == quarter) for row, column in places
+        ]
         count = self.piece.count
         return [self.lanes(BYTE, inside[piece * count : (piece + 1) * count]) for piece in range(self.pieces)]
 

@@ -121,7 +121,7 @@ class Band(BlockAssembler):
         """Where a block is in the previous frame, if it does not move."""
         return self.indexed(self.previous, (self.add(down, self.range + 1), self.pitch), (right, 1))
 
-    def motion_of(self, name: str, row: Value, column: Value) -> list[Value]:
+    def motion_pointers(self, name: str, row: Value, column: Value) -> list[Value]:
         """Pointers to the two numbers of a block's motion, in an argument: LONG, first all rows."""
         given = self.given
         index = self.add(self.times(row, given["columns"]), column)
@@ -139,7 +139,7 @@ class Band(BlockAssembler):
         return [self.piece_at(pointer, piece) for piece in range(self.pieces)]
 
     def window(self, index: int) -> Value:
-        """Memory for columns of a block, with the rows that its neighbors need."""
+        """Memory for columns of a block, with the rows above and below that candidates of the search need."""
         return self.local(f"window {index}", self.block * (self.block + TAPS))
 
     def gather_window(self, place: Value, y: Value, x: Value, step: Value, window: Value) -> None:

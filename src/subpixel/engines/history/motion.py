@@ -111,12 +111,12 @@ class MotionCompensation:
             "pitch": pitch,
         }
 
-        def search(part: slice, working: Planes) -> Call:
+        def search_call(part: slice, working: Planes) -> Call:
             return self._search.call(
                 **planes, first=part.start, stop=part.stop, motion=blocks, working=working
             )
 
-        def align(part: slice, working: Planes) -> Call:
+        def align_call(part: slice, working: Planes) -> Call:
             return self._align.call(
                 **planes,
                 first=part.start,
@@ -133,8 +133,8 @@ class MotionCompensation:
                 working=working,
             )
 
-        self._run(rows, size, search)
-        self._run(rows, size, align)  # needs the motion of the rows of blocks around, too
+        self._run(rows, size, search_call)
+        self._run(rows, size, align_call)  # needs the motion of the rows of blocks around, too
         levels = (each[:height, :width] for each in (detail, residual))
         return BlockAlignment(motion, fits, same, varied, *levels)
 

@@ -1,8 +1,8 @@
 """Emits `moved_inputs`: the inputs of the correction, from what motion brings from the previous frame.
 
 Each row of blocks is moved into working memory, and then compared with the new result and written to planes,
-so that both have whole vectors. Blocks are read in place, or their quarters
-if these move apart. Only where motion points out of the picture, the continued picture is copied first.
+so that both have whole vectors. Blocks are read in place, or their quarters if these move apart. Only where
+motion points out of the picture, the continued picture is copied first.
 """
 
 from collections.abc import Callable, Iterator
@@ -151,6 +151,7 @@ class _Moving(BlockAssembler):
             divided = build.icmp_signed("!=", reduce(build.or_, differences), self.number(0))
             with build.if_else(divided, likely=False) as (apart, together):
                 with apart, self.loop(self.number(0), self.number(len(QUARTERS))) as quarter:
+                    # Its row and column, as in `QUARTERS`.
                     part = build.lshr(quarter, self.number(1)), build.and_(quarter, self.number(1))
                     motion = self._motion(row, column, *part)
                     down, right = (self.times(each, half) for each in part)
@@ -160,7 +161,7 @@ class _Moving(BlockAssembler):
                     self._move(source, place(top, first[0]), place(left, first[1]), side, working)
 
     def _motion(self, row: Value, column: Value, down: Value, right: Value) -> list[Value]:
-        return [self.load(pointer, LONG, 8) for pointer in self.quarter_motion(row, column, down, right)]
+        return [self.load(pointer, LONG, 8) for pointer in self.quarter_pointers(row, column, down, right)]
 
     def _move(self, source: _Plane, y: _Place, x: _Place, side: int, target: Value) -> None:
         """Write a block or quarter, with what is next to it on the right up to a whole vector."""

@@ -55,7 +55,7 @@ class _Search(Band):
     def search_in_between(self, row: Value, column: Value, down: Value) -> None:
         """Search from a block's best whole pixel on, and write its motion."""
         top, right = (self.times(each, self.block) for each in (row, column))
-        found = self.motion_of("motion", row, column)
+        found = self.motion_pointers("motion", row, column)
         self._search(self.block_pixels(down, right), self.place(down, right), top, column, found)
 
     def _search(

@@ -9,7 +9,7 @@ from subpixel.engines.native.instructions import InstructionSet
 from subpixel.ops.block_motion import TAP_BITS, kernel_taps
 
 QUARTERS = (0, 0), (0, 1), (1, 0), (1, 1)
-"""Rows and columns of a block's quarters."""
+"""Rows and columns of a block's quarters, row by row."""
 
 TAPS = 4
 """Samples that one in between is interpolated from: the one before, two at the place, and the one after."""
@@ -48,7 +48,7 @@ class BlockAssembler(ArgumentAssembler):
         intrinsic = f"llvm.vector.reduce.{name}.v{kind.count}i{kind.element.width}"
         return self.call(intrinsic, kind.element, values)
 
-    def quarter_motion(self, row: Value, column: Value, down: Value, right: Value) -> list[Value]:
+    def quarter_pointers(self, row: Value, column: Value, down: Value, right: Value) -> list[Value]:
         """Pointers to the two numbers of a quarter's motion, which are LONG, in the argument "motion".
 
         Arguments "rows" and "columns" are the numbers of blocks; ``down`` and ``right`` are 0 or 1.
