@@ -70,6 +70,7 @@ TABLES: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "networks": training.several_frames,
         "warm-up": quality.warm_up,
         "breaks": quality.breaks,
+        "quarters": quality.quarters,
     },
     "docs/research/2026-11-26-training.md": {
         "paces": training.gpu_step,

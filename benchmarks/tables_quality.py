@@ -267,6 +267,14 @@ def compressed_clips() -> str:
     return markdown_table(["clip", *(f"x{scale} (dB)" for scale in scales)], rows)
 
 
+def quarters() -> str:
+    """Gain of `video-x4` (version 1) over `best` by what moves together, and clip."""
+    gains = load("single_experiments")["video-x4 version 1, first 20 frames, gain over best in dB, by motion"]
+    rows = [[name, *(f"{gain:+.3f}" for gain in clips.values())] for name, clips in gains.items()]
+    clips = next(iter(gains.values()))
+    return markdown_table(["motion of", *(f"{clip} (dB)" for clip in clips)], rows)
+
+
 def warm_up() -> str:
     """PSNR after a warm-up, minus that of an endless run, by clip at x3 and number of frames."""
     clips = load("video-network")["scales"]["3"]

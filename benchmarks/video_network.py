@@ -38,7 +38,7 @@ STARTS, FOLLOWING = (26, 36, 46), 4
 
 STATIC_FRAME, STATIC_TIMES = 5, 200
 
-CROPS = "edgetam_hideandseek", 3, (0, 1, 3, 7, 15)
+CROPS = "edgetam_hideandseek", 3, (0, 16, 24, 32, 48)
 """The clip, scale and frames of the crops."""
 
 CROP_PX, MAGNIFIED = 108, 2
