@@ -160,9 +160,7 @@ def test_it_is_said_where_frames_are_upscaled_by_themselves(upscale, source, mod
         return subpixel.upscale_video(source, path, upscaler=upscaler, codec="ffv1", **options).warnings
 
     start = "video-test upscales each frame by itself, with the result of fast-x2: "
-    precision = (
-        "only in int8, and numpy computes fp32 here; pass --precision int8 (precision='int8') and no engine"
-    )
+    precision = "only in int8, and numpy computes fp32 here; pass --precision int8 (precision='int8')"
     several = "only where one network alone reaches the size; choose a factor of at most 2"
     fp32 = Upscaler(model, "numpy", precision="fp32", threads=1)
     int8 = Upscaler(model, precision="int8", threads=1)

@@ -81,9 +81,10 @@ def missing_history(family: ModelFamily | PixelArtFamily, upsampling: AnyUpsampl
         )
     first = engines[0]
     if not is_for_video(first):
+        other = "" if first.name in ("native", "numpy") else " and no engine"
         reasons.append(
             f"the frames before help only in int8, and {first.name} computes {first.precision} here; "
-            "pass --precision int8 (precision='int8') and no engine"
+            f"pass --precision int8 (precision='int8'){other}"
         )
     models = list(dict.fromkeys(engine.model for engine in engines))
     names = " and ".join(model.name for model in models)
