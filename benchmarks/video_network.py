@@ -26,7 +26,6 @@ from subpixel.engines.numpy_history import FrameState
 from subpixel.evaluation.compression import through_h264
 from subpixel.evaluation.metrics import psnr_db
 from subpixel.evaluation.protocol import bicubic, crop_to_multiple, lr_plane
-from subpixel.models import catalog
 from subpixel.models.catalog import find
 from subpixel.training.clips import find_training_clips, read_frames
 
@@ -197,10 +196,8 @@ def main() -> None:
         clean = measure_clean(paths, options.frames, scales)
         result |= {"frames": options.frames, "scales": {**result["scales"], **clean}}
     if options.only != "clean":
-        packaged = [scale for scale in scales if scale in catalog.scales("video-compressed")]
-        compressed = measure_compressed(paths, options.frames, packaged)
-        merged = {**result.get("compressed", {}), **compressed}
-        result |= {"crf": CRF, "compressed": dict(sorted(merged.items()))}
+        compressed = measure_compressed(paths, options.frames, scales)
+        result |= {"crf": CRF, "compressed": {**result["compressed"], **compressed}}
     store("video-network", result)
 
 

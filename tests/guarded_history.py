@@ -14,6 +14,7 @@ from history_motion import (
     Inputs,
     expected_masks,
     expected_planes,
+    mostly_whole,
     nearly_smooth,
     noise,
     random_inputs,
@@ -73,8 +74,7 @@ for at_end, case in product((True, False), CASES):
             if far:  # as far as it goes, in any direction
                 limit, rng = case.steps * case.range_px, np.random.default_rng(1)
                 quarters = rng.choice([-limit, 1 - limit, limit - 1, limit], found.motion.shape)
-                blocks = quarters[:, ::2, ::2].repeat(2, 1).repeat(2, 2)
-                found.motion[...] = np.where(rng.random(blocks.shape[1:]) < 0.1, quarters, blocks)
+                found.motion[...] = mostly_whole(quarters, rng)
             inputs = random_inputs(case, height, width)
             planes = array((case.scale**2 + 2 + STATE, height, width), np.uint8, at_end=at_end)
             base, result, hidden, opened = Inputs(*(copy(each, at_end=at_end) for each in inputs))

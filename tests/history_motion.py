@@ -76,6 +76,12 @@ def frame_pairs(height, width):
     yield 100 + grain[0].astype(np.uint8), 100 + grain[1].astype(np.uint8)
 
 
+def mostly_whole(quarters, rng):
+    """Give the quarters of most blocks the same motion."""
+    blocks = quarters[:, ::2, ::2].repeat(2, 1).repeat(2, 2)
+    return np.where(rng.random(blocks.shape[1:]) < 0.1, quarters, blocks)
+
+
 class Inputs(NamedTuple):
     """What `MotionCompensation.write_inputs` moves and compares."""
 

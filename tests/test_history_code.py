@@ -13,6 +13,7 @@ from history_motion import (
     expected_masks,
     expected_planes,
     frame_pairs,
+    mostly_whole,
     nearly_smooth,
     noise,
     random_inputs,
@@ -52,9 +53,7 @@ def assert_aligned(found, expected):
 def random_motion(case, aligned):
     """Replace the motion of blocks, and of some quarters, by one that points far beyond the edges, too."""
     limit, rng = case.steps * case.range_px, np.random.default_rng(1)
-    quarters = rng.integers(-limit, limit + 1, aligned.motion.shape)
-    blocks = quarters[:, ::2, ::2].repeat(2, 1).repeat(2, 2)
-    return replace(aligned, motion=np.where(rng.random(blocks.shape[1:]) < 0.1, quarters, blocks))
+    return replace(aligned, motion=mostly_whole(rng.integers(-limit, limit + 1, aligned.motion.shape), rng))
 
 
 def random_fits(aligned):

@@ -121,13 +121,6 @@ class Band(BlockAssembler):
         """Where a block is in the previous frame, if it does not move."""
         return self.indexed(self.previous, (self.add(down, self.range + 1), self.pitch), (right, 1))
 
-    def motion_pointers(self, name: str, row: Value, column: Value) -> list[Value]:
-        """Pointers to the two numbers of a block's motion, in an argument: LONG, first all rows."""
-        given = self.given
-        index = self.add(self.times(row, given["columns"]), column)
-        blocks = self.times(given["rows"], given["columns"])
-        return [self.indexed(given[name], (place, 8)) for place in (index, self.add(index, blocks))]
-
     def block_pixels(self, down: Value, right: Value) -> list[Value]:
         """Copy the pixels of a block to `pixels`; return them in pieces."""
         frame = self.indexed(self.frame, (self.add(down, 1), self.pitch), (right, 1))

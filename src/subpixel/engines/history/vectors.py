@@ -48,16 +48,23 @@ class BlockAssembler(ArgumentAssembler):
         intrinsic = f"llvm.vector.reduce.{name}.v{kind.count}i{kind.element.width}"
         return self.call(intrinsic, kind.element, values)
 
-    def quarter_pointers(self, row: Value, column: Value, down: Value, right: Value) -> list[Value]:
-        """Pointers to the two numbers of a quarter's motion, which are LONG, in the argument "motion".
+    # Motion
 
-        Arguments "rows" and "columns" are the numbers of blocks; ``down`` and ``right`` are 0 or 1.
+    def motion_pointers(self, name: str, row: Value, column: Value, parts: int = 1) -> list[Value]:
+        """Pointers to the two numbers of motion in an argument: LONG, first all rows, then all columns.
+
+        Arguments "rows" and "columns" are the numbers of blocks, which have so many parts along each axis;
+        ``row`` and ``column`` count parts.
         """
-        given = self.given
+        rows, columns = (self.times(self.given[each], parts) for each in ("rows", "columns"))
+        index = self.add(self.times(row, columns), column)
+        places = index, self.add(index, self.times(rows, columns))
+        return [self.indexed(self.given[name], (place, 8)) for place in places]
+
+    def quarter_pointers(self, row: Value, column: Value, down: Value, right: Value) -> list[Value]:
+        """Those of a quarter of a block, in "motion"; ``down`` and ``right`` are 0 or 1."""
         y, x = self.add(self.times(row, 2), down), self.add(self.times(column, 2), right)
-        index = self.add(self.times(y, self.times(given["columns"], 2)), x)
-        quarters = self.times(self.times(given["rows"], given["columns"]), len(QUARTERS))
-        return [self.indexed(given["motion"], (place, 8)) for place in (index, self.add(index, quarters))]
+        return self.motion_pointers("motion", y, x, 2)
 
     # Interpolation
 

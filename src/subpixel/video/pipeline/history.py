@@ -81,7 +81,7 @@ def missing_history(family: ModelFamily | PixelArtFamily, upsampling: AnyUpsampl
         )
     first = engines[0]
     if not is_for_video(first):
-        other = "" if first.name in ("native", "numpy") else " and no engine"
+        other = "" if "int8" in first.precisions else " and no engine"
         reasons.append(
             f"the frames before help only in int8, and {first.name} computes {first.precision} here; "
             f"pass --precision int8 (precision='int8'){other}"
