@@ -47,6 +47,7 @@ def _table(models: list["Model"]) -> "Table":
         padding=(0, 1, 0, 0),  # to fit a terminal of 80 columns
         pad_edge=False,
         caption="multiply-adds per LR pixel; mean PSNR in dB on luma, LR by bicubic\n"
+        "single images: video as best, video-compressed as best-compressed\n"
         "without a network, for pixel art: nearest, epx",
     )
     table.add_column("model", no_wrap=True)
