@@ -71,6 +71,7 @@ TABLES: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "warm-up": quality.warm_up,
         "breaks": quality.breaks,
         "quarters": quality.quarters,
+        "bounds": quality.bounds,
     },
     "docs/research/2026-11-26-training.md": {
         "paces": training.gpu_step,

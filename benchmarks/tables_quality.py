@@ -275,6 +275,19 @@ def quarters() -> str:
     return markdown_table(["motion of", *(f"{clip} (dB)" for clip in clips)], rows)
 
 
+def bounds() -> str:
+    """Gain of `video-x2` over `best`, early and late, by clip and by where results are bounded."""
+    clips = load("single_experiments")[
+        "video-x2 version 3, middle of 480x288, at most 240 frames, gain over best in dB, "
+        "first 56 and last 20, by bound"
+    ]
+    rows = [
+        [clip, *(f"{first:+.2f} {last:+.2f}" for first, last in by_bound.values())]
+        for clip, by_bound in clips.items()
+    ]
+    return markdown_table(["clip", *(f"{name} (dB)" for name in next(iter(clips.values())))], rows)
+
+
 def warm_up() -> str:
     """PSNR after a warm-up, minus that of an endless run, by clip at x3 and number of frames."""
     clips = load("video-network")["scales"]["3"]

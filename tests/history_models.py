@@ -66,7 +66,8 @@ class Correction(NamedTuple):
         *arrays, masks, state = self
         fields: dict[str, Any] = vars(state)
         of_state = FrameState(**{name: function(array) for name, array in fields.items()})
-        return Correction(*map(function, arrays), Masks(*map(function, masks)), of_state)
+        of_masks = Masks(*(None if one is None else function(one) for one in masks))  # type: ignore[arg-type]
+        return Correction(*map(function, arrays), of_masks, of_state)
 
     def applied(self, application: Application) -> tuple[np.ndarray, np.ndarray]:
         """The result and the state in machine code."""
@@ -75,7 +76,10 @@ class Correction(NamedTuple):
 
     def expected(self, model: Model) -> tuple[np.ndarray, np.ndarray]:
         """The same in NumPy."""
-        computed = changed(model, self.base, self.inputs, self.outputs, self.masks.opened)
+        spec, opened = model.spec.history, self.masks.opened
+        assert spec is not None
+        held = np.full(opened.shape, spec.bounded) if self.masks.held is None else self.masks.held
+        computed = changed(model, self.base, self.inputs, self.outputs, opened, held)
         base = self.base, self.eight_bits
         return with_still_parts(model, self.masks.still, self.state, base, computed)
 
@@ -107,7 +111,10 @@ def random_correction(model: Model, height: int, width: int, dtype: str) -> Corr
     hidden = rng.integers(0, 256, (model.spec.history.state, height, width), np.uint8)
     state = FrameState(np.zeros((height, width), np.uint8), previous.astype(np.uint8), hidden)
     planes = inputs.astype(np.uint8), outputs.astype(np.uint8)
-    return Correction(base, eight_bits(base), *planes, Masks(opened, still), state)
+    spec, held = model.spec.history, None
+    if spec.bounded and not spec.bounded_in_motion:
+        held = rng.random((height, width)) < 0.5
+    return Correction(base, eight_bits(base), *planes, Masks(opened, still, held), state)
 
 
 def camera(

@@ -28,7 +28,8 @@ class Case(NamedTuple):
 
     @property
     def history(self):
-        return History((), STATE, self.block_px, self.range_px, self.parts, fit_limit=16)
+        sizes = self.block_px, self.range_px, self.parts
+        return History((), STATE, *sizes, fit_limit=16, bounded=True, bounded_in_motion=False)
 
 
 CASES = [
@@ -125,8 +126,9 @@ def nearly_smooth(height, width, dtype):
     return frame if dtype == "uint8" else plane, frame, previous
 
 
-def expected_masks(case, plane, frame, previous, explained):
-    """Which pixels are open and still, if motion explains these blocks."""
+def expected_masks(case, plane, frame, previous, aligned):
+    """Which pixels are open, still, and in quarters of blocks without motion."""
     height, width = plane.shape
-    fits = nearest(explained, case.block_px)[:height, :width]
-    return fits & ~is_smooth(plane), still(frame, previous, case.block_px)
+    fits = nearest(aligned.explained(), case.block_px)[:height, :width]
+    stays = np.kron(~aligned.motion.any(axis=0), np.ones(2 * [case.block_px // 2], bool))[:height, :width]
+    return fits & ~is_smooth(plane), still(frame, previous, case.block_px), stays

@@ -106,10 +106,10 @@ def test_wrong_histories_are_refused(changes: dict[str, object], message: str) -
 
 
 def test_files_of_the_first_networks_for_video_are_read() -> None:
-    """They do not say whether results are bounded."""
+    """They do not say whether results are bounded, nor where."""
     spec = video_model(4).spec
     data = json.loads(json.dumps(spec.to_json()))
-    del data["history"]["bounded"]
+    del data["history"]["bounded"], data["history"]["bounded_in_motion"]
     assert ModelSpec.from_json(data) == spec
     data["history"]["bounded"] = 1
     with pytest.raises(ModelError, match="bounded must be bool, not 1"):
@@ -140,6 +140,32 @@ def test_bounded_results_do_not_leave_what_was(model: Model, precision: str, dty
         assert np.all(result / white >= np.minimum(single, last).clip(0, 1) - step)
         differs.append(np.mean(result / white != single))
     assert min(differs) > 0.1  # there is a history
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_bound_can_leave_out_what_moves(model: Model, precision: str) -> None:
+    """The left part has noise, the right one moves; each has the result of another network."""
+    free, everywhere, still = (
+        NumpyHistory(
+            replace(model, spec=replace(model.spec, history=replace(model.spec.history, **bounds))),  # type: ignore[type-var]
+            precision=precision,
+        )
+        for bounds in (
+            {"bounded": False},
+            {"bounded": True},
+            {"bounded": True, "bounded_in_motion": False},
+        )
+    )
+    first, second = frames_of(free, 2)
+    second[:, :10] = first[:, :10] + np.random.default_rng(1).integers(0, 2, (24, 10), np.uint8)
+    _, state = free.step(first, None)
+    results = [network.step(second, state)[0] for network in (free, everywhere, still)]
+    motion = align(second, first, 2 * model.scale, block_px=8, range_px=3, fit_limit=16).motion
+    moves = np.kron(motion.any(axis=0), np.ones(2 * [4 * model.scale], bool))
+    assert moves.any() and not moves.all()
+    np.testing.assert_array_equal(results[2], np.where(moves, *results[:2]))
+    differs = results[0] != results[1]
+    assert differs[moves].any() and differs[~moves].any()
 
 
 def test_other_networks_cannot_have_a_history() -> None:

@@ -57,8 +57,10 @@ def random_motion(case, aligned):
 
 
 def random_fits(aligned):
-    """Replace the blocks that fit."""
-    return replace(aligned, fits=np.random.default_rng(1).random(aligned.fits.shape) < 0.7)
+    """Replace the blocks that fit, and the motion, which is often none."""
+    rng = np.random.default_rng(1)
+    motion = rng.choice([0, 0, 0, -1, 1], aligned.motion.shape)
+    return replace(aligned, fits=rng.random(aligned.fits.shape) < 0.7, motion=motion)
 
 
 def written(compensation, case, aligned, inputs):
@@ -100,12 +102,12 @@ def test_masks(case, dtype, target):
     for size in SIZES:
         plane, now, before = nearly_smooth(*size, dtype)
         aligned = random_fits(compensation.align(now, before))
-        expected = expected_masks(case, plane, now, before, aligned.explained())
+        expected = expected_masks(case, plane, now, before, aligned)
         for view in (plane, np.asfortranarray(plane)):
             for found, wanted in zip(compensation.masks(view, aligned), expected, strict=True):
                 np.testing.assert_array_equal(found, wanted)
         shares.append([*map(np.mean, expected)])
-    assert (np.max(shares, 0) > 0.3).all() and (np.min(shares, 0) < 0.3).all()
+    assert (np.max(shares, 0) > 0.3).all() and (np.min(shares, 0) < 0.4).all()
 
 
 def test_the_widest_range():

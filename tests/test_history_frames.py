@@ -98,6 +98,7 @@ NETWORKS = {
     "large blocks": {"block_px": 16, "state": 1},
     "no limit": {"fit_limit": 256, "state": 7},
     "bounded": {"bounded": True},
+    "bounded without motion": {"bounded": True, "bounded_in_motion": False, "block_px": 16},
 }
 
 
@@ -141,11 +142,18 @@ def test_what_it_needs_is_said() -> None:
         NativeHistory(replace(quantized(2), quantized=()))
 
 
-@pytest.mark.parametrize("bounded", [False, True])
+BOUNDS = {
+    "free": {},
+    "bounded": {"bounded": True},
+    "bounded without motion": {"bounded": True, "bounded_in_motion": False},
+}
+
+
+@pytest.mark.parametrize("bounds", BOUNDS)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_any_correction_is_applied_as_in_the_reference(scale: int, dtype: str, bounded: bool) -> None:
-    model = video_model(scale, bounded=bounded)
+def test_any_correction_is_applied_as_in_the_reference(scale: int, dtype: str, bounds: str) -> None:
+    model = video_model(scale, **BOUNDS[bounds])
     for threads, width in ((1, 1), (2, 15), (3, 16), (1, 17), (2, 100)):
         application = Application(model, threads=threads)
         given = random_correction(model, 50, width, dtype)

@@ -93,12 +93,16 @@ def test_motion_and_fit_are_those_of_the_reference(
 
 
 @pytest.mark.parametrize(
-    ("scale", "parts", "bounded"), [(2, 2, True), (3, 1, False), (3, 2, True), (4, 2, False)]
+    ("scale", "parts", "bounded", "in_motion"),
+    [(2, 2, True, True), (2, 2, True, False), (3, 1, False, True), (3, 2, True, False), (4, 2, False, True)],
 )
-def test_it_is_the_reference(scale: int, parts: int, bounded: bool) -> None:
-    """At a size that is no multiple of the blocks, as a sequence and frame by frame."""
-    model = video_model(scale, parts=parts, bounded=bounded)
+def test_it_is_the_reference(scale: int, parts: int, bounded: bool, in_motion: bool) -> None:
+    """At a size that is no multiple of the blocks, as a sequence and frame by frame; a part has noise."""
+    model = video_model(scale, parts=parts, bounded=bounded, bounded_in_motion=in_motion)
     frames = [frame[:21, :27] for frame in lr_frames(camera(4, (1, 3), 30 * scale), scale)]
+    rng = np.random.default_rng(1)
+    for frame in frames:
+        frame[:13] = frames[0][:13] + rng.integers(0, 2, (13, 27), np.uint8)
     expected = list(NumpyHistory(model)(frame / np.float32(255) for frame in frames))
     result = loaded(model)
     with torch.no_grad():

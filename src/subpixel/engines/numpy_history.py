@@ -93,9 +93,9 @@ class NumpyHistory:
         hidden = np.full((self.history.state, *frame.shape), history.ZERO, np.uint8)
         if follows(state, frame):
             spec, eight_bits = self.model.spec, history.eight_bits(base)
-            inputs, opened = correction_inputs(spec, plane, frame, eight_bits, state, self._context_px)
+            inputs, opened, held = correction_inputs(spec, plane, frame, eight_bits, state, self._context_px)
             outputs = self._corrected(inputs)
-            computed = changed(self.model, base, inside(inputs, self._context_px), outputs, opened)
+            computed = changed(self.model, base, inside(inputs, self._context_px), outputs, opened, held)
             is_still = still(frame, state.frame, self.history.block_px)
             result, hidden = with_still_parts(self.model, is_still, state, (base, eight_bits), computed)
         return result, FrameState(frame, history.eight_bits(result), hidden)
@@ -117,8 +117,8 @@ class NumpyHistory:
             gate = opened * np.clip(outputs[-1:] / history.GATE_WIDTH + 0.5, 0, largest)
             shares = history.integer_shares(self.model)[:, None, None] / history.CHANGE_STEPS
             change = gate * (outputs[:squares] + shares * difference)
-            if self.history.bounded:
-                change = bounded(change, difference)
+            held = bounded_pixels(self.history, aligned.motion, frame.shape)
+            change = np.where(held, bounded(change, difference), change)
             result = (result + pixel_shuffle(change, spec.scale)[0]).astype(np.float32)
             hidden = (gate * np.clip(outputs[squares:-1], -1, 1)).astype(np.float32)
             is_still = still(frame, state.frame, self.history.block_px)
@@ -185,7 +185,7 @@ def correction_inputs(
     base: NDArray[np.uint8],
     state: FrameState,
     context_px: int,
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.bool_]]:
     """Prepare the correction of a frame in int8.
 
     Args:
@@ -197,16 +197,19 @@ def correction_inputs(
         context_px: width of the border around the inputs.
 
     Returns:
-        The inputs ``(channels, H + 2*context_px, W + 2*context_px)``, and which pixels are open, ``(H, W)``.
+        The inputs ``(channels, H + 2*context_px, W + 2*context_px)``, and which pixels are open, and
+        bounded, ``(H, W)``.
     """
     aligned = alignment(spec, frame, state)
     opened = aligned.fits & ~is_smooth(plane)
+    assert spec.history is not None
+    held = bounded_pixels(spec.history, aligned.motion, frame.shape)
     old, old_hidden = moved_state(spec, state, aligned)
     differences = phases(old.astype(np.int64) - base, spec.scale)
     signed = np.concatenate([differences, [aligned.detail, aligned.residual]])
     levels = np.clip(signed, -history.ZERO, history.ZERO - 1) + history.ZERO
     values = np.where(opened, np.concatenate([levels, old_hidden]), history.ZERO)
-    return pad(values, context_px, np.full(len(values), history.ZERO)).astype(np.uint8), opened
+    return pad(values, context_px, np.full(len(values), history.ZERO)).astype(np.uint8), opened, held
 
 
 def changed(
@@ -215,6 +218,7 @@ def changed(
     inputs: NDArray[np.uint8],
     outputs: NDArray[np.uint8],
     opened: NDArray[np.bool_],
+    held: NDArray[np.bool_],
 ) -> tuple[NDArray[Any], NDArray[np.uint8]]:
     """Apply the correction of a frame in int8.
 
@@ -222,7 +226,7 @@ def changed(
         model: the network.
         result: that without history, ``(scale*H, scale*W)``.
         inputs, outputs: of the correction, ``(channels, H, W)``, without context.
-        opened: which pixels are open, ``(H, W)``.
+        opened, held: which pixels are open, and bounded, ``(H, W)``.
 
     Returns:
         The result of the network, and its state ``(state, H, W)``.
@@ -236,11 +240,17 @@ def changed(
     shares = history.integer_shares(model)[:, None, None]
     steps = 128 // history.CORRECTION_STEPS
     change = history.gated(gate, steps * corrections + shares * differences)
-    assert model.spec.history is not None
-    if model.spec.history.bounded:
-        change = bounded(change, history.CHANGE_STEPS * differences)
+    change = np.where(held, bounded(change, history.CHANGE_STEPS * differences), change)
     state = history.gated(gate, hidden) + history.ZERO
     return history.changed_samples(result, pixel_shuffle(change, scale)[0]), state.astype(np.uint8)
+
+
+def bounded_pixels(spec: History, motion: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Where results are bounded, ``(H, W)``; ``motion`` is that of the blocks' quarters."""
+    if not spec.bounded or spec.bounded_in_motion:
+        return np.full(shape, spec.bounded)
+    height, width = shape
+    return nearest((motion == 0).all(axis=0), spec.block_px // 2)[:height, :width]
 
 
 def bounded(change: NDArray[Any], difference: NDArray[Any]) -> NDArray[Any]:

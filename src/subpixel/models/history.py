@@ -22,7 +22,8 @@ For each frame x, with the previous frame x', its result y' and its state h':
        h      = g * (the state's outputs, clipped to ±1)
 
    If the history is *bounded*, the result is clipped to the range between b and moved y', so that the
-   correction cannot make an error in y' larger: at x2, corrections without this bound are unstable.
+   correction cannot make an error in y' larger: at x2, corrections without this bound are unstable. Without
+   ``bounded_in_motion``, only pixels are clipped whose quarter of a block has no motion.
    Outside of the frame, the inputs of the correction are 0 too.
 5. Where nothing changed (`subpixel.ops.block_motion.still`), the previous result and state stay:
 
@@ -47,7 +48,7 @@ integers,
        change = rounded_product(256 * G, 32 * (c - 128) + S * d)      in 1/128 of a level; S = round(128 * s)
        h      = rounded_product(256 * G, state - 128) + 128
 
-where d is the clipped difference of the results; if the history is bounded, the change is clipped to the
+where d is the clipped difference of the results; where results are bounded, the change is clipped to the
 range from 0 to 128 * d. An 8-bit result is the network's 8-bit result without
 history plus ``(change + 64) >> 7``, clipped. It is rounded twice, so that any engine can compute the result
 without history. A 16-bit result gets ``(257 * change + 64) >> 7``, and floats get

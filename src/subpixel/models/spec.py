@@ -102,6 +102,8 @@ class History:
     bounded: bool = False
     """Whether results lie between those without history and the moved previous ones. Without this bound,
     a correction can gain more, but may also make its own errors larger from frame to frame."""
+    bounded_in_motion: bool = True
+    """Whether a bound holds everywhere, or only in the quarters of blocks that stay where they are."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -296,9 +298,9 @@ def _layers_from_json(layers: list[Any], where: str = "") -> tuple[Convolution, 
 
 def _history_from_json(data: Any) -> History:
     types: dict[str, type] = dict.fromkeys(("state", "block_px", "range_px", "parts", "fit_limit"), int)
-    types |= {"layers": list, "bounded": bool}
-    if isinstance(data, dict):
-        data = {"bounded": False, **data}  # the first files of networks for video do not have it
+    types |= {"layers": list, "bounded": bool, "bounded_in_motion": bool}
+    if isinstance(data, dict):  # the first files of networks for video do not have them
+        data = {"bounded": False, "bounded_in_motion": True, **data}
     fields = dict(_checked_fields(data, types, where="history"))
     return History(layers=_layers_from_json(fields.pop("layers"), "history: "), **fields)
 

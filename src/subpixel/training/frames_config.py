@@ -66,6 +66,8 @@ class RecurrentConfig:
     bounded: bool = False
     """Whether results lie between those of the base and the moved previous ones. Only in use: trained with
     this bound, a network gains more where the camera moves, and loses more in drawings."""
+    bounded_in_motion: bool = True
+    """Whether the bound holds everywhere, or only where nothing moves."""
 
     def __post_init__(self) -> None:
         """Check the number of frames; the spec checks the others."""

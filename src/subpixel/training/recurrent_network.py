@@ -53,7 +53,7 @@ def history_of(network: NetworkConfig, recurrent: RecurrentConfig) -> History:
         Convolution(inputs, outputs, 3, activation)
         for inputs, outputs, activation in zip(widths, widths[1:], activations, strict=False)
     )
-    names = ("state", "block_px", "range_px", "parts", "fit_limit", "bounded")
+    names = ("state", "block_px", "range_px", "parts", "fit_limit", "bounded", "bounded_in_motion")
     return History(layers, **{name: getattr(recurrent, name) for name in names})
 
 
@@ -173,8 +173,16 @@ class RecurrentNetwork(Trainable):
         share = _rounded(self.share.clamp(-largest, largest), CHANGE_STEPS).view(-1, 1, 1)
         change = gate * (correction + share * difference)
         if bounded:
-            change = torch.maximum(change, difference.clamp(max=0)).minimum(difference.clamp(min=0))
+            limited = torch.maximum(change, difference.clamp(max=0)).minimum(difference.clamp(min=0))
+            change = torch.where(self._held(aligned.motion, frame.shape), limited, change)
         return State(frame, base + change, gate * hidden)
+
+    def _held(self, motion: Tensor, shape: torch.Size) -> Tensor:
+        """Where a bounded network bounds its results, ``(N, 1, H, W)``."""
+        stays = (motion == 0).all(1, keepdim=True) | self.history.bounded_in_motion
+        for axis in (2, 3):
+            stays = stays.repeat_interleave(self.history.block_px // 2, axis)
+        return stays[..., : shape[2], : shape[3]]
 
     def _correction(self, values: Tensor) -> Tensor:
         context_px = sum(layer.kernel // 2 for layer in self.history.layers)

@@ -60,7 +60,7 @@ class Application:
             base: the result without history, ``(scale*H, scale*W)`` uint8, uint16 or float32, as it is and
                 with 8 bits.
             inputs, outputs: of the correction, ``(channels, H, W)``, without context.
-            masks: which pixels are open, and which stay.
+            masks: which pixels are open, which stay, and which are bounded.
             state: that of the frame before.
 
         Returns:
@@ -70,14 +70,16 @@ class Application:
         samples, rounded, previous = (
             _in_whole_vectors(array, scale * width, scale * LANES) for array in (*base, state.result)
         )
-        inputs, outputs, opened, still, old = (
+        everywhere = masks.held is None
+        held = masks.opened if masks.held is None else masks.held
+        inputs, outputs, opened, still, held, old = (
             _in_whole_vectors(array, width, LANES)
-            for array in (inputs[: scale**2], outputs, *masks, state.hidden)
+            for array in (inputs[: scale**2], outputs, masks.opened, masks.still, held, state.hidden)
         )
         across = opened.shape[1]
         result = np.empty((scale * height, scale * across), samples.dtype)
         hidden = np.empty((len(old), height, across), np.uint8)
-        program = self._program(change, CHANGE, scale, samples.itemsize, self._is_bounded)
+        program = self._program(change, CHANGE, scale, samples.itemsize, self._is_bounded, everywhere)
 
         def call(rows: slice) -> Call:
             return program.call(
@@ -91,6 +93,8 @@ class Application:
                 opened_row=opened.strides[0],
                 still=still,
                 still_row=still.strides[0],
+                held=held,
+                held_row=held.strides[0],
                 base=samples,
                 base_row=samples.strides[0],
                 rounded=rounded,

@@ -24,6 +24,8 @@ CHANGE = {
     "opened_row": LONG,
     "still": POINTER,  # likewise: 1 where the previous result and state stay
     "still_row": LONG,
+    "held": POINTER,  # likewise: 1 where results are bounded; only read if not everywhere
+    "held_row": LONG,
     "base": POINTER,  # the result without history
     "base_row": LONG,
     "rounded": POINTER,  # the same with 8 bits
@@ -49,9 +51,24 @@ _BYTES, _SHORTS, _INTS = (vector(kind, LANES) for kind in (BYTE, SHORT, INT))
 
 
 def change(
-    instructions: InstructionSet, scale: int, sample_bytes: int, is_bounded: bool, *, triple: str = ""
+    instructions: InstructionSet,
+    scale: int,
+    sample_bytes: int,
+    is_bounded: bool,
+    everywhere: bool,
+    *,
+    triple: str = "",
 ) -> Value:
-    """Emit the function whose arguments are `CHANGE`, for uint8, uint16 or float32; return its module."""
+    """Emit the function whose arguments are `CHANGE`, for uint8, uint16 or float32; return its module.
+
+    Args:
+        instructions: of the processor.
+        scale: of the network.
+        sample_bytes: of a sample of the result.
+        is_bounded: whether results are bounded.
+        everywhere: whether all of them are, or only those of a mask.
+        triple: of the target.
+    """
     code = _Change("change", CHANGE, triple)
     given, squares = code.given, scale**2
     with (
@@ -61,6 +78,7 @@ def change(
         outputs = code.in_row("outputs", y, x)
         last = code.at(outputs, code.times(given["outputs_plane"], code.add(given["state"], squares)))
         code.open_gate(last, code.in_row("opened", y, x))
+        held = None if everywhere else code.mask("held", y, x)
         inputs = code.in_row("inputs", y, x)
         for down in range(scale):
             changes = []
@@ -69,7 +87,7 @@ def change(
                 difference = code.signed(code.at(inputs, code.times(given["inputs_plane"], phase)))
                 changes.append(code.changed(correction, difference, phase))
                 if is_bounded:
-                    changes[-1] = code.bounded(changes[-1], difference)
+                    changes[-1] = code.bounded(changes[-1], difference, held)
             row, place = code.add(code.times(y, scale), down), code.times(x, scale * sample_bytes)
             samples = code.sums(code.in_row("base", row, place), code.woven_row(changes), sample_bytes)
             code.store(samples, code.in_row("result", row, place))
@@ -94,6 +112,12 @@ class _Change(ArgumentAssembler):
         gate = build.and_(gate, build.sub(self.each(_SHORTS, 0), is_open))
         self._gate = self.shifted(gate, CHANGE_STEPS.bit_length())
 
+    def mask(self, name: str, y: Value, x: Value) -> Value:
+        """Load where a mask is set."""
+        return self.build.icmp_unsigned(
+            "!=", self.load(self.in_row(name, y, x), _BYTES), self.each(_BYTES, 0)
+        )
+
     def signed(self, pointer: Value) -> Value:
         """Load bytes minus their zero point."""
         return self.plus(self.build.zext(self.load(pointer, _BYTES), _SHORTS), -ZERO)
@@ -105,10 +129,11 @@ class _Change(ArgumentAssembler):
         steps = self.each(_SHORTS, CHANGE_STEPS // CORRECTION_STEPS)
         return self.gated(build.add(build.mul(correction, steps), build.mul(share, difference)))
 
-    def bounded(self, change: Value, difference: Value) -> Value:
-        """Clip a change to the range from 0 to the difference of the results."""
+    def bounded(self, change: Value, difference: Value, held: Value | None) -> Value:
+        """Clip a change to the range from 0 to the difference of the results, perhaps only where ``held``."""
         limit, zero = self.shifted(difference, CHANGE_STEPS.bit_length() - 1), self.each(_SHORTS, 0)
-        return self.least(self.most(change, self.least(limit, zero)), self.most(limit, zero))
+        limited = self.least(self.most(change, self.least(limit, zero)), self.most(limit, zero))
+        return limited if held is None else self.build.select(held, limited, change)
 
     def gated(self, values: Value) -> Value:
         """Multiply by the gate: `quantization.rounded_product`, in the form that LLVM knows."""

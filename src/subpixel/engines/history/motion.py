@@ -13,6 +13,7 @@ from subpixel.engines.history.program import Program
 from subpixel.engines.machine_code import Call
 from subpixel.engines.native import targets
 from subpixel.engines.native.engine import cut
+from subpixel.engines.numpy_history import bounded_pixels
 from subpixel.engines.thread_pool import ThreadPool
 from subpixel.models.spec import History
 from subpixel.ops.block_motion import Motion, still_blocks, without_chance
@@ -52,6 +53,8 @@ class Masks(NamedTuple):
     """Whether it is open to the correction."""
     still: NDArray[np.bool_]
     """Whether the previous result and state stay, see `subpixel.ops.block_motion.still`."""
+    held: NDArray[np.bool_] | None = None
+    """Whether results are bounded, see `bounded_pixels`; None if all are, or none."""
 
 
 class MotionCompensation:
@@ -172,7 +175,10 @@ class MotionCompensation:
             )
 
         self._run(len(stays), masks.working_bytes(pitch, block), call)
-        return Masks(opened[:, :width], still[:, :width])
+        held = None
+        if self._history.bounded and not self._history.bounded_in_motion:
+            held = bounded_pixels(self._history, aligned.motion, plane.shape)
+        return Masks(opened[:, :width], still[:, :width], held)
 
     def write_inputs(
         self,
