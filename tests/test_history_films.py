@@ -127,7 +127,7 @@ NAMES = catalog.video_names()
 
 @pytest.mark.parametrize("name", NAMES)
 def test_errors_do_not_grow(clips: dict[str, np.ndarray], name: str) -> None:
-    """A drawing stands still under noise, or trembles. At x2, 1 dB was lost before results were bounded."""
+    """A drawing stands still under noise, or trembles. At x2, version 1 lost 1 dB."""
     model = catalog.find(name)
     scale, picture = model.scale, clips["edgetam_goose_cartoon"][5, 48:240, 96:384]
     video, single = NativeHistory(model), NativeEngine(without_history(model))

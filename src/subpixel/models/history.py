@@ -22,8 +22,8 @@ For each frame x, with the previous frame x', its result y' and its state h':
        h      = g * (the state's outputs, clipped to ±1)
 
    If the history is *bounded*, the result is clipped to the range between b and moved y', so that the
-   correction cannot make an error in y' larger: at x2, corrections without this bound are unstable. Without
-   ``bounded_in_motion``, only pixels are clipped whose quarter of a block has no motion.
+   correction cannot make an error in y' larger. Without ``bounded_in_motion``, only pixels are clipped whose
+   quarter of a block has no motion.
    Outside of the frame, the inputs of the correction are 0 too.
 5. Where nothing changed (`subpixel.ops.block_motion.still`), the previous result and state stay:
 

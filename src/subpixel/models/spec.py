@@ -103,7 +103,7 @@ class History:
     """Whether results lie between those without history and the moved previous ones. Without this bound,
     a correction can gain more, but may also make its own errors larger from frame to frame."""
     bounded_in_motion: bool = True
-    """Whether a bound holds everywhere, or only in the quarters of blocks that stay where they are."""
+    """If results are bounded: everywhere, or only in quarters of blocks without motion."""
 
 
 @dataclass(frozen=True, repr=False)
