@@ -172,6 +172,9 @@ def test_other_networks_cannot_have_a_history() -> None:
     with pytest.raises(ModelError, match="a scale of 2, 3, 4"):
         ModelSpec(5, (Convolution(1, 25, 3),), history=history_spec(5))
     single = catalog.find("fast-x4").spec
+    for name in ("bounded", "bounded_in_motion"):
+        with pytest.raises(TypeError, match=f"history: {name} must be bool, not 1"):
+            replace(catalog.find("fast-x4").spec, history=replace(history_spec(4), **{name: 1}))
     with pytest.raises(TypeError, match="history must be History"):
         replace(single, history=3)  # type: ignore[arg-type]
     last = replace(history_spec(4).layers[1], activation="relu")

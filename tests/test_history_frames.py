@@ -81,7 +81,8 @@ def test_equals_the_reference_at_awkward_sizes(scale: int, dtype: str) -> None:
 @pytest.mark.parametrize(("scale", "dtype"), [(2, "uint8"), (3, "uint16"), (4, "float32"), (4, "uint8")])
 def test_every_instruction_set_equals_the_reference(target: str, scale: int, dtype: str) -> None:
     frames = frames_of(scale, 34, 67, dtype, 3)
-    assert assert_equal_to_reference(quantized(scale), frames, target=target) > 100
+    for bounds in ({}, {"bounded": True, "bounded_in_motion": False}):
+        assert assert_equal_to_reference(quantized(scale, **bounds), frames, target=target) > 100
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])

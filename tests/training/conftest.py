@@ -13,6 +13,13 @@ from subpixel.training.config_file import load_config
 from training_configs import CONFIGS
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Sums of several threads differ in their last bits, and training makes that larger."""
+    torch = pytest.importorskip("torch")
+    torch.set_num_threads(1)  # commands that ran in this process may have set another number
+
+
 @pytest.fixture(scope="module")
 def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that contains two folders with the same small real images."""

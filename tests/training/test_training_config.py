@@ -1,5 +1,6 @@
 """Training configs: the shipped ones load, wrong ones are refused, and old names work."""
 
+import json
 import re
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from training_configs import CONFIGS, changed_config
 
 torch = pytest.importorskip("torch")
 
-from subpixel.training.config_file import load_config  # noqa: E402
+from subpixel.training.config_file import is_stored_config, load_config, stored_config  # noqa: E402
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)
@@ -86,3 +87,17 @@ def test_old_names_work_with_a_warning(tmp_path: Path, current: str, old: str, m
     assert [str(warning.message) for warning in caught] == [f"{path}: {message}"]
     assert caught[0].filename == __file__
     assert config == load_config(expected)
+
+
+@pytest.mark.parametrize("name", ["video-x2", "default-x3", "frames-x4"])
+def test_checkpoints_from_before_a_field_belong_to_their_config(name: str) -> None:
+    """A newer field has its default; other values, and what is no config, do not belong to it."""
+    config = load_config(CONFIGS / f"{name}.toml")
+    stored = json.loads(stored_config(config))
+    assert is_stored_config(json.dumps(stored), config)
+    del stored["network"]["interpolated_with"]  # the default
+    assert is_stored_config(json.dumps(stored), config)
+    for table, value in (("seed", 99), ("network", []), ("unknown", 1)):
+        assert not is_stored_config(json.dumps(stored | {table: value}), config)
+    del stored["seed"], stored["name"]
+    assert not is_stored_config(json.dumps(stored), config)

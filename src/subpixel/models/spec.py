@@ -149,6 +149,9 @@ class ModelSpec:
                 raise TypeError(f"history must be History, not {type(self.history).__name__}")
             names = ("state", "block_px", "range_px", "parts", "fit_limit")
             integers |= {f"history: {name}": getattr(self.history, name) for name in names}
+            for name in ("bounded", "bounded_in_motion"):
+                if not isinstance(value := getattr(self.history, name), bool):
+                    raise TypeError(f"history: {name} must be bool, not {short(value)}")
         for index, layer in enumerate(self.convolutions):
             if not isinstance(layer, Convolution):
                 raise TypeError(f"layer {index} must be Convolution, not {type(layer).__name__}")

@@ -41,14 +41,20 @@ def stored_config(config: TrainingConfig) -> str:
 
 
 def is_stored_config(stored: object, config: TrainingConfig) -> bool:
-    """Return whether a checkpoint stores this config, with current or old names of fields and values."""
+    """Return whether a checkpoint stores this config, with current or old names of fields and values.
+
+    Fields that are newer than the checkpoint count with their defaults.
+    """
     try:
         data = json.loads(stored) if isinstance(stored, str) else None
     except (ValueError, RecursionError):
         return False
     if not isinstance(data, dict):
         return False
-    return json.dumps(_with_current_names(data)[0], sort_keys=True) == stored_config(config)
+    try:
+        return _build(TrainingConfig, _with_current_names(data)[0], "") == config
+    except ConfigError:
+        return False
 
 
 _RENAMED_FIELDS = {
@@ -131,6 +137,8 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
             raise ConfigError(f"{name} must be a list, not {value!r}")
         return tuple(_convert(arguments[0], item, name) for item in value)
     if origin in (Union, types.UnionType):
+        if value is None and type(None) in arguments:  # in JSON
+            return None
         return _convert(next(kind for kind in arguments if kind is not type(None)), value, name)
     if hint is float and type(value) is int:
         return float(value)

@@ -1,7 +1,8 @@
 """A network for video in PyTorch: a single-frame network, corrected with the help of the previous frame.
 
 `subpixel.models.history` has the arithmetic, and `subpixel.engines.numpy_history` is its reference: both give
-the same results. See docs/research/2026-11-30-several-frames.md for the design.
+the same results, but for flat areas, which engines copy.
+See docs/research/2026-11-30-several-frames.md for the design.
 """
 
 import copy
