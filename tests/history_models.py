@@ -17,6 +17,13 @@ from subpixel.models.model import Model
 from subpixel.models.spec import Convolution, History
 from subpixel.ops.resize import imresize
 
+BOUNDS: dict[str, dict[str, Any]] = {
+    "free": {},
+    "bounded": {"bounded": True},
+    "bounded without motion": {"bounded": True, "bounded_in_motion": False},
+}
+"""Where results may be bounded."""
+
 
 def history_spec(scale: int, *, state: int = 4, width: int = 8, **changes: int) -> History:
     """One hidden layer of PReLU."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import skimage.data
 
-from history_models import camera, history_spec, lr_frames, video_model
+from history_models import BOUNDS, camera, history_spec, lr_frames, video_model
 from subpixel.engines.flat import is_flat
 from subpixel.engines.numpy_engine import NumpyEngine
 from subpixel.engines.numpy_history import NumpyHistory, inside
@@ -150,11 +150,7 @@ def test_a_bound_can_leave_out_what_moves(model: Model, precision: str) -> None:
             replace(model, spec=replace(model.spec, history=replace(model.spec.history, **bounds))),  # type: ignore[type-var]
             precision=precision,
         )
-        for bounds in (
-            {"bounded": False},
-            {"bounded": True},
-            {"bounded": True, "bounded_in_motion": False},
-        )
+        for bounds in BOUNDS.values()
     )
     first, second = frames_of(free, 2)
     second[:, :10] = first[:, :10] + np.random.default_rng(1).integers(0, 2, (24, 10), np.uint8)
@@ -174,7 +170,7 @@ def test_other_networks_cannot_have_a_history() -> None:
     single = catalog.find("fast-x4").spec
     for name in ("bounded", "bounded_in_motion"):
         with pytest.raises(TypeError, match=f"history: {name} must be bool, not 1"):
-            replace(catalog.find("fast-x4").spec, history=replace(history_spec(4), **{name: 1}))
+            replace(single, history=replace(history_spec(4), **{name: 1}))
     with pytest.raises(TypeError, match="history must be History"):
         replace(single, history=3)  # type: ignore[arg-type]
     last = replace(history_spec(4).layers[1], activation="relu")

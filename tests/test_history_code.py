@@ -57,10 +57,11 @@ def random_motion(case, aligned):
 
 
 def random_fits(aligned):
-    """Replace the blocks that fit, and the motion, which is often none."""
+    """Replace the blocks that fit, and the motion: little in a single block, much in several."""
     rng = np.random.default_rng(1)
-    motion = rng.choice([0, 0, 0, -1, 1], aligned.motion.shape)
-    return replace(aligned, fits=rng.random(aligned.fits.shape) < 0.7, motion=motion)
+    fits = rng.random(aligned.fits.shape) < 0.7
+    moves = rng.random(aligned.motion.shape[1:]) < (0.1 if fits.size == 1 else 0.9)
+    return replace(aligned, fits=fits, motion=rng.choice([-1, 1], aligned.motion.shape) * moves)
 
 
 def written(compensation, case, aligned, inputs):
@@ -107,7 +108,7 @@ def test_masks(case, dtype, target):
             for found, wanted in zip(compensation.masks(view, aligned), expected, strict=True):
                 np.testing.assert_array_equal(found, wanted)
         shares.append([*map(np.mean, expected)])
-    assert (np.max(shares, 0) > 0.3).all() and (np.min(shares, 0) < 0.4).all()
+    assert (np.max(shares, 0) > 0.3).all() and (np.min(shares, 0) < 0.3).all()
 
 
 def test_the_widest_range():

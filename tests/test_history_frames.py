@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import skimage.data
 
-from history_models import camera, lr_frames, random_correction, video_model
+from history_models import BOUNDS, camera, lr_frames, random_correction, video_model
 from subpixel.engines.history.application import Application
 from subpixel.engines.history.frames import NativeHistory
 from subpixel.engines.native import targets
@@ -81,7 +81,7 @@ def test_equals_the_reference_at_awkward_sizes(scale: int, dtype: str) -> None:
 @pytest.mark.parametrize(("scale", "dtype"), [(2, "uint8"), (3, "uint16"), (4, "float32"), (4, "uint8")])
 def test_every_instruction_set_equals_the_reference(target: str, scale: int, dtype: str) -> None:
     frames = frames_of(scale, 34, 67, dtype, 3)
-    for bounds in ({}, {"bounded": True, "bounded_in_motion": False}):
+    for bounds in (BOUNDS["free"], BOUNDS["bounded without motion"]):
         assert assert_equal_to_reference(quantized(scale, **bounds), frames, target=target) > 100
 
 
@@ -98,8 +98,8 @@ NETWORKS = {
     "whole pixels": {"parts": 1, "block_px": 4},
     "large blocks": {"block_px": 16, "state": 1},
     "no limit": {"fit_limit": 256, "state": 7},
-    "bounded": {"bounded": True},
-    "bounded without motion": {"bounded": True, "bounded_in_motion": False, "block_px": 16},
+    "bounded": BOUNDS["bounded"],
+    "bounded without motion": BOUNDS["bounded without motion"] | {"block_px": 16},
 }
 
 
@@ -141,13 +141,6 @@ def test_what_it_needs_is_said() -> None:
         NativeHistory(without_history(quantized(2)))
     with pytest.raises(EngineError, match="no 8-bit layers"):
         NativeHistory(replace(quantized(2), quantized=()))
-
-
-BOUNDS = {
-    "free": {},
-    "bounded": {"bounded": True},
-    "bounded without motion": {"bounded": True, "bounded_in_motion": False},
-}
 
 
 @pytest.mark.parametrize("bounds", BOUNDS)

@@ -97,7 +97,8 @@ def test_checkpoints_from_before_a_field_belong_to_their_config(name: str) -> No
     assert is_stored_config(json.dumps(stored), config)
     del stored["network"]["interpolated_with"]  # the default
     assert is_stored_config(json.dumps(stored), config)
-    for table, value in (("seed", 99), ("network", []), ("unknown", 1)):
+    too_large = stored["schedule"] | {"rate": 10**400}
+    for table, value in (("seed", 99), ("network", []), ("unknown", 1), ("schedule", too_large)):
         assert not is_stored_config(json.dumps(stored | {table: value}), config)
     del stored["seed"], stored["name"]
     assert not is_stored_config(json.dumps(stored), config)

@@ -141,7 +141,10 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
             return None
         return _convert(next(kind for kind in arguments if kind is not type(None)), value, name)
     if hint is float and type(value) is int:
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise ConfigError(f"{name} is too large") from None
     if type(value) is not hint:
         raise ConfigError(f"{name} must be {hint.__name__}, not {value!r}")
     return value

@@ -145,8 +145,7 @@ class _Alignment(Band):
         with build.if_then(build.icmp_signed("<", cost, self.load(least, LONG, 8))):
             self.store(cost, least, 8)
             self._store_motion(motion, block, quarter)
-            masks = self._masks(quarter)
-            inside = (build.icmp_unsigned("!=", mask, self.each(mask.type, 0)) for mask in masks)
+            inside = map(self.is_set, self._masks(quarter))
             before = self.pieces_at(self.old)
             self._store_old([build.select(*each) for each in zip(inside, found, before, strict=True)])
 

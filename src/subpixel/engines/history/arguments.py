@@ -26,6 +26,10 @@ class ArgumentAssembler(VectorAssembler):
         """A constant in each lane of a vector."""
         return self.lanes(kind.element, [number] * kind.count)
 
+    def is_set(self, mask: Value) -> Value:
+        """Where the lanes of a mask are not 0."""
+        return self.build.icmp_unsigned("!=", mask, self.each(mask.type, 0))
+
     def any(self, lanes: Value) -> Value:
         """Whether one of the lanes is true."""
         return self.call(f"llvm.vector.reduce.or.v{lanes.type.count}i1", BOOL, lanes)

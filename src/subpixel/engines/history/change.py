@@ -78,7 +78,7 @@ def change(
         outputs = code.in_row("outputs", y, x)
         last = code.at(outputs, code.times(given["outputs_plane"], code.add(given["state"], squares)))
         code.open_gate(last, code.in_row("opened", y, x))
-        held = None if everywhere else code.mask("held", y, x)
+        held = None if everywhere else code.is_set(code.load(code.in_row("held", y, x), _BYTES))
         inputs = code.in_row("inputs", y, x)
         for down in range(scale):
             changes = []
@@ -111,12 +111,6 @@ class _Change(ArgumentAssembler):
         is_open = build.zext(self.load(opened, _BYTES), _SHORTS)
         gate = build.and_(gate, build.sub(self.each(_SHORTS, 0), is_open))
         self._gate = self.shifted(gate, CHANGE_STEPS.bit_length())
-
-    def mask(self, name: str, y: Value, x: Value) -> Value:
-        """Load where a mask is set."""
-        return self.build.icmp_unsigned(
-            "!=", self.load(self.in_row(name, y, x), _BYTES), self.each(_BYTES, 0)
-        )
 
     def signed(self, pointer: Value) -> Value:
         """Load bytes minus their zero point."""
@@ -193,14 +187,14 @@ class _Change(ArgumentAssembler):
         """Let the previous result and state stay where nothing changed: in most films, in few places."""
         build, given, count = self.build, self.given, scale * LANES
         still = self.load(self.in_row("still", y, x), _BYTES)
-        stays = build.icmp_unsigned("!=", still, self.each(_BYTES, 0))
+        stays = self.is_set(still)
         with build.if_then(self.any(stays), likely=False):
             with self.loop(self.number(0), given["state"]) as channel:
                 new, old = (self.hidden(name, channel, y, x) for name in ("hidden", "old"))
                 self.store(build.select(stays, *(self.load(each, _BYTES) for each in (old, new))), new)
             places = [pixel for pixel in range(LANES) for _ in range(scale)]
             wide, shorts = self.pick(still, places), vector(SHORT, count)
-            stays = build.icmp_unsigned("!=", wide, self.each(wide.type, 0))
+            stays = self.is_set(wide)
             for down in range(scale):
                 row, place = self.add(self.times(y, scale), down), self.times(x, scale)
                 previous, rounded = (

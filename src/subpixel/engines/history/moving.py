@@ -303,7 +303,7 @@ class _Moving(BlockAssembler):
     def _opened(self, y: Value, x: Value) -> Value:
         given = self.given
         opened = self.load(self.indexed(given["opened"], (y, given["opened_row"]), (x, 1)), _BYTES)
-        return self.build.icmp_unsigned("!=", opened, self.each(_BYTES, 0))
+        return self.is_set(opened)
 
     def _write(self, values: Value, opened: Value, plane: Value, y: Value, x: Value) -> None:
         given = self.given
